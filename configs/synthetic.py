@@ -1,0 +1,14 @@
+"""Synthetic micro-expressions: the built-in data, made on the fly from one photograph.
+
+    python -m mser_jax.main --config=configs/synthetic.py            (preset smoke)
+    python -m mser_jax.main --config=configs/synthetic.py:fast
+
+Needs nothing. Accuracy on it says nothing about SMIC, SAMM or CASME II.
+"""
+
+from mser_jax import config as base
+
+
+def get_config(preset: str = "smoke"):
+    """The synthetic set under `preset` ('smoke', 'fast' or 'paper')."""
+    return base.get_config("synthetic", preset)

@@ -1,0 +1,1 @@
+"""Face videos to shards of optical flow: readers, stages, pipeline."""

@@ -1,0 +1,74 @@
+"""What both commands share: flags read with a remedy for each mistake, and how a command ends."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+from ml_collections import ConfigDict, config_flags
+
+from data_prep.errors import UserError
+
+MISTAKE, INTERRUPTED = 2, 130
+
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, as configs/samm.py")
+
+
+def run(main: Callable[[ConfigDict], object]) -> int:
+    """Parse the flags, call `main` with the configuration, and give the exit status.
+
+    Returns:
+      2 after a UserError or a wrong flag, whose message goes to stderr alone. Ctrl-C ends the
+      process at once, with status 130.
+
+    Raises:
+      SystemExit: with status 0 when `main` is through, or after --help.
+    """
+    try:
+        app.run(lambda _: main(CONFIG.value), flags_parser=_parse)
+    except UserError as error:
+        print(f"\n{error}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        pass
+    else:
+        return 0
+    print(
+        "\nInterrupted. What is finished is kept: run the same command again to go on.",
+        file=sys.stderr,
+        flush=True,
+    )
+    sys.stdout.flush()
+    gc.collect()  # gives the semaphores of the worker processes back
+    # XLA may be compiling in threads of its own, on which an orderly end can crash.
+    os._exit(INTERRUPTED)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parse flags; a name that no flag or field has is a UserError with the nearest one."""
+    try:
+        rest = flags.FLAGS(argv)
+        if CONFIG.value is not None:
+            CONFIG.value.keys()  # a file that could not be loaded raises only when it is used
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise UserError(_told(error)) from error
+    if len(rest) > 1:
+        raise UserError(f"{rest[1]!r} is not a flag; flags are written --name=value.")
+    if CONFIG.value is None:
+        raise UserError("Which configuration? Add, for example, --config=configs/synthetic.py")
+    return rest
+
+
+def _told(error: BaseException) -> str:
+    """The message at the core of an error that was raised from others of its kind."""
+    if isinstance(error.__context__, UserError):  # a config file's own check
+        return str(error.__context__)
+    core = error
+    while core.args and isinstance(core.args[0], BaseException):
+        core = core.args[0]
+    told = str(core.args[0]) if core.args else type(core).__name__
+    return f"There is no field {told}" if isinstance(error, AttributeError) else told

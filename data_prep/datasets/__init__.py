@@ -1,0 +1,57 @@
+"""The sources of clips, by the name that `config.data.dataset` carries."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from data_prep.datasets.base import Source
+from data_prep.errors import UserError
+
+
+def _synthetic(config: Any) -> Source:
+    from data_prep.synthetic import SyntheticSource
+
+    return SyntheticSource(config.synthetic)
+
+
+def _smic(config: Any) -> Source:
+    from data_prep.datasets.smic.reader import Smic
+
+    return Smic(config.data.manual_dir)
+
+
+def _samm(config: Any) -> Source:
+    from data_prep.datasets.samm.reader import Samm
+
+    return Samm(config.data.manual_dir)
+
+
+def _casme2(config: Any) -> Source:
+    from data_prep.datasets.casme2.reader import Casme2
+
+    return Casme2(config.data.manual_dir)
+
+
+# Each imports its reader when it is asked for: the synthetic clips need no spreadsheet library.
+SOURCES: Mapping[str, Callable[[Any], Source]] = MappingProxyType(
+    {"synthetic": _synthetic, "smic": _smic, "samm": _samm, "casme2": _casme2}
+)
+
+
+def source(config: Any) -> Source:
+    """Make the source that `config.data.dataset` names.
+
+    Raises:
+      UserError: for an unknown name, or when the database's folder is not set or not complete.
+    """
+    name = config.data.dataset
+    if name not in SOURCES:
+        close = difflib.get_close_matches(str(name), SOURCES, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise UserError(
+            f"config.data.dataset: no data set {name!r}.{hint} Known: {', '.join(SOURCES)}."
+        )
+    return SOURCES[name](config)

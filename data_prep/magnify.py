@@ -1,0 +1,143 @@
+"""Eulerian video magnification (section 3.2, step 4; Wu et al., SIGGRAPH 2012)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import scipy.fft
+import scipy.signal
+
+from data_prep.clip import Clip
+from data_prep.cv import cv2
+from data_prep.errors import UserError
+
+FINEST_WAVELENGTH = (
+    4.0  # px, middle of the finest level's octaves (2 to 8); doubles with each level
+)
+SMALLEST_SIDE = 4  # px: a pyramid stops before its levels are smaller
+BUTTERWORTH_ORDER = 2
+
+
+def magnify(
+    clip: Clip,
+    *,
+    alpha: float,
+    band: tuple[float, float],
+    filter: str,
+    wavelength: float,
+    levels: int,
+) -> Clip:
+    """Enlarge the movements of a clip (eq. 3.2 to 3.7).
+
+    What moves by d since the onset, at a temporal frequency inside `band`, moves by (1 + alpha) d.
+    The onset frame stays as it is: eq. (3.2) counts the movement from there. The band-passed signal
+    alone has no such zero; it would push a lasting movement back into the onset.
+
+    The coarsest remainder of the pyramid is left alone: it holds the light, not the movement.
+
+    Args:
+      clip: frames `[t, h, w]` or `[t, h, w, 3]`, 0..255, evenly spaced at `clip.fps`.
+      alpha: amplification (eq. 3.3).
+      band: lowest and highest amplified frequency, Hz.
+      filter: 'ideal' (nothing outside the band) or 'butterworth' (smooth edges, zero phase).
+      wavelength: px. Levels of the pyramid of this wavelength and of longer ones (4 px at the
+        finest, twice that at each next) get all of `alpha`; the finer ones less, so that a movement
+        of up to d = wavelength / (8 (1 + alpha)) px keeps (1 + alpha) d < wavelength / 8 at every
+        level.
+      levels: of the Laplacian pyramid; fewer where the frames are too small for them.
+
+    Returns:
+      The clip with frames float32, clipped to 0..255.
+
+    Raises:
+      UserError: a band that these frames cannot hold, or an unknown filter.
+    """
+    frames = clip.frames.astype(np.float32)
+    gain = _gain(len(frames), clip, band, filter)
+    depth = max(1, min(levels, int(np.log2(min(frames.shape[1:3]) / SMALLEST_SIDE))))
+    motion = []
+    for level, laplacian in enumerate(_laplacian_pyramid(frames, depth)):
+        amplification = _level_alpha(alpha, wavelength, level)
+        filtered = _filter(laplacian, gain)
+        motion.append(amplification * (filtered - filtered[clip.onset]))  # alpha B(x, t), eq. (3.5)
+    magnified = frames + _collapse(motion)  # eq. (3.6)
+    return dataclasses.replace(clip, frames=np.clip(magnified, 0, 255, out=magnified))
+
+
+def _level_alpha(alpha: float, wavelength: float, level: int) -> float:
+    """The amplification of a level: (1 + alpha_level) d < wavelength_level / 8 (Wu et al.)."""
+    movement = wavelength / (8 * (1 + alpha))
+    bound = FINEST_WAVELENGTH * 2**level / (8 * movement) - 1
+    return float(np.clip(bound, 0, alpha))
+
+
+def _laplacian_pyramid(frames: np.ndarray, depth: int) -> list[np.ndarray]:
+    """`depth` band-passed copies of the frames, finest first, each half as large as the last."""
+    levels = []
+    for _ in range(depth):
+        smaller = np.stack([cv2.pyrDown(frame) for frame in frames])
+        levels.append(frames - _enlarge(smaller, frames.shape[1:3]))
+        frames = smaller
+    return levels
+
+
+def _collapse(levels: list[np.ndarray]) -> np.ndarray:
+    """The inverse of the pyramid, over a remainder of zero."""
+    total = levels[-1]
+    for level in reversed(levels[:-1]):
+        total = level + _enlarge(total, level.shape[1:3])
+    return total
+
+
+def _enlarge(frames: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    height, width = shape
+    return np.stack([cv2.pyrUp(frame, dstsize=(width, height)) for frame in frames])
+
+
+def _gain(length: int, clip: Clip, band: tuple[float, float], filter: str) -> np.ndarray:
+    """The band-pass as a factor for each of the `length` frequencies of `_filter`."""
+    low, high = band
+    if not 0 < low < high:
+        raise UserError(
+            f"magnify.band = {tuple(band)}: give two frequencies in Hz, 0 < low < high."
+        )
+    nyquist = clip.fps / 2
+    frequencies = np.arange(length) * nyquist / length
+    if low >= nyquist or length < 2 or frequencies[1] > high:
+        raise UserError(
+            f"{clip.name}: {length} frames at {clip.fps:g} a second hold no movement of "
+            f"{low:g} to {high:g} Hz. Widen magnify.band, or take 'magnify' out of the stages."
+        )
+    if filter == "ideal":
+        gain = (frequencies >= low) & (frequencies <= high)
+    elif filter == "butterworth":
+        gain = _butterworth(frequencies, low, high, clip.fps)
+    else:
+        raise UserError(f"magnify.filter = {filter!r}: take 'ideal' or 'butterworth'.")
+    return gain.astype(np.float32)
+
+
+def _butterworth(frequencies: np.ndarray, low: float, high: float, fps: float) -> np.ndarray:
+    """The response of a Butterworth band-pass run forwards and backwards.
+
+    Both ways, because a one-way filter delays the movement, and the apex with it.
+    """
+    if high < 0.95 * fps / 2:
+        edges, kind = [low, high], "bandpass"
+    else:  # slow cameras: all that is faster than `low`
+        edges, kind = low, "highpass"
+    sections = scipy.signal.butter(BUTTERWORTH_ORDER, edges, kind, fs=fps, output="sos")
+    _, response = scipy.signal.sosfreqz(sections, worN=frequencies, fs=fps)
+    return np.abs(response) ** 2
+
+
+def _filter(signal: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Filter along the first axis, the clip being continued by its mirror image.
+
+    The cosine transform is the Fourier transform of a clip followed by its own reflection, over and
+    over: the same as padding by reflection without end, with no seam and no start-up to ring.
+    """
+    spectrum = scipy.fft.dct(signal, axis=0, norm="ortho")
+    spectrum *= gain.reshape(-1, *[1] * (signal.ndim - 1))
+    return np.asarray(scipy.fft.idct(spectrum, axis=0, norm="ortho", overwrite_x=True))

@@ -1,0 +1,173 @@
+"""Runs a source's clips through the recipe: in processes, cached, with failures set aside."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import tqdm
+
+from data_prep import cache, record, workers
+from data_prep.datasets.base import Entry, Source
+from data_prep.errors import UserError
+from data_prep.record import Recipe, Record
+
+_Submitted = TypeVar("_Submitted")
+
+AHEAD = 2  # clips a worker that are in flight or wait for the parent
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of one entry: its record, or the reason why there is none."""
+
+    name: str
+    record: Record | None = None
+    reused: bool = False
+    reason: str = ""
+    details: str = ""
+
+
+@dataclasses.dataclass
+class Tally:
+    """Counts over the outcomes of a run."""
+
+    made: int = 0
+    reused: int = 0
+    quarantined: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def written(self) -> int:
+        """Clips that have a record."""
+        return self.made + self.reused
+
+
+def run(
+    source: Source,
+    entries: Sequence[Entry],
+    recipe: Recipe,
+    *,
+    cache_dir: Path,
+    workers: int,
+) -> Generator[Outcome]:
+    """Yield one outcome for each entry, in the order of the entries.
+
+    The records are the same, to the bit, for any number of workers. A clip that fails is set
+    aside and the others go on; what is finished is in the cache, so that a run that is
+    interrupted goes on where it stopped.
+
+    Args:
+      source: where clips are loaded from; picklable when there are several workers.
+      entries: its clips.
+      recipe: the fields of `data_prep.config.recipe()` as a plain dict.
+      cache_dir: folder of the single clips' records.
+      workers: processes that load and preprocess; 0 or 1 works in this process.
+
+    Raises:
+      UserError: for stages that are not known, or when a worker process dies.
+    """
+    record.check_stages(recipe["stages"])
+    return _run(source, entries, recipe, Path(cache_dir), workers)
+
+
+def good_records(outcomes: Iterable[Outcome], tally: Tally, quarantine: Path) -> Iterator[Record]:
+    """Pass on the records; count, and write the clips that failed to a JSON-lines file."""
+    quarantine.unlink(missing_ok=True)
+    for outcome in outcomes:
+        if outcome.record is None:
+            tally.quarantined[outcome.name] = outcome.reason
+            _append(quarantine, outcome)
+            continue
+        tally.reused += outcome.reused
+        tally.made += not outcome.reused
+        yield outcome.record
+
+
+def progress(outcomes: Iterable[Outcome], total: int, title: str) -> Iterator[Outcome]:
+    """Show a bar with an estimate of the time left, at most 79 columns wide."""
+    columns = min(79, shutil.get_terminal_size().columns - 1)
+    # A log file gets a line every ten seconds rather than ten a second.
+    interval = 0.2 if sys.stderr.isatty() else 10.0
+    yield from tqdm.tqdm(
+        outcomes, title, total, unit="clip", ncols=columns, mininterval=interval, maxinterval=60
+    )
+
+
+def _run(
+    source: Source, entries: Sequence[Entry], recipe: Recipe, cache_dir: Path, count: int
+) -> Generator[Outcome]:
+    place = _placer(source, recipe, cache_dir)
+    window = AHEAD * count if count > 1 else 0
+    try:
+        with workers.executor(count) as pool:
+
+            def submit(entry: Entry) -> Future[Any] | Record:
+                stored = cache.read(place(entry))
+                return stored or pool.submit(record.key_frames, source, recipe, entry)
+
+            for entry, pending in _ahead(entries, submit, window):
+                if isinstance(pending, Future):
+                    yield _finish(entry, pending, recipe, place(entry))
+                else:
+                    yield Outcome(entry.name, pending, reused=True)
+    except BrokenProcessPool as error:
+        raise UserError(
+            "A worker process was ended from outside, perhaps for want of memory.\n"
+            "Remedy: run the same command again with --config.data.workers=1; the clips that are "
+            "finished are kept."
+        ) from error
+
+
+def _placer(source: Source, recipe: Recipe, cache_dir: Path) -> Callable[[Entry], Path]:
+    """Where an entry's record lies: a name for all that it depends on."""
+    common = [str(record.FORMAT), record.canonical(recipe), record.canonical(source.class_names)]
+    folder = cache_dir / source.name
+    return lambda entry: folder / f"{record.digest(*common, entry.name, entry.key)}.npz"
+
+
+def _ahead(
+    entries: Iterable[Entry], submit: Callable[[Entry], _Submitted], window: int
+) -> Iterator[tuple[Entry, _Submitted]]:
+    """Submit up to `window` entries beyond the one that is yielded."""
+    waiting: collections.deque[tuple[Entry, _Submitted]] = collections.deque()
+    for entry in entries:
+        waiting.append((entry, submit(entry)))
+        if len(waiting) > window:
+            yield waiting.popleft()
+    while waiting:
+        yield waiting.popleft()
+
+
+def _finish(entry: Entry, pending: Future, recipe: Recipe, path: Path) -> Outcome:
+    """Wait for the key frames, add the flow and store the record; or say what failed."""
+    try:
+        partial, frames = pending.result()
+    except BrokenProcessPool:
+        raise
+    except UserError as error:
+        return Outcome(entry.name, reason=str(error))
+    except Exception as error:  # a fault of ours, or a clip unlike any we thought of
+        details = "".join(traceback.format_exception(error))
+        return Outcome(entry.name, reason=f"{type(error).__name__}: {error}", details=details)
+    made = record.with_flow(partial, frames, recipe)
+    if not np.isfinite(made["flow"]).all():
+        return Outcome(entry.name, reason="The optical flow is not finite: look at the frames.")
+    cache.write(path, made)
+    return Outcome(entry.name, made)
+
+
+def _append(quarantine: Path, outcome: Outcome) -> None:
+    quarantine.parent.mkdir(parents=True, exist_ok=True)
+    line = {"clip": outcome.name, "reason": outcome.reason, "details": outcome.details}
+    with quarantine.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")

@@ -1,0 +1,121 @@
+"""From stored clips to the network's input, on the device: shifts, flips, strain, scale (3.2, 2).
+
+A stored clip is larger than the input by a margin on each side. The variant 'original' is the window
+in the middle; the four shifts move it by the margin (15 px at full size); 'mirror' is about the
+vertical axis and negates u, 'flip' is up-down and negates v. Raw frames are flipped without a change
+of sign.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+# variant -> (rows the window moves by, columns, mirror, flip), moves in units of the margin
+_EFFECTS = {
+    "original": (0, 0, False, False),
+    "left": (0, -1, False, False),
+    "right": (0, 1, False, False),
+    "up": (-1, 0, False, False),
+    "down": (1, 0, False, False),
+    "mirror": (0, 0, True, False),
+    "flip": (0, 0, False, True),
+}
+
+
+class Clips(NamedTuple):
+    """The clips of a data set as they lie on the device.
+
+    Attributes:
+      pixels: `[n, t, s, s, 2]` flow in px (u right, v down), or `[n, t, s, s, 1]` grey frames 0..255.
+      scale: `[n]`, what a clip's input is multiplied by.
+      labels: `[n]` int32 class indices.
+    """
+
+    pixels: jax.Array
+    scale: jax.Array
+    labels: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """How a network sees a clip.
+
+    Attributes:
+      size: side of the window, px.
+      variants: what a variant index means, in order; index 0 is what a test clip is seen as.
+      channels: of flow: 'u', 'v', 'strain', 'magnitude'; empty for frames.
+    """
+
+    size: int
+    variants: tuple[str, ...]
+    channels: tuple[str, ...]
+
+    def __call__(
+        self, clips: Clips, clip: Int[Array, " b"], variant: Int[Array, " b"]
+    ) -> Float[Array, "b t h w c"]:
+        """The inputs of a batch of clips, each as its variant."""
+        return jax.vmap(self._one, in_axes=(None, 0, 0))(clips, clip, variant)
+
+    def _one(self, clips: Clips, clip: Array, variant: Array) -> Array:
+        _, steps, side, _, depth = clips.pixels.shape
+        margin = (side - self.size) // 2
+        moves, mirrors, flips = _tables(self.variants)
+        row, column = margin + margin * jnp.asarray(moves)[variant]
+        window = jax.lax.dynamic_slice(
+            clips.pixels,
+            (clip, 0, row, column, 0),
+            (1, steps, self.size, self.size, depth),
+        )[0].astype(jnp.float32)
+        signed = bool(self.channels)
+        window = jnp.where(jnp.asarray(mirrors)[variant], _mirror(window, signed), window)
+        window = jnp.where(jnp.asarray(flips)[variant], _flip(window, signed), window)
+        if signed:
+            window = jnp.concatenate([_CHANNELS[name](window) for name in self.channels], axis=-1)
+        return window * clips.scale[clip]
+
+
+def _tables(variants: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    effects = [_EFFECTS[name] for name in variants]
+    moves = np.array([effect[:2] for effect in effects], np.int32)
+    return moves, np.array([e[2] for e in effects]), np.array([e[3] for e in effects])
+
+
+def _mirror(window: Array, signed: bool) -> Array:
+    return window[:, :, ::-1] * _signs((-1, 1) if signed else (1,))
+
+
+def _flip(window: Array, signed: bool) -> Array:
+    return window[:, ::-1] * _signs((1, -1) if signed else (1,))
+
+
+def _signs(values: tuple[int, ...]) -> Array:
+    return jnp.asarray(values, jnp.float32).reshape(1, 1, 1, -1)
+
+
+def strain(flow: Float[Array, "t h w 2"]) -> Float[Array, "t h w 1"]:
+    """Optical strain: the norm of the symmetric gradient of the flow (Shreve et al. 2011).
+
+    sqrt(exx^2 + eyy^2 + 2 exy^2), exx = du/dx, eyy = dv/dy, exy = (du/dy + dv/dx) / 2; per pixel.
+    """
+    down, right = jnp.gradient(flow, axis=(1, 2))
+    exx, eyy = right[..., 0], down[..., 1]
+    exy = (down[..., 0] + right[..., 1]) / 2
+    return jnp.sqrt(exx**2 + eyy**2 + 2 * exy**2)[..., None]
+
+
+def magnitude(flow: Float[Array, "t h w 2"]) -> Float[Array, "t h w 1"]:
+    """The length of the flow vectors, px."""
+    return jnp.sqrt(jnp.sum(flow**2, axis=-1, keepdims=True))
+
+
+_CHANNELS: dict[str, Callable[[Array], Array]] = {
+    "u": lambda flow: flow[..., :1],
+    "v": lambda flow: flow[..., 1:],
+    "strain": strain,
+    "magnitude": magnitude,
+}

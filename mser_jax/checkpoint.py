@@ -1,0 +1,90 @@
+"""The states of all folds on disk (Orbax): the newest few, each whole or not there."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+from orbax.checkpoint import v1 as ocp
+
+from data_prep.errors import UserError
+from mser_jax.state import State
+
+KEPT = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoints:
+    """Checkpoints of one run.
+
+    Attributes:
+      folder: where they lie.
+      folds: the names of the folds, in the order of the states.
+      clips: stands for the prepared set that the run trains on.
+    """
+
+    folder: Path
+    folds: Sequence[str]
+    clips: str
+
+    def epochs_done(self) -> int:
+        """The epochs behind the newest checkpoint; 0 when there is none."""
+        with self._open() as checkpointer:
+            newest = checkpointer.latest
+            return 0 if newest is None else newest.step
+
+    def path(self, epoch: int) -> Path:
+        """The folder of one checkpoint."""
+        return self.folder / str(epoch)
+
+    def save(self, epoch: int, state: State) -> None:
+        """Write the states after `epoch` epochs, then drop all but the newest `KEPT`."""
+        with self._open() as checkpointer:
+            checkpointer.save(epoch, state, custom_metadata=self._belongs(), overwrite=True)
+
+    def restore(self, start: State) -> tuple[int, State]:
+        """The newest checkpoint.
+
+        Args:
+          start: states of the same structure on the devices where they are wanted.
+
+        Returns:
+          The epochs done and the states after them; 0 and `start` when nothing was saved.
+
+        Raises:
+          UserError: the checkpoint is of other folds or other clips.
+        """
+        with self._open() as checkpointer:
+            newest = checkpointer.latest
+            if newest is None:
+                return 0, start
+            self._check(checkpointer.metadata(newest).custom_metadata or {})
+            abstract = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), start
+            )
+            return newest.step, checkpointer.load(newest, abstract)
+
+    def _belongs(self) -> dict:
+        return {"folds": json.dumps(list(self.folds)), "clips": self.clips}
+
+    def _check(self, stored: dict) -> None:
+        for name, value in self._belongs().items():
+            if stored.get(name) != value:
+                raise UserError(
+                    f"{self.folder}: these checkpoints are of other {name}:\n"
+                    f"  theirs: {stored.get(name)}\n  now:    {value}\n"
+                    "Remedy: give another --workdir, or remove this folder to train anew."
+                )
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[ocp.training.Checkpointer]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        policies = ocp.training.preservation_policies
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells each of its steps
+        with ocp.training.Checkpointer(
+            self.folder.resolve(), preservation_policy=policies.LatestN(KEPT)
+        ) as checkpointer:
+            yield checkpointer

@@ -1,0 +1,197 @@
+"""Every field of a run, with its meaning and the paper's section (docs/paper.md), and the presets.
+
+`data_prep.config` owns the fields of the preprocessing; they are `config.prep` here.
+"""
+
+import difflib
+
+from ml_collections import ConfigDict
+
+from data_prep import config as data_config
+from data_prep.errors import UserError
+
+PRESETS = ("paper", "fast", "smoke")
+
+# What a field may hold where it names a choice.
+CHOICES = {
+    "data.dataset": ("synthetic", "smic", "samm", "casme2"),
+    "prep.face.points": ("auto", "dlib", "box"),
+    "prep.magnify.filter": ("ideal", "butterworth"),
+    "prep.keyframes.rule": ("slices", "uniform", "tim"),
+    "prep.flow.reference": ("first", "previous"),
+    "input.kind": ("flow", "frames"),
+    "input.scale": ("none", "clip"),
+    "augment.mode": ("expand", "sample", "none"),
+    "model.block": ("bottleneck", "basic"),
+    "model.rc.restore": ("last", "pointwise"),
+    "model.rc.chain": ("factorised", "depthwise"),
+    "model.rc.weights": ("softmax", "free"),
+    "evaluation.protocol": ("loso", "leave_one_sample_out"),
+    "evaluation.select": ("confidence", "mean", "train_loss", "oracle"),
+    "parallel.lift": ("auto", "vmap", "map"),
+}
+CHANNELS = ("u", "v", "strain", "magnitude")
+VARIANTS = ("original", "left", "right", "up", "down", "mirror", "flip")
+STAGES = ("face", "magnify", "keyframes")
+
+
+def get_config(dataset: str, preset: str) -> ConfigDict:
+    """The configuration of one data set under one preset.
+
+    Args:
+      dataset: one of `CHOICES['data.dataset']`.
+      preset: 'paper' (what the paper states, full size), 'fast' or 'smoke' (small, with learning
+        rates of their own: at 1e-5 a short run learns nothing).
+
+    Returns:
+      A locked ConfigDict: a name that is not in it is an error.
+
+    Raises:
+      UserError: there is no such preset.
+    """
+    config = _paper(dataset)
+    if preset not in PRESETS:
+        raise UserError(unknown("preset", preset, PRESETS))
+    config.preset = preset
+    if preset == "fast":
+        _fast(config)
+    elif preset == "smoke":
+        _smoke(config)
+    return config.lock()
+
+
+def _paper(dataset: str) -> ConfigDict:
+    config = ConfigDict()
+    config.name = dataset  # of the run, in its report and its default folder
+    config.preset = "paper"
+    config.seed = 0  # initial weights, order of clips, augmentation
+
+    config.data = ConfigDict()
+    config.data.dataset = dataset  # which reader (4.1)
+    config.data.manual_dir = ""  # where the release lies on this machine; never downloaded (4.1)
+    config.data.data_dir = "data"  # preprocessed clips and shards
+    config.data.workers = 2  # processes that preprocess
+
+    config.synthetic = data_config.synthetic()  # read when data.dataset is 'synthetic'
+    config.prep = data_config.recipe()
+
+    config.input = ConfigDict()
+    config.input.kind = "flow"  # 'frames' feeds the key frames themselves: figure 11 without flow
+    config.input.channels = ("u", "v", "strain")  # of the flow; 'magnitude' too (3.3.1: open)
+    config.input.scale = "none"  # 'clip': by the 95th percentile of the clip's magnitude
+
+    config.augment = ConfigDict()
+    config.augment.mode = "expand"  # every variant an epoch; 'sample': one drawn a clip (3.2, 2)
+    config.augment.variants = ("original", "left", "right", "up", "down", "mirror")  # (3.2, 2)
+
+    config.model = ConfigDict()
+    config.model.block = "bottleneck"  # the name's ResNet50; 'basic': the text's layers (3.3.1)
+    config.model.width = 64  # channels after block 1 (3.3.1)
+    config.model.depths = (3, 4, 6, 3)  # residual units in blocks 2 to 5 (3.3.1)
+    config.model.attention = True  # temporal and spatial attention after block 1 (3.3.1)
+    config.model.rc = ConfigDict()
+    config.model.rc.on = True  # RC1 to RC3 after blocks 2 to 4 (3.3.2)
+    config.model.rc.reduction = 4  # channels of a branch's leading 1x1x1 (3.3.2: open)
+    config.model.rc.restore = "last"  # which convolution brings the channels back (3.3.2: open)
+    config.model.rc.chain = "factorised"  # or 'depthwise' (3.3.2: open)
+    config.model.rc.weights = "softmax"  # of alpha, beta, ... in eq. 3.8 and 3.9; or 'free'
+    config.model.fusion = ConfigDict()
+    config.model.fusion.on = True  # four heads after AFFA; else one on block 5 (3.3.3)
+    config.model.fusion.cascade = False  # O3 from the fused O2 rather than X4 (3.3.3: open)
+    config.model.fusion.reduction = 4  # r of CAM (eq. 3.10)
+    config.model.head = ConfigDict()
+    config.model.head.hidden = 256  # between the two fully connected layers (3.4: open)
+
+    config.train = ConfigDict()
+    config.train.epochs = 100  # (4.2)
+    config.train.batch_size = 8  # clips a fold and step (4.2: open)
+    config.train.learning_rate = 1e-5  # of Adam (4.2)
+    config.train.checkpoint_every = 10  # epochs
+
+    config.evaluation = ConfigDict()
+    config.evaluation.protocol = "loso"  # eq. 4.5 as written is leave_one_sample_out
+    config.evaluation.select = "confidence"  # which head answers (3.4)
+
+    config.parallel = ConfigDict()
+    config.parallel.lift = "auto"  # how one device runs its folds: 'vmap' or 'map'
+    return config
+
+
+def _fast(config: ConfigDict) -> None:
+    config.prep.size = 80
+    config.prep.steps = 8
+    config.augment.mode = "sample"
+    config.model.width = 16
+    config.model.depths = (1, 1, 1, 1)
+    config.model.head.hidden = 64
+    config.train.epochs = 60
+    config.train.learning_rate = 1e-3
+
+
+def _smoke(config: ConfigDict) -> None:
+    _fast(config)
+    config.prep.size = 56
+    config.model.width = 8
+    config.model.head.hidden = 32
+    config.train.epochs = 30
+    config.train.learning_rate = 2e-3
+
+
+def unknown(what: str, given: str, known: tuple[str, ...]) -> str:
+    """The message for a name that is not among those known, with the nearest one."""
+    near = difflib.get_close_matches(given, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"unknown {what} {given!r}.{hint} One of: {', '.join(known)}."
+
+
+def validate(config: ConfigDict) -> None:
+    """Refuse values that no part of the program can use.
+
+    Raises:
+      UserError: names the field, what it holds, and what it may hold.
+    """
+    for field, known in CHOICES.items():
+        value = _get(config, field)
+        if value not in known:
+            raise UserError(unknown(f"value of config.{field}", str(value), known))
+    _members(config, "input.channels", CHANNELS)
+    _members(config, "augment.variants", VARIANTS)
+    _members(config, "prep.stages", STAGES)
+    for field in _POSITIVE:
+        value = _get(config, field)
+        if value <= 0:
+            raise UserError(f"config.{field} is {value}; it must be greater than 0.")
+    if len(config.model.depths) != 4 or min(config.model.depths) < 1:
+        raise UserError(
+            f"config.model.depths is {config.model.depths}; it must hold four counts of at least 1 "
+            "(residual units in blocks 2 to 5)."
+        )
+
+
+_POSITIVE = (
+    "prep.size",
+    "prep.steps",
+    "model.width",
+    "model.rc.reduction",
+    "model.fusion.reduction",
+    "model.head.hidden",
+    "train.epochs",
+    "train.batch_size",
+    "train.learning_rate",
+    "train.checkpoint_every",
+)
+
+
+def _members(config: ConfigDict, field: str, known: tuple[str, ...]) -> None:
+    values = _get(config, field)
+    if not values:
+        raise UserError(f"config.{field} is empty; it may hold: {', '.join(known)}.")
+    for value in values:
+        if value not in known:
+            raise UserError(unknown(f"entry of config.{field}", str(value), known))
+
+
+def _get(config: ConfigDict, field: str):
+    for part in field.split("."):
+        config = config[part]
+    return config

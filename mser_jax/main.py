@@ -1,0 +1,30 @@
+"""The command: `python -m mser_jax.main --config=configs/samm.py [--workdir=...] [--mode=...]`."""
+
+import sys
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from data_prep import command
+
+WORKDIR = flags.DEFINE_string(
+    "workdir", "", "Where the run keeps what it makes; by default a folder of its own under runs/."
+)
+MODE = flags.DEFINE_enum(
+    "mode",
+    "all",
+    ["all", "train", "evaluate", "report"],
+    "all: whatever is not done yet; train: up to the last epoch; evaluate: the held-out "
+    "predictions anew, from the last epoch; report: metrics and page anew, from the predictions.",
+)
+
+
+def main(config: ConfigDict) -> None:
+    """Hand the flags to the run."""
+    from mser_jax import run  # here, so that a missing system library is answered like any mistake
+
+    run.run(config, WORKDIR.value, MODE.value)
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))

@@ -1,0 +1,280 @@
+"""Scores of a table of held-out predictions (eq. 4.1-4.4; MEGC 2019)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_prep.errors import UserError
+from mser_jax import select
+from mser_jax.table import Predictions
+
+RESAMPLES = 2000
+LEVEL = 0.95
+_INTERVALS = ("accuracy", "uf1", "uar")
+
+
+def confusion(label: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
+    """Count `[c, c]`: rows are the true class, columns the answer.
+
+    Args:
+      label: `[n]` int.
+      prediction: `[n]` int.
+      classes: c.
+    """
+    counts = np.zeros((classes, classes), int)
+    np.add.at(counts, (label, prediction), 1)
+    return counts
+
+
+def per_class(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision, recall and F1 of each class (eq. 4.2-4.4), each `[..., c]`; 0 where it is 0 / 0.
+
+    Args:
+      counts: `[..., c, c]` as from `confusion`.
+    """
+    hits = np.diagonal(counts, axis1=-2, axis2=-1).astype(float)
+    true = counts.sum(axis=-1)
+    answered = counts.sum(axis=-2)
+    return _ratio(hits, answered), _ratio(hits, true), _ratio(2 * hits, true + answered)
+
+
+def summary(counts: np.ndarray) -> dict[str, np.ndarray]:
+    """Every score of one confusion matrix, or of a stack of them.
+
+    `uf1` and `uar` (MEGC 2019) are the unweighted means over the classes of F1 and recall; NaN
+    where a class has no clip, because no convention for 0 / 0 is a fair score. `f1_macro` is the
+    same mean as `uf1`, with 0 for an absent class as scikit-learn has it. The paper says F1 and
+    not which mean: here macro, weighted (by the number of clips) and micro (which for one answer
+    a clip is the accuracy) all have their names.
+
+    Args:
+      counts: `[..., c, c]` as from `confusion`; may be fractions of clips.
+
+    Returns:
+      accuracy (eq. 4.1), uf1, uar, f1_macro, f1_weighted, f1_micro, each `[...]`.
+    """
+    true = counts.sum(axis=-1)
+    total = true.sum(axis=-1)
+    hits = np.trace(counts, axis1=-2, axis2=-1)
+    _, recall, f1 = per_class(counts)
+    complete = (true > 0).all(axis=-1)
+    return {
+        "accuracy": _ratio(hits, total),
+        "uf1": np.where(complete, f1.mean(axis=-1), np.nan),
+        "uar": np.where(complete, recall.mean(axis=-1), np.nan),
+        "f1_macro": f1.mean(axis=-1),
+        "f1_weighted": _ratio((f1 * true).sum(axis=-1), total),
+        "f1_micro": _ratio(2 * hits, 2 * total),
+    }
+
+
+def score(predictions: Predictions, rule: str) -> dict:
+    """Everything that metrics.json holds.
+
+    The scores come from one confusion matrix pooled over all folds. With several seeds they are
+    the mean of the seeds' scores, `seed_std` is the standard deviation over the seeds (n - 1), and
+    the confusion matrix and the per-class figures are those of all seeds together.
+
+    Args:
+      predictions: the table.
+      rule: one of `select.RULES`, the one that is reported; all of them are in `rules`.
+
+    Returns:
+      A dict of plain Python values; None stands for a score that is not defined.
+
+    Raises:
+      UserError: a class has no clip (UF1 and UAR are not defined then), or no such rule.
+    """
+    _refuse_absent_class(predictions)
+    groups = _Groups(predictions)
+    pooled = groups.counts(rule)
+    by_seed = pooled.sum(axis=1)
+    return {
+        "rule": rule,
+        "upper_bound": rule == select.UPPER_BOUND,
+        "clips": groups.clips(np.ones(len(predictions), bool)),
+        "subjects": len(groups.people),
+        "folds": len(np.unique(predictions.fold)),
+        "heads": predictions.train_loss.shape[1],
+        "seeds": groups.seeds.tolist(),
+        "class_names": list(predictions.class_names),
+        **_mean(by_seed),
+        "accuracy_fold_mean": _fold_mean(predictions, rule),
+        "interval": bootstrap(pooled),
+        "seed_std": _spread(by_seed) if len(groups.seeds) > 1 else None,
+        "rules": [_rule_row(predictions, groups, each) for each in select.RULES],
+        "majority": _majority(predictions),
+        "chance": _chance(predictions),
+        "confusion": by_seed.sum(axis=0).tolist(),
+        "per_class": _class_rows(predictions, groups, by_seed.sum(axis=0)),
+        "per_seed": [
+            {"seed": seed, **_mean(counts[None])}
+            for seed, counts in zip(groups.seeds.tolist(), by_seed)
+        ],
+        "per_dataset": _dataset_rows(predictions, groups, pooled),
+        "per_subject": _subject_rows(predictions, groups, pooled),
+    }
+
+
+def bootstrap(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> dict:
+    """Percentile interval of the scores under resampling of the subjects, with replacement.
+
+    Subjects and not clips, because the clips of one face are not independent. A resample in which a
+    class has no clip has no UF1 and no UAR: it is left out of these two intervals (never counted
+    as 1 or 0), and `undefined` says how many were. With several seeds a resample's score is the
+    mean over the seeds.
+
+    Args:
+      counts: `[seeds, subjects, c, c]` confusion matrices.
+      resamples: how many.
+      seed: of the drawing.
+
+    Returns:
+      level, resamples, undefined, and [low, high] of accuracy, uf1 and uar (None when no resample
+      defines it).
+    """
+    subjects = counts.shape[1]
+    random = np.random.default_rng(seed)
+    drawn = random.multinomial(subjects, np.full(subjects, 1 / subjects), size=resamples)
+    scores = summary(np.einsum("rs,gsij->rgij", drawn, counts))
+    tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
+    result: dict = {"level": LEVEL, "resamples": resamples}
+    result["undefined"] = int(np.isnan(scores["uf1"]).any(axis=1).sum())
+    for name in _INTERVALS:
+        values = scores[name].mean(axis=1)
+        values = values[~np.isnan(values)]
+        result[name] = np.percentile(values, tails).tolist() if len(values) else None
+    return result
+
+
+class _Groups:
+    """The rows by seed and by person, a person being (dataset, subject)."""
+
+    def __init__(self, predictions: Predictions):
+        self._predictions = predictions
+        self.seeds, self._seed = np.unique(predictions.seed, return_inverse=True)
+        keys = list(zip(predictions.dataset.tolist(), predictions.subject.tolist()))
+        self.people = sorted(set(keys))
+        slot = {person: index for index, person in enumerate(self.people)}
+        self._person = np.array([slot[key] for key in keys])
+
+    def counts(self, rule: str) -> np.ndarray:
+        """`[seeds, people, c, c]` confusion matrices."""
+        classes = len(self._predictions.class_names)
+        answer = _answer(self._predictions, rule)
+        counts = np.zeros((len(self.seeds), len(self.people), classes, classes), int)
+        np.add.at(counts, (self._seed, self._person, self._predictions.label, answer), 1)
+        return counts
+
+    def clips(self, rows: np.ndarray) -> int:
+        """How many clips the rows (a mask) speak of, whatever the number of seeds."""
+        clip = self._predictions.clip[rows].tolist()
+        return len(set(zip(self._person[rows].tolist(), clip)))
+
+    def rows(self, person: int) -> np.ndarray:
+        """The mask of a person's rows."""
+        return self._person == person
+
+
+def _refuse_absent_class(predictions: Predictions) -> None:
+    present = np.bincount(predictions.label, minlength=len(predictions.class_names))
+    absent = [name for name, count in zip(predictions.class_names, present) if not count]
+    if absent:
+        raise UserError(
+            f"no clip of class {', '.join(absent)} is in the table of predictions: UF1 and UAR "
+            "are not defined. Evaluate all subjects, or a data set with only the other classes."
+        )
+
+
+def _answer(predictions: Predictions, rule: str) -> np.ndarray:
+    return select.choose(predictions, rule)[0].argmax(axis=1)
+
+
+def _fold_mean(predictions: Predictions, rule: str) -> float:
+    """Mean of the folds' accuracies, as the paper averages over its trainings (4.2)."""
+    right = _answer(predictions, rule) == predictions.label
+    keys = [f"{seed} {fold}" for seed, fold in zip(predictions.seed, predictions.fold)]
+    _, fold = np.unique(keys, return_inverse=True)
+    return float((np.bincount(fold, weights=right) / np.bincount(fold)).mean())
+
+
+def _rule_row(predictions: Predictions, groups: _Groups, rule: str) -> dict:
+    return {
+        "rule": rule,
+        "upper_bound": rule == select.UPPER_BOUND,
+        **_mean(groups.counts(rule).sum(axis=1)),
+        "accuracy_fold_mean": _fold_mean(predictions, rule),
+    }
+
+
+def _majority(predictions: Predictions) -> dict:
+    """Always the most frequent class of the table."""
+    true = np.bincount(predictions.label, minlength=len(predictions.class_names))
+    counts = np.zeros((len(true), len(true)))
+    counts[:, true.argmax()] = true
+    return {"class": predictions.class_names[true.argmax()], **_mean(counts[None])}
+
+
+def _chance(predictions: Predictions) -> dict:
+    """Every class equally often, without looking: the scores of the expected confusion matrix."""
+    true = np.bincount(predictions.label, minlength=len(predictions.class_names))
+    return _mean(np.repeat(true[:, None], len(true), axis=1)[None] / len(true))
+
+
+def _class_rows(predictions: Predictions, groups: _Groups, counts: np.ndarray) -> list[dict]:
+    precision, recall, f1 = per_class(counts)
+    return [
+        {
+            "class": name,
+            "clips": groups.clips(predictions.label == index),
+            "precision": float(precision[index]),
+            "recall": float(recall[index]),
+            "f1": float(f1[index]),
+        }
+        for index, name in enumerate(predictions.class_names)
+    ]
+
+
+def _dataset_rows(predictions: Predictions, groups: _Groups, pooled: np.ndarray) -> list[dict]:
+    rows = []
+    for dataset in sorted(set(predictions.dataset.tolist())):
+        members = [index for index, person in enumerate(groups.people) if person[0] == dataset]
+        rows.append(
+            {
+                "dataset": dataset,
+                "clips": groups.clips(predictions.dataset == dataset),
+                "subjects": len(members),
+                **_mean(pooled[:, members].sum(axis=1)),
+            }
+        )
+    return rows
+
+
+def _subject_rows(predictions: Predictions, groups: _Groups, pooled: np.ndarray) -> list[dict]:
+    """Accuracy only: one subject seldom shows every class."""
+    return [
+        {
+            "dataset": dataset,
+            "subject": subject,
+            "clips": groups.clips(groups.rows(person)),
+            "accuracy": _mean(pooled[:, person].sum(axis=0)[None])["accuracy"],
+        }
+        for person, (dataset, subject) in enumerate(groups.people)
+    ]
+
+
+def _mean(counts: np.ndarray) -> dict[str, float | None]:
+    """The scores of `[seeds, c, c]`, mean over the seeds, as plain values."""
+    return {name: _plain(values.mean()) for name, values in summary(counts).items()}
+
+
+def _spread(counts: np.ndarray) -> dict[str, float | None]:
+    return {name: _plain(values.std(ddof=1)) for name, values in summary(counts).items()}
+
+
+def _plain(value: np.floating) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.divide(above, below, out=np.zeros(np.shape(above)), where=below != 0)

@@ -1,0 +1,52 @@
+"""The networks, and the pure functions that training lifts over folds."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mser_jax.models.layers import Map, Mask
+from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings
+from mser_jax.models.multiscale import BranchStyle
+
+__all__ = ["BranchStyle", "MSRes3D", "MSRes3DSettings", "Network", "functional"]
+
+Tree = Any
+
+
+class Network(NamedTuple):
+    """A model as pure functions over pure dicts, to be lifted by JAX's own transforms.
+
+    Attributes:
+      init: `key -> (params, stats)`.
+      apply: `(params, stats, x, mask, train) -> (logits [b, k, classes], stats)`; in training the
+        batch's own statistics normalise and the running ones move, else the running ones normalise.
+    """
+
+    init: Callable[[jax.Array], tuple[Tree, Tree]]
+    apply: Callable[[Tree, Tree, Map, Mask, bool], tuple[Float[Array, "b k n"], Tree]]
+
+
+def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
+    """Turn a module's constructor into a `Network`."""
+    shapes = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+    graphs = {
+        train: _graph(nnx.view(shapes, use_running_average=not train)) for train in (True, False)
+    }
+
+    def init(key: jax.Array) -> tuple[Tree, Tree]:
+        _, params, stats = nnx.split(build(nnx.Rngs(key)), nnx.Param, nnx.BatchStat)
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+
+    def apply(params: Tree, stats: Tree, x: Map, mask: Mask, train: bool):
+        model: Any = nnx.merge(graphs[train], params, stats)
+        logits = model(x, mask)
+        return logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+    return Network(init, apply)
+
+
+def _graph(model: nnx.Module) -> nnx.GraphDef:
+    return nnx.split(model, nnx.Param, nnx.BatchStat)[0]

@@ -1,0 +1,29 @@
+"""Temporal and spatial attention after block 1 (section 3.3.1; its form is open there)."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from mser_jax.models.layers import Conv, Map
+
+
+class TemporalSpatialAttention(nnx.Module):
+    """Weigh the time steps, then the positions, by what their means and maxima say.
+
+    Time: mean and maximum over height, width and channels, a 1-D convolution of width 3, sigmoid.
+    Space: mean and maximum over time and channels, a 7x7 convolution, sigmoid.
+    """
+
+    def __init__(self, *, rngs: nnx.Rngs):
+        self.time = Conv(2, 1, (3, 1, 1), bias=True, rngs=rngs)
+        self.space = Conv(2, 1, (1, 7, 7), bias=True, rngs=rngs)
+
+    def __call__(self, x: Map) -> Map:
+        """`[b, t, h, w, c]`, the same shape out."""
+        x = x * jax.nn.sigmoid(self.time(_mean_and_max(x, (2, 3, 4))))
+        return x * jax.nn.sigmoid(self.space(_mean_and_max(x, (1, 4))))
+
+
+def _mean_and_max(x: Map, axes: tuple[int, ...]) -> Map:
+    mean = jnp.mean(x, axis=axes, keepdims=True)
+    return jnp.concatenate([mean, jnp.max(x, axis=axes, keepdims=True)], axis=-1)

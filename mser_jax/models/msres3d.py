@@ -1,0 +1,128 @@
+"""The paper's network: a multi-scale 3-D residual network with four heads (section 3.3, figure 3)."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mser_jax.models import conv
+from mser_jax.models.affa import AFFA
+from mser_jax.models.layers import BatchNorm, Map, Mask, global_mean, he_normal
+from mser_jax.models.multiscale import RC1, RC2, RC3, BranchStyle
+from mser_jax.models.resnet3d import UNITS, Stem, block
+
+
+@dataclasses.dataclass(frozen=True)
+class MSRes3DSettings:
+    """What can be switched; `mser_jax.config` says what each means.
+
+    The defaults are the paper's full size.
+    """
+
+    classes: int
+    channels: int = 3
+    block: str = "bottleneck"
+    width: int = 64
+    depths: tuple[int, ...] = (3, 4, 6, 3)
+    attention: bool = True
+    rc: BranchStyle | None = BranchStyle()
+    fusion: bool = True
+    cascade: bool = False
+    cam_reduction: int = 4
+    hidden: int = 256
+
+
+class Upsample(nnx.Module):
+    """A transposed 2x2x2 convolution of stride 2, cropped to the target's size, then BN (3.3.3)."""
+
+    def __init__(self, c_in: int, c_out: int, *, rngs: nnx.Rngs):
+        self.kernel = nnx.Param(he_normal(rngs.params(), (2, 2, 2, c_in, c_out)) * 8**0.5)
+        self.norm = BatchNorm(c_out, rngs=rngs)
+
+    def __call__(self, x: Map, like: Map, mask: Mask = None) -> Map:
+        """`[b, t, h, w, c_in]` to the shape of `like`; the trailing row, column or frame goes."""
+        _, t, h, w, _ = like.shape
+        return self.norm(conv.conv_transpose3d(x, self.kernel[...])[:, :t, :h, :w], mask)
+
+
+class Head(nnx.Module):
+    """Global average, two fully connected layers with ReLU between (section 3.4)."""
+
+    def __init__(self, channels: int, hidden: int, classes: int, *, rngs: nnx.Rngs):
+        self.first = nnx.Linear(channels, hidden, kernel_init=he_normal, rngs=rngs)
+        self.second = nnx.Linear(hidden, classes, rngs=rngs)
+
+    def __call__(self, x: Map) -> Float[Array, "b n"]:
+        """`[b, t, h, w, c]` to logits `[b, classes]`."""
+        return self.second(jax.nn.relu(self.first(global_mean(x).reshape(x.shape[0], -1))))
+
+
+class MSRes3D(nnx.Module):
+    """The multi-scale 3D-ResNet50 fusion classification network (section 3.3)."""
+
+    def __init__(self, settings: MSRes3DSettings, *, rngs: nnx.Rngs):
+        unit = UNITS[settings.block]
+        width = settings.width
+        sizes = [width * unit.expansion * 2**stage for stage in range(4)]  # of X2, X3, X4, X5
+        self.stem = Stem(settings.channels, width, attention=settings.attention, rngs=rngs)
+        self.blocks = nnx.List(
+            block(
+                unit,
+                width if stage == 0 else sizes[stage - 1],
+                width * 2**stage,
+                depth,
+                1 if stage == 0 else 2,
+                rngs,
+            )
+            for stage, depth in enumerate(settings.depths)
+        )
+        self.rc = nnx.List(
+            []
+            if settings.rc is None
+            else [rc(c, settings.rc, rngs=rngs) for rc, c in zip((RC1, RC2, RC3), sizes)]
+        )
+        heads = [sizes[3]]
+        self.up, self.affa = nnx.List([]), nnx.List([])
+        if settings.fusion:
+            heads += sizes[2::-1]
+            for deep, shallow in zip(sizes[:0:-1], sizes[2::-1]):
+                self.up.append(Upsample(deep, shallow, rngs=rngs))
+                self.affa.append(AFFA(shallow, settings.cam_reduction, rngs=rngs))
+        self.cascade = settings.cascade
+        self.heads = nnx.List(
+            Head(channels, settings.hidden, settings.classes, rngs=rngs) for channels in heads
+        )
+
+    def __call__(self, x: Map, mask: Mask = None) -> Float[Array, "b k n"]:
+        """Logits of every head.
+
+        Args:
+          x: `[b, t, h, w, channels]`; 16 x 134 x 134 in the paper.
+          mask: `[b]`, False where the batch has no clip; None when it is full.
+
+        Returns:
+          `[b, k, classes]`: heads on O1 (X5), O2, O3 and O4; k is 1 without the fusion.
+        """
+        outputs = self.fused(self.features(x, mask), mask)
+        return jnp.stack([head(o) for head, o in zip(self.heads, outputs)], axis=1)
+
+    def features(self, x: Map, mask: Mask = None) -> list[Map]:
+        """X2, X3, X4 and X5 of section 3.3.3: the blocks' outputs, the first three through an RC."""
+        x = self.stem(x, mask)
+        maps = []
+        for stage, residual_block in enumerate(self.blocks):
+            x = residual_block(x, mask)
+            if stage < len(self.rc):
+                x = self.rc[stage](x, mask)
+            maps.append(x)
+        return maps
+
+    def fused(self, maps: list[Map], mask: Mask = None) -> list[Map]:
+        """O1 to O4 of section 3.3.3: O1 = X5, then AFFA(up(deeper), shallower) down to X2."""
+        outputs = [maps[3]]
+        for up, affa, deep, shallow in zip(self.up, self.affa, maps[:0:-1], maps[2::-1]):
+            source = outputs[-1] if self.cascade else deep
+            outputs.append(affa(up(source, shallow, mask), shallow, mask))
+        return outputs

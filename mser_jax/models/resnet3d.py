@@ -1,0 +1,95 @@
+"""The 3-D residual network (section 3.3.1): its stem and its blocks 2 to 5."""
+
+import jax
+from flax import nnx
+
+from mser_jax.models import conv
+from mser_jax.models.attention import TemporalSpatialAttention
+from mser_jax.models.conv import Size
+from mser_jax.models.layers import POINT, Chain, ConvBN, Map, Mask
+
+CUBE: Size = (3, 3, 3)
+
+
+class Stem(nnx.Module):
+    """Block 1: a 3x7x7 convolution, attention, and a 3x3x3 max-pool of stride 2."""
+
+    def __init__(self, c_in: int, c_out: int, *, attention: bool, rngs: nnx.Rngs):
+        self.conv = ConvBN(c_in, c_out, (3, 7, 7), (1, 2, 2), rngs=rngs)
+        self.attention = TemporalSpatialAttention(rngs=rngs) if attention else None
+
+    def __call__(self, x: Map, mask: Mask = None) -> Map:
+        """`[b, t, h, w, c]` to `[b, t/2, h/4, w/4, c_out]`."""
+        x = self.conv(x, mask)
+        if self.attention is not None:
+            x = self.attention(x)
+        return conv.max_pool3d(x)
+
+
+class Basic(nnx.Module):
+    """Two 3x3x3 convolutions and a shortcut: two layers a unit, as the paper's text counts."""
+
+    expansion = 1
+
+    def __init__(self, c_in: int, width: int, stride: int, *, rngs: nnx.Rngs):
+        strides = (stride,) * 3
+        self.body = Chain(
+            [
+                ConvBN(c_in, width, CUBE, strides, rngs=rngs),
+                ConvBN(width, width, CUBE, relu=False, rngs=rngs),
+            ]
+        )
+        self.shortcut = _shortcut(c_in, width, stride, rngs)
+
+    def __call__(self, x: Map, mask: Mask = None) -> Map:
+        """`[b, t, h, w, c_in]` to `[b, t/stride, h/stride, w/stride, width]`."""
+        return _residual(self, x, mask)
+
+
+class Bottleneck(nnx.Module):
+    """1x1x1, 3x3x3, 1x1x1 and a shortcut: the unit of the ResNet50 in the paper's name."""
+
+    expansion = 4
+
+    def __init__(self, c_in: int, width: int, stride: int, *, rngs: nnx.Rngs):
+        c_out = width * self.expansion
+        self.body = Chain(
+            [
+                ConvBN(c_in, width, POINT, rngs=rngs),
+                ConvBN(width, width, CUBE, (stride,) * 3, rngs=rngs),
+                ConvBN(width, c_out, POINT, relu=False, rngs=rngs),
+            ]
+        )
+        self.shortcut = _shortcut(c_in, c_out, stride, rngs)
+
+    def __call__(self, x: Map, mask: Mask = None) -> Map:
+        """`[b, t, h, w, c_in]` to `[b, t/stride, h/stride, w/stride, 4 * width]`."""
+        return _residual(self, x, mask)
+
+
+UNITS = {"basic": Basic, "bottleneck": Bottleneck}
+
+
+def block(
+    unit: type[Basic] | type[Bottleneck],
+    c_in: int,
+    width: int,
+    depth: int,
+    stride: int,
+    rngs: nnx.Rngs,
+) -> Chain:
+    """`depth` residual units, the first with the stride."""
+    first = unit(c_in, width, stride, rngs=rngs)
+    rest = [unit(width * unit.expansion, width, 1, rngs=rngs) for _ in range(depth - 1)]
+    return Chain([first, *rest])
+
+
+def _shortcut(c_in: int, c_out: int, stride: int, rngs: nnx.Rngs) -> ConvBN | None:
+    if c_in == c_out and stride == 1:
+        return None
+    return ConvBN(c_in, c_out, POINT, (stride,) * 3, relu=False, rngs=rngs)
+
+
+def _residual(unit: Basic | Bottleneck, x: Map, mask: Mask) -> Map:
+    shortcut = x if unit.shortcut is None else unit.shortcut(x, mask)
+    return jax.nn.relu(unit.body(x, mask) + shortcut)

@@ -1,0 +1,51 @@
+"""Table 1 of Jin et al. (2024): figures to stand beside a run's own, never among them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+CAVEAT = (
+    "Published: copied from table 1 of Jin et al. (2024), nothing of it computed here. The paper's "
+    "protocol is leave-one-sample-out as written (eq. 4.5), and it does not say how F1 is "
+    "averaged: not strictly comparable with this run."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+    """One cell pair of the table: accuracy in percent, F1 in 0..1 (its average not stated)."""
+
+    method: str
+    accuracy: float
+    f1: float
+    source: str = "published"
+
+
+_DATASETS = ("smic", "samm", "casme2")
+# The table's DINet cannot be told from its references: it is not the Dual-Inception network.
+_TABLE = {
+    "LBP-TOP": ((54.44, 0.567), (46.22, 0.488), (65.09, 0.674)),
+    "STCLQP": ((57.90, 0.591), (54.65, 0.515), (72.63, 0.708)),
+    "DisLBP-STIP": ((59.94, 0.611), (60.20, 0.619), (78.81, 0.714)),
+    "LGCcon": ((61.16, 0.600), (62.77, 0.608), (77.40, 0.737)),
+    "Bi-WOOF": ((62.56, 0.564), (61.88, 0.583), (78.46, 0.709)),
+    "C3D": ((61.28, 0.610), (73.71, 0.692), (69.71, 0.711)),
+    "OFF-ApexNet": ((71.79, 0.712), (59.66, 0.566), (87.69, 0.822)),
+    "DINet (as the paper names it)": ((68.66, 0.644), (75.29, 0.739), (78.43, 0.763)),
+    "CapsuleNet": ((65.06, 0.643), (68.30, 0.644), (70.18, 0.706)),
+    "RCN": ((70.65, 0.711), (70.20, 0.691), (80.39, 0.826)),
+    "SLSTT": ((72.40, 0.707), (76.50, 0.683), (90.12, 0.885)),
+    "Jin et al. (2024), the paper": ((74.60, 0.751), (84.77, 0.793), (91.35, 0.889)),
+}
+
+
+def rows(dataset: str) -> list[Published]:
+    """The table's column of one data set, in its order; empty for any other data set.
+
+    Args:
+      dataset: 'smic', 'samm' or 'casme2' as in `config.data.dataset`.
+    """
+    if dataset not in _DATASETS:
+        return []
+    column = _DATASETS.index(dataset)
+    return [Published(method, *figures[column]) for method, figures in _TABLE.items()]

@@ -1,0 +1,385 @@
+"""The report of a run, as a page and as a table for the terminal.
+
+Everything is a function of the table of predictions, the configuration and the log.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mser_jax import history, metrics, page, plots, published
+from mser_jax.page import Markup
+from mser_jax.table import Predictions
+
+_COLUMNS = ("accuracy", "uf1", "uar", "f1_macro", "f1_weighted", "f1_micro")
+_TITLES = ("accuracy", "UF1", "UAR", "F1 macro", "weighted", "micro")
+_UPPER_BOUND = "upper bound: uses the label"
+_ABSENT = "not recorded"
+_WARNING = (
+    "A model of posed data or synthetic clips says nothing about what a person feels. "
+    "Not for decisions about people."
+)
+_SYNTHETIC = "Accuracy on synthetic clips says nothing about SMIC, SAMM or CASME II."
+
+
+def write(
+    workdir: Path, predictions: Predictions, config: Mapping[str, Any], events: list[dict]
+) -> Path:
+    """Write metrics.json, confusion.png, curves.png and report.html into `workdir`.
+
+    Args:
+      workdir: an existing folder.
+      predictions: the table.
+      config: the run's fields, as in config.json.
+      events: the lines of log.jsonl.
+
+    Returns:
+      The path of the page.
+    """
+    workdir = Path(workdir)
+    scores = metrics.score(predictions, config["evaluation"]["select"])
+    (workdir / "metrics.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    matrix = plots.confusion(np.array(scores["confusion"]), scores["class_names"])
+    (workdir / "confusion.png").write_bytes(plots.png(matrix))
+    if epochs := history.epochs(events):
+        curves = plots.curves(epochs, len(scores["class_names"]))
+        (workdir / "curves.png").write_bytes(plots.png(curves))
+    path = workdir / "report.html"
+    path.write_text(render(scores, config, events), encoding="utf-8")
+    return path
+
+
+def text_table(scores: Mapping[str, Any]) -> str:
+    """The result for a terminal, at most 80 columns wide.
+
+    Args:
+      scores: as `metrics.score` returns them.
+    """
+    lines = [_counts(scores), "", _text_row("", _TITLES)]
+    for name, row, is_reported in _result_rows(scores):
+        lines.append(_text_row(f"{name}{' *' * is_reported}", [_number(row[c]) for c in _COLUMNS]))
+        if is_reported:
+            lows, highs = _bounds(scores)
+            lines += [_text_row("  95 % from", lows), _text_row("  95 % to", highs)]
+            if spread := scores["seed_std"]:
+                deviations = [_number(spread[c]) for c in _COLUMNS]
+                lines.append(_text_row("  deviation over seeds", deviations))
+        if row.get("upper_bound"):
+            lines.append(f"  ({_UPPER_BOUND})")
+    lines += ["", "* the rule that is reported; intervals: bootstrap over subjects"]
+    return "\n".join(lines)
+
+
+def render(scores: Mapping[str, Any], config: Mapping[str, Any], events: list[dict]) -> str:
+    """The page, in one file that needs nothing from outside.
+
+    Args:
+      scores: as `metrics.score` returns them.
+      config: the run's fields, as in config.json.
+      events: the lines of log.jsonl.
+    """
+    name = config["name"]
+    return page.document(
+        f"{name}: report of a run",
+        _head(scores, config, events),
+        _results(scores),
+        _published(scores, config),
+        _confusion(scores),
+        _breakdown(scores),
+        _subjects(scores),
+        _curves(scores, events),
+        _what_was_run(config, events),
+        _data(scores, events),
+        _time(events),
+        _again(config, events),
+        page.tag("footer", page.tag("p", page.tag("strong", _WARNING)), page.tag("p", _SYNTHETIC)),
+    )
+
+
+def _head(scores: Mapping, config: Mapping, events: list[dict]) -> Markup:
+    start = history.started(events)
+    parts = [
+        page.tag("p", "mser_jax · micro-expression recognition", class_="over"),
+        page.tag("h1", config["name"]),
+        page.tag("p", _protocol(config, scores["folds"]), class_="lead"),
+        page.tag(
+            "p", f"{_counts(scores)} · {start.get('date', 'date ' + _ABSENT)}", class_="small"
+        ),
+    ]
+    if config["data"]["dataset"] == "synthetic":
+        parts.append(page.tag("p", f"These clips are synthetic. {_SYNTHETIC}", class_="note"))
+    if scores["upper_bound"]:
+        note = f"The rule reported is {scores['rule']}: {_UPPER_BOUND}. This is not a result."
+        parts.append(page.tag("p", note, class_="note"))
+    return page.tag("header", page.join(parts))
+
+
+def _protocol(config: Mapping, folds: int) -> str:
+    if config["evaluation"]["protocol"] == "loso":
+        return (
+            f"Leave one subject out, {folds} folds: every clip is answered by a network that never "
+            "saw its subject, after the last epoch, which was fixed in advance."
+        )
+    return (
+        f"Leave one sample out, {folds} folds: the subject's other clips were in the training, so "
+        "these figures are higher than what an unknown person would get."
+    )
+
+
+def _results(scores: Mapping) -> Markup:
+    rows = list(_result_rows(scores))
+    marked = next(index for index, row in enumerate(rows) if row[2])
+    cells = [
+        [_rule_name(name, row), *(_number(row[column]) for column in _COLUMNS)]
+        for name, row, _ in rows
+    ]
+    interval = scores["interval"]
+    undefined = (
+        f" In {interval['undefined']} resamples a class had no clip: they are left out of the "
+        "intervals of UF1 and UAR."
+        if interval["undefined"]
+        else ""
+    )
+    return page.section(
+        "Result",
+        page.tag(
+            "div", *(_card(scores, column) for column in ("accuracy", "uf1", "uar")), class_="cards"
+        ),
+        page.tag(
+            "p",
+            "Point: this run. Bar: its 95 % interval. Tick: always answering ",
+            page.tag("em", scores["majority"]["class"]),
+            ".",
+            class_="small",
+        ),
+        page.table(["", *_TITLES], cells, marked),
+        page.tag(
+            "p",
+            "The first rows differ in how the answer is chosen among the heads (3.4); the marked "
+            "one is what this run reports. UF1 and UAR are the means over the classes of F1 and "
+            "recall from one confusion matrix pooled over all folds; UF1 is the macro F1. Weighted "
+            "means F1 weighted by clips; micro F1 equals accuracy. Mean of the folds' accuracies: "
+            f"{_number(scores['accuracy_fold_mean'])}. Intervals: {interval['resamples']} "
+            f"bootstrap resamples of the subjects.{undefined}",
+            class_="small",
+        ),
+        _seeds(scores),
+    )
+
+
+def _rule_name(name: str, row: Mapping) -> object:
+    if not row.get("upper_bound"):
+        return name
+    return page.join([name, page.tag("span", _UPPER_BOUND, class_="tag")], " ")
+
+
+def _card(scores: Mapping, column: str) -> Markup:
+    interval = scores["interval"][column]
+    note = "no interval" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+    return page.tag(
+        "div",
+        page.tag("span", _TITLES[_COLUMNS.index(column)], class_="name"),
+        page.tag("span", _number(scores[column]), class_="value"),
+        page.tag("small", note),
+        page.strip(scores[column], interval, scores["majority"][column]),
+        class_="card",
+    )
+
+
+def _seeds(scores: Mapping) -> Markup:
+    spread = scores["seed_std"]
+    if spread is None:
+        return Markup("")
+    rows = [[row["seed"], *(_number(row[c]) for c in _COLUMNS)] for row in scores["per_seed"]]
+    rows.append(["mean", *(_number(scores[c]) for c in _COLUMNS)])
+    rows.append(["standard deviation", *(_number(spread[c]) for c in _COLUMNS)])
+    return page.table(["seed", *_TITLES], rows, len(rows) - 2)
+
+
+def _published(scores: Mapping, config: Mapping) -> Markup:
+    others = published.rows(config["data"]["dataset"])
+    if not others:
+        return Markup("")
+    rows = [["this run", f"{scores['accuracy']:.2%}"[:-1], _number(scores["f1_macro"]), "this run"]]
+    rows += [[row.method, f"{row.accuracy:.2f}", _number(row.f1), row.source] for row in others]
+    return page.section(
+        "Beside published figures",
+        page.table(["method", "accuracy %", "F1", "source"], rows, 0),
+        page.tag("p", f"This run's F1 is the macro F1. {published.CAVEAT}", class_="small"),
+    )
+
+
+def _confusion(scores: Mapping) -> Markup:
+    several = " The answers of all seeds together." if len(scores["seeds"]) > 1 else ""
+    return page.section(
+        "Confusion",
+        page.tag(
+            "p",
+            f"Rows: the true class, with each answer's share of the row.{several}",
+            class_="small",
+        ),
+        page.heat(scores["confusion"], scores["class_names"]),
+    )
+
+
+def _breakdown(scores: Mapping) -> Markup:
+    classes = [
+        [row["class"], row["clips"], *(_number(row[c]) for c in ("precision", "recall", "f1"))]
+        for row in scores["per_class"]
+    ]
+    parts = [page.table(["class", "clips", "precision", "recall", "F1"], classes)]
+    if len(scores["per_dataset"]) > 1:
+        databases = [
+            [row["dataset"], row["clips"], row["subjects"], *(_number(row[c]) for c in _COLUMNS)]
+            for row in scores["per_dataset"]
+        ]
+        parts.append(page.table(["database", "clips", "subjects", *_TITLES], databases))
+    return page.section("By class", *parts)
+
+
+def _subjects(scores: Mapping) -> Markup:
+    one = len(scores["per_dataset"]) == 1
+    rows = [
+        [
+            row["subject"] if one else f"{row['dataset']}/{row['subject']}",
+            row["clips"],
+            _number(row["accuracy"]),
+            page.bar(row["accuracy"]),
+        ]
+        for row in scores["per_subject"]
+    ]
+    return page.section(
+        "By subject", page.table(["held-out subject", "clips", "accuracy", ""], rows)
+    )
+
+
+def _curves(scores: Mapping, events: list[dict]) -> Markup:
+    epochs = history.epochs(events)
+    if not epochs:
+        return page.section("Training", page.tag("p", f"The epochs were {_ABSENT}."))
+    last = epochs[-1]
+    classes = len(scores["class_names"])
+    return page.section(
+        "Training",
+        page.tag(
+            "div",
+            page.image(plots.png(plots.loss(epochs)), "training loss over the epochs"),
+            page.image(plots.png(plots.accuracy(epochs, classes)), "training accuracy over epochs"),
+            class_="figures",
+        ),
+        page.tag(
+            "p",
+            f"On training clips only; no held-out clip was looked at before the end. After epoch "
+            f"{last['epoch']}: loss {last['loss']:.3f}, accuracy {last['accuracy']:.3f}.",
+            class_="small",
+        ),
+    )
+
+
+def _what_was_run(config: Mapping, events: list[dict]) -> Markup:
+    train, model, prep = config["train"], config["model"], config["prep"]
+    plan = history.last(events, "train")
+    rows = [
+        ("data set", config["data"]["dataset"]),
+        ("preset", config["preset"]),
+        ("learning rate", f"{train['learning_rate']:g} (Adam)"),
+        ("epochs", train["epochs"]),
+        ("batch", f"{train['batch_size']} clips a fold"),
+        ("updates an epoch", plan.get("updates_per_epoch", _ABSENT)),
+        ("augmentation", config["augment"]["mode"]),
+        ("input", f"{prep['steps']} steps of {prep['size']} x {prep['size']} px"),
+        ("network", f"{model['block']}, width {model['width']}"),
+        ("units in blocks 2 to 5", ", ".join(map(str, model["depths"]))),
+        ("parameters", plan.get("parameters", _ABSENT)),
+        ("seed", config["seed"]),
+    ]
+    return page.section("What was run", page.pairs(rows))
+
+
+def _data(scores: Mapping, events: list[dict]) -> Markup:
+    dropped = history.last(events, "data").get("dropped")
+    if dropped is None:
+        body = page.tag("p", f"Whether clips were dropped was {_ABSENT}.")
+    elif not dropped:
+        body = page.tag("p", f"No clip was dropped; {scores['clips']} were evaluated.")
+    else:
+        rows = [*dropped.items(), ("evaluated", scores["clips"])]
+        body = page.table(["dropped because", "clips"], rows, len(rows) - 1)
+    return page.section("Clips", body)
+
+
+def _time(events: list[dict]) -> Markup:
+    stages = history.stages(events)
+    if not stages:
+        return page.section("Time", page.tag("p", f"The stages were {_ABSENT}."))
+    total = max(sum(stage["seconds"] for stage in stages), 1e-9)
+    rows = [
+        [
+            stage["name"],
+            f"{stage['seconds']:.1f}",
+            "reused" if stage["reused"] else "",
+            page.bar(stage["seconds"] / total),
+        ]
+        for stage in stages
+    ]
+    return page.section("Time", page.table(["stage", "seconds", "", ""], rows))
+
+
+def _again(config: Mapping, events: list[dict]) -> Markup:
+    start = history.started(events)
+    dataset = config["data"]["dataset"]
+    default = f"python -m mser_jax.main --config=configs/{dataset}.py:{config['preset']}"
+    versions = start.get("versions", {})
+    rows = [*versions.items(), ("devices", ", ".join(start.get("devices", [_ABSENT])))]
+    fields = [(name, json.dumps(value)) for name, value in _flat(config)]
+    return page.section(
+        "How to run it again",
+        page.command(start.get("command", default)),
+        page.pairs(rows),
+        page.tag(
+            "details",
+            page.tag("summary", f"The full configuration ({len(fields)} fields)"),
+            page.tag("div", page.table(["field", "value"], fields), class_="config"),
+        ),
+    )
+
+
+def _result_rows(scores: Mapping) -> Iterator[tuple[str, Mapping, bool]]:
+    """(name, scores, whether it is the one reported) of every line of the result table."""
+    for row in scores["rules"]:
+        yield row["rule"], row, row["rule"] == scores["rule"]
+    yield f"always {scores['majority']['class']}", scores["majority"], False
+    yield "chance", scores["chance"], False
+
+
+def _counts(scores: Mapping) -> str:
+    seeds = scores["seeds"]
+    return f"{scores['clips']} clips, {scores['subjects']} subjects, {scores['folds']} folds, " + (
+        f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
+    )
+
+
+def _bounds(scores: Mapping) -> list[list[str]]:
+    intervals = [scores["interval"].get(column) for column in _COLUMNS]
+    return [[_number(pair[end]) if pair else "" for pair in intervals] for end in (0, 1)]
+
+
+def _text_row(name: str, cells) -> str:
+    return f"{name[:24]:<24}" + "".join(f"{cell:>9}" for cell in cells).rstrip()
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _flat(config: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

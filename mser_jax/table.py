@@ -1,0 +1,191 @@
+"""The table of held-out predictions: the only result of a run. All figures are functions of it."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.errors import UserError
+from mser_jax import select
+
+_FIXED = ("dataset", "subject", "clip", "seed", "fold", "label", "prediction", "head")
+_REMEDY = "write it again with --mode=evaluate."
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """One row for each (clip, seed), made by a fold whose training never saw the clip's subject.
+
+    `n` rows, `k` heads, `c` classes.
+
+    Attributes:
+      dataset: `[n]` text, the database of the clip.
+      subject: `[n]` text; unique within a database only, so a person is (dataset, subject).
+      clip: `[n]` text; unique within a subject.
+      seed: `[n]` int, of the training that made the row.
+      fold: `[n]` text, the name of the held-out split.
+      label: `[n]` int, index into `class_names`.
+      probabilities: `[n, k, c]` float32, softmax of each head.
+      train_loss: `[n, k]` float32, the fold's final training loss of each head.
+      class_names: the `c` classes.
+
+    Raises:
+      ValueError: shapes disagree, a label is no class, or a figure is not finite.
+    """
+
+    dataset: np.ndarray
+    subject: np.ndarray
+    clip: np.ndarray
+    seed: np.ndarray
+    fold: np.ndarray
+    label: np.ndarray
+    probabilities: np.ndarray
+    train_loss: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __post_init__(self):
+        rows, heads, classes = self.probabilities.shape
+        if classes != len(self.class_names):
+            raise ValueError(f"{classes} probabilities a head, {len(self.class_names)} classes")
+        if self.train_loss.shape != (rows, heads):
+            raise ValueError(f"train_loss is {self.train_loss.shape}, not {(rows, heads)}")
+        for name in ("dataset", "subject", "clip", "seed", "fold", "label"):
+            if getattr(self, name).shape != (rows,):
+                raise ValueError(f"{name} is {getattr(self, name).shape}, not {(rows,)}")
+        if rows and not (self.label.min() >= 0 and self.label.max() < classes):
+            raise ValueError(f"a label lies outside 0..{classes - 1}")
+        if not (np.isfinite(self.probabilities).all() and np.isfinite(self.train_loss).all()):
+            raise ValueError(
+                "a probability or a training loss is not finite: the training diverged"
+            )
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+
+def write_csv(path: Path, predictions: Predictions, rule: str) -> None:
+    """Write one line for each row, with the answer under `rule`; floats keep all of float32.
+
+    Args:
+      path: of the file; replaced when it exists.
+      predictions: the table.
+      rule: one of `select.RULES`; it fills the columns `prediction` and `head` ('all' where the
+        answer is the mean of the heads).
+    """
+    chosen, head = select.choose(predictions, rule)
+    names = predictions.class_names
+    with Path(path).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_header(names, predictions.train_loss.shape[1]))
+        for row in range(len(predictions)):
+            writer.writerow(
+                [
+                    predictions.dataset[row],
+                    predictions.subject[row],
+                    predictions.clip[row],
+                    predictions.seed[row],
+                    predictions.fold[row],
+                    names[predictions.label[row]],
+                    names[chosen[row].argmax()],
+                    "all" if head[row] == select.ALL_HEADS else head[row] + 1,
+                    *(_digits(value) for value in predictions.probabilities[row].ravel()),
+                    *(_digits(value) for value in predictions.train_loss[row]),
+                ]
+            )
+
+
+def read_csv(path: Path) -> Predictions:
+    """Read what `write_csv` wrote; the columns `prediction` and `head` follow from the others.
+
+    Raises:
+      UserError: the file is absent, or a line is malformed (it is named).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} is not there: {_REMEDY}")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            names, heads = _parse_header(path, next(reader, []))
+            rows = [(reader.line_num, cells) for cells in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is not a table of predictions ({error}): {_REMEDY}") from error
+    if not rows:
+        raise UserError(f"{path} holds no predictions: {_REMEDY}")
+    return _parse_rows(path, rows, names, heads)
+
+
+def _header(names: tuple[str, ...], heads: int) -> list[str]:
+    numbers = range(1, heads + 1)
+    probabilities = [f"head{head}_{name}" for head in numbers for name in names]
+    return [*_FIXED, *probabilities, *(f"train_loss_head{head}" for head in numbers)]
+
+
+def _digits(value: np.floating) -> str:
+    """Nine significant digits: as many as bring every float32 back exactly."""
+    return f"{value:.9g}"
+
+
+def _parse_header(path: Path, header: list[str]) -> tuple[tuple[str, ...], int]:
+    prefix = "head1_"
+    names = tuple(cell[len(prefix) :] for cell in header if cell.startswith(prefix))
+    heads = sum(cell.startswith("train_loss_head") for cell in header)
+    if not names or header != _header(names, heads):
+        raise _malformed(path, 1, f"its columns should be {', '.join(_FIXED)}, head1_<class> ...")
+    return names, heads
+
+
+def _parse_rows(
+    path: Path, rows: list[tuple[int, list[str]]], names: tuple[str, ...], heads: int
+) -> Predictions:
+    width = len(_header(names, heads))
+    shape = (heads, len(names))
+    keys, seeds, labels, probabilities, losses = {}, [], [], [], []
+    for line, cells in rows:
+        if len(cells) != width:
+            raise _malformed(path, line, f"it has {len(cells)} columns, the header {width}")
+        dataset, subject, clip, seed, fold, label = cells[:6]
+        if label not in names:
+            raise _malformed(path, line, f"its label {label!r} is none of {', '.join(names)}")
+        try:
+            seeds.append(int(seed))
+            numbers = np.array([float(cell) for cell in cells[len(_FIXED) :]], np.float32)
+        except ValueError as error:
+            raise _malformed(path, line, str(error)) from error
+        split = heads * len(names)
+        probabilities.append(_checked(path, line, numbers[:split].reshape(shape)))
+        losses.append(numbers[split:])
+        if not np.isfinite(losses[-1]).all():
+            raise _malformed(path, line, "a training loss is not finite")
+        labels.append(names.index(label))
+        key = (dataset, subject, clip, seeds[-1])
+        if key in keys:
+            raise _malformed(path, line, f"clip {clip!r} of {subject!r} is there twice")
+        keys[key] = fold
+    dataset, subject, clip, _ = (np.array(column) for column in zip(*keys, strict=True))
+    return Predictions(
+        dataset=dataset,
+        subject=subject,
+        clip=clip,
+        seed=np.array(seeds),
+        fold=np.array(list(keys.values())),
+        label=np.array(labels),
+        probabilities=np.stack(probabilities),
+        train_loss=np.stack(losses),
+        class_names=names,
+    )
+
+
+def _checked(path: Path, line: int, probabilities: np.ndarray) -> np.ndarray:
+    """`[k, c]`, each head's within 0..1 and adding up to 1 (to what bfloat16 leaves of it)."""
+    total = probabilities.sum(axis=-1)
+    if not (probabilities.min() >= 0 and np.abs(total - 1).max() < 0.02):
+        raise _malformed(path, line, "a head's probabilities are not a distribution")
+    return probabilities
+
+
+def _malformed(path: Path, line: int, what: str) -> UserError:
+    return UserError(f"{path}, line {line}: {what}; {_REMEDY}")

@@ -1,0 +1,224 @@
+"""Training: one fold's epoch, written once, and the loop that runs every fold's epoch together."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int
+from tqdm import tqdm
+
+from mser_jax import folds as folding
+from mser_jax import losses, parallel
+from mser_jax import state as states
+from mser_jax.augment import Clips, View
+from mser_jax.checkpoint import Checkpoints
+from mser_jax.folds import Fold
+from mser_jax.interrupt import Interrupt
+from mser_jax.logs import Log
+from mser_jax.models import Network
+from mser_jax.state import State
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to train; `mser_jax.config` says what each field means."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    augment: str
+    checkpoint_every: int
+
+
+class Progress(NamedTuple):
+    """What an epoch, or one step of it, says of itself, before the parameters moved.
+
+    Attributes:
+      losses: `[k]`, the cross-entropy of each head, mean over the clips.
+      accuracy: the share of clips that the mean of the heads gets right.
+      clips: how many there were.
+    """
+
+    losses: Float[Array, " k"]
+    accuracy: Float[Array, ""]
+    clips: Int[Array, ""]
+
+
+Epoch = Callable[[State, Int[Array, "step b"], Clips], tuple[State, Progress]]
+
+
+def fold_epoch(network: Network, optimizer: optax.GradientTransformation, view: View) -> Epoch:
+    """One epoch of ONE fold, a scan over its steps; `parallel.over_folds` lifts it to all."""
+
+    def step(state: State, entries: Int[Array, " b"], clips: Clips) -> tuple[State, Progress]:
+        mask = entries >= 0
+        clip, variant = jnp.divmod(jnp.maximum(entries, 0), len(view.variants))
+        inputs, labels = view(clips, clip, variant), clips.labels[clip]
+
+        def loss(params):
+            logits, stats = network.apply(params, state.stats, inputs, mask, True)
+            head_losses = losses.head_losses(logits, labels, mask)
+            return jnp.sum(head_losses), (stats, logits, head_losses)
+
+        grads, (stats, logits, head_losses) = jax.grad(loss, has_aux=True)(state.params)
+        updates, opt = optimizer.update(grads, state.opt, state.params)
+        moved = State(optax.apply_updates(state.params, updates), stats, opt)
+        # An empty step must change nothing: Adam moves even without a gradient, and the statistics
+        # of no clip are NaN.
+        kept = jax.tree.map(lambda new, old: jnp.where(mask.any(), new, old), moved, state)
+        return kept, Progress(head_losses, _accuracy(logits, labels, mask), jnp.sum(mask))
+
+    def epoch(state: State, schedule: Int[Array, "step b"], clips: Clips):
+        state, steps = jax.lax.scan(lambda s, entries: step(s, entries, clips), state, schedule)
+        return state, _summary(steps)
+
+    return epoch
+
+
+def _accuracy(logits: Array, labels: Array, mask: Array) -> Array:
+    answer = jnp.argmax(jnp.mean(jax.nn.softmax(logits), axis=1), axis=-1)
+    return jnp.sum((answer == labels) & mask) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def _summary(steps: Progress) -> Progress:
+    """The means over the clips of an epoch; empty steps weigh nothing."""
+    clips = jnp.sum(steps.clips)
+    weights = steps.clips / jnp.maximum(clips, 1)
+    losses_ = jnp.sum(jnp.where(weights[:, None] > 0, steps.losses * weights[:, None], 0), axis=0)
+    return Progress(losses_, jnp.sum(steps.accuracy * weights), clips)
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """Everything that the training of a set of folds needs, and where it keeps what it makes.
+
+    Attributes:
+      network: pure functions of one fold.
+      view: how the network sees a clip.
+      folds: who trains on what.
+      settings: how.
+      mesh: the devices, along the fold axis.
+      lift: 'vmap' or 'map'.
+    """
+
+    network: Network
+    view: View
+    folds: Sequence[Fold]
+    settings: Settings
+    mesh: Mesh
+    lift: str
+
+    def start(self) -> State:
+        """The states of all folds before the first step, on their devices."""
+        optimizer, key = self._optimizer(), jax.random.key(self.settings.seed)
+
+        def create(name: Int[Array, ""]) -> State:
+            return states.create(self.network, optimizer, jax.random.fold_in(key, name))
+
+        names = np.array([fold.key for fold in self.folds], np.uint32)
+        lifted = parallel.over_folds(create, self.mesh, self.lift, folded=1)
+        return lifted(parallel.shard(parallel.pad_folds(names, self.mesh, 0), self.mesh))
+
+    def epoch(self) -> Callable[[State, Array, Clips], tuple[State, Progress]]:
+        """The compiled epoch of all folds: `(states, schedule [fold, step, b], clips)`."""
+        one = fold_epoch(self.network, self._optimizer(), self.view)
+        return parallel.over_folds(one, self.mesh, self.lift, folded=2, donate=True)
+
+    def schedule(self, epoch: int) -> jax.Array:
+        """The order of one epoch, `[fold, step, b]`, on the devices."""
+        order = folding.epoch_schedule(
+            self.folds,
+            epoch=epoch,
+            seed=self.settings.seed,
+            batch_size=self.settings.batch_size,
+            variants=len(self.view.variants),
+            mode=self.settings.augment,
+        )
+        return parallel.shard(parallel.pad_folds(order, self.mesh, folding.EMPTY), self.mesh)
+
+    def updates_per_epoch(self) -> int:
+        """The steps of the fold with the most clips."""
+        return folding.steps_per_epoch(
+            self.folds, self.settings.batch_size, len(self.view.variants), self.settings.augment
+        )
+
+    def parameters(self) -> int:
+        """How many weights one fold's network has."""
+        params, _ = jax.eval_shape(self.network.init, jax.random.key(0))
+        return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+    def _optimizer(self) -> optax.GradientTransformation:
+        return optax.adam(self.settings.learning_rate)
+
+
+def train(trainer: Trainer, clips: Clips, checkpoints: Checkpoints, log: Log) -> State:
+    """Train every fold to the last epoch, from the newest checkpoint if there is one.
+
+    Args:
+      trainer: what to train.
+      clips: on every device of the trainer's mesh.
+      checkpoints: where the states are kept.
+      log: gets one 'epoch' event an epoch.
+
+    Returns:
+      The states of all folds after the last epoch; dummy folds at the end.
+
+    Raises:
+      KeyboardInterrupt: Ctrl-C or SIGTERM; the last finished epoch has been saved.
+    """
+    state = trainer.start()
+    done, state = checkpoints.restore(state)
+    epochs = trainer.settings.epochs
+    if done == epochs:
+        return state
+    run = _compile(trainer, state, clips)
+    bar = tqdm(range(done, epochs), "Training", epochs, initial=done, unit="epoch", ncols=79)
+    with Interrupt("the present epoch") as interrupt, bar:
+        for epoch in bar:
+            began = time.perf_counter()
+            state, progress = run(state, trainer.schedule(epoch), clips)
+            event = _event(epoch + 1, jax.device_get(progress), len(trainer.folds), began)
+            log.write("epoch", **event)
+            bar.set_postfix(loss=f"{event['loss']:.3f}", accuracy=f"{event['accuracy']:.2f}")
+            last = epoch + 1 == epochs or interrupt.asked
+            if last or (epoch + 1) % trainer.settings.checkpoint_every == 0:
+                checkpoints.save(epoch + 1, state)
+            if interrupt.asked:
+                raise KeyboardInterrupt
+    return state
+
+
+def _compile(trainer: Trainer, state: State, clips: Clips):
+    """Compile before the first step, so that the bar's estimate is of epochs alone."""
+    began = time.perf_counter()
+    print(
+        f"Training {len(trainer.folds)} folds at once ({trainer.lift}, "
+        f"{trainer.mesh.devices.size} device(s)), {trainer.updates_per_epoch()} updates an epoch; "
+        "compiling ...",
+        flush=True,
+    )
+    compiled = trainer.epoch().lower(state, trainer.schedule(0), clips).compile()
+    print(f"Compiled in {time.perf_counter() - began:.0f} s.", flush=True)
+    return compiled
+
+
+def _event(epoch: int, progress: Progress, folds: int, began: float) -> dict:
+    """One line of the log; `loss` is the sum over the heads, as it is minimised."""
+    fold_loss = np.sum(progress.losses[:folds], axis=1)
+    seconds = time.perf_counter() - began
+    return {
+        "epoch": epoch,
+        "loss": float(np.mean(fold_loss)),
+        "accuracy": float(np.mean(progress.accuracy[:folds])),
+        "fold_loss": [float(loss) for loss in fold_loss],
+        "fold_accuracy": [float(accuracy) for accuracy in progress.accuracy[:folds]],
+        "seconds": seconds,
+        "clips_per_second": float(np.sum(progress.clips[:folds])) / seconds,
+    }

@@ -1,0 +1,89 @@
+"""The folder of a run: where it lies, what it is called, and whose it is."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_prep.errors import UserError
+from mser_jax import config as configs
+
+# Fields that say where things are or how many processes help, and change no result.
+_INDIFFERENT = ("data.manual_dir", "data.data_dir", "data.workers", "train.checkpoint_every")
+
+
+def open_workdir(config: ConfigDict, workdir: str) -> Path:
+    """Make the folder, or find it made by a run of the same configuration.
+
+    Args:
+      config: of the run; it is kept there as config.json.
+      workdir: its path, or '' for `default`.
+
+    Returns:
+      The folder.
+
+    Raises:
+      UserError: it cannot be written, or belongs to a run with other settings (they are listed).
+    """
+    folder = Path(workdir) if workdir else default(config)
+    stored = folder / "config.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if stored.is_file():
+            _check_same(stored, config)
+        stored.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written: {error.strerror}. Remedy: give another --workdir."
+        ) from error
+    return folder
+
+
+def default(config: ConfigDict) -> Path:
+    """`runs/<name>-<preset>`, and for changed fields a digest of them: never another run's folder."""
+    preset = configs.get_config(config.data.dataset, config.preset)
+    changed = differences(_plain(preset), _plain(config))
+    digest = hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:8]
+    suffix = f"-{digest}" if changed else ""
+    return Path("runs") / f"{config.name}-{config.preset}{suffix}"
+
+
+def differences(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, Any, Any]]:
+    """(field, value in the first, in the second) of the fields that change a result."""
+    first, second = flat(first), flat(second)
+    return [
+        (field, first.get(field), second.get(field))
+        for field in sorted({*first, *second} - {*_INDIFFERENT})
+        if first.get(field) != second.get(field)
+    ]
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A nested dict as `{'train.epochs': 100, ...}`."""
+    fields = {}
+    for name, value in tree.items():
+        inner = isinstance(value, dict)
+        fields |= flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
+    return fields
+
+
+def _check_same(stored: Path, config: ConfigDict) -> None:
+    try:
+        before = json.loads(stored.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        before = {}
+    changed = differences(before, _plain(config))
+    if changed:
+        lines = [f"  {field}: the run has {old}, now {new}" for field, old, new in changed]
+        raise UserError(
+            f"{stored.parent} holds a run with other settings:\n"
+            + "\n".join(lines)
+            + "\nRemedy: give another --workdir, or set these fields as they were."
+        )
+
+
+def _plain(config: ConfigDict) -> dict[str, Any]:
+    """As JSON gives it back: tuples are lists."""
+    return json.loads(json.dumps(config.to_dict()))
