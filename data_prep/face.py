@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import importlib.util
 import pathlib
 from typing import Any
@@ -189,15 +190,13 @@ def detect(frame: np.ndarray, *, model: str = "", name: str = "frame") -> np.nda
 def _dlib(model: str) -> tuple[Any, Any]:
     """Detector and predictor, loaded once: the model file is 100 MB."""
     try:
-        import dlib  # optional: an extra, and slow to import
+        dlib: Any = importlib.import_module("dlib")  # an extra without types, slow to import
     except ImportError as error:
         raise UserError(
             f"Finding faces needs dlib ({error}).\nRemedy: {_REMEDY}, or set face.points = 'box' "
             "for frames that are cropped already."
         ) from error
-    # Any: dlib ships no types, and its names are filled in at run time.
-    library: Any = dlib
-    return library.get_frontal_face_detector(), library.shape_predictor(str(_model_path(model)))
+    return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(_model_path(model)))
 
 
 def _model_path(model: str) -> pathlib.Path:
