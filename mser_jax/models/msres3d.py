@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from mser_jax.models import conv
 from mser_jax.models.affa import AFFA
-from mser_jax.models.layers import BatchNorm, Map, Mask, global_mean, he_normal
+from mser_jax.models.layers import BatchNorm, Dense, Map, Mask, global_mean, he_normal
 from mser_jax.models.multiscale import RC1, RC2, RC3, BranchStyle
 from mser_jax.models.resnet3d import UNITS, Stem, block
 
@@ -38,7 +38,7 @@ class Upsample(nnx.Module):
     """A transposed 2x2x2 convolution of stride 2, cropped to the target's size, then BN (3.3.3)."""
 
     def __init__(self, c_in: int, c_out: int, *, rngs: nnx.Rngs):
-        self.kernel = nnx.Param(he_normal(rngs.params(), (2, 2, 2, c_in, c_out)) * 8**0.5)
+        self.kernel = he_normal(rngs, (2, 2, 2, c_in, c_out), c_in)  # no outputs overlap
         self.norm = BatchNorm(c_out, rngs=rngs)
 
     def __call__(self, x: Map, like: Map, mask: Mask = None) -> Map:
@@ -51,8 +51,8 @@ class Head(nnx.Module):
     """Global average, two fully connected layers with ReLU between (section 3.4)."""
 
     def __init__(self, channels: int, hidden: int, classes: int, *, rngs: nnx.Rngs):
-        self.first = nnx.Linear(channels, hidden, kernel_init=he_normal, rngs=rngs)
-        self.second = nnx.Linear(hidden, classes, rngs=rngs)
+        self.first = Dense(channels, hidden, rngs=rngs)
+        self.second = Dense(hidden, classes, rngs=rngs)
 
     def __call__(self, x: Map) -> Float[Array, "b n"]:
         """`[b, t, h, w, c]` to logits `[b, classes]`."""
