@@ -1,0 +1,28 @@
+"""What every test runs under: four CPU devices, strict shapes, programs compiled once."""
+
+import os
+
+import jax
+import pytest
+from absl import flags
+
+DEVICES = 4
+
+
+def pytest_configure(config):
+    # Where pytest keeps its own cache, so that a second run and the commands that tests start find
+    # what was compiled before.
+    compiled = str(config.rootpath / ".pytest_cache" / "xla")
+    for option, value in {"jax_compilation_cache_dir": compiled, "jax_platforms": "cpu"}.items():
+        jax.config.update(option, os.environ.setdefault(option.upper(), value))
+    jax.config.update("jax_num_cpu_devices", DEVICES)
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    flags.FLAGS.mark_as_parsed()  # grain reads flags of absl
+
+
+@pytest.fixture
+def unoptimised():
+    """Compile ten times faster what a test runs once; never to time or to compare bits."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -1,0 +1,140 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import written_out
+from flax import nnx
+
+from mser_jax.models import layers
+from mser_jax.models.affa import AFFA, CAM
+from mser_jax.models.attention import TemporalSpatialAttention
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
+
+def drawn(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def jumbled(module, seed=0):
+    """Give every parameter a value of its own, also those that start at 0 or 1."""
+    rng = np.random.default_rng(seed)
+    params = nnx.state(module, nnx.Param)
+    moved = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal(x.shape), x.dtype), params)
+    nnx.update(module, moved)
+    return module
+
+
+def jumbled_norm(channels=3):
+    return jumbled(layers.BatchNorm(channels, rngs=nnx.Rngs(0)))
+
+
+def near(value, expected):
+    np.testing.assert_allclose(value, expected, rtol=2e-4, atol=2e-5)
+
+
+def test_batch_norm_written_out_and_its_running_statistics():
+    norm, x = jumbled_norm(), 3 + 2 * drawn(4, 2, 3, 3, 3)
+    near(norm(x), written_out.batch_norm(x, norm))
+    axes = (0, 1, 2, 3)
+    near(norm.norm.mean[...], 0.1 * x.mean(axes))  # moved from 0 by 1 - MOMENTUM
+    near(norm.norm.var[...], 0.9 + 0.1 * x.var(axes))
+
+
+@pytest.mark.parametrize("filling", [0.0, 1e6, np.nan])
+def test_masked_statistics_are_those_of_the_clips_alone(filling):
+    x, mask = drawn(5, 2, 3, 3, 3), np.array([True, False, True, True, False])
+    x[~mask] = filling
+    masked, alone = jumbled_norm(), jumbled_norm()
+    outputs, wanted = masked(x, jnp.asarray(mask)), alone(x[mask])
+    near(outputs[mask], wanted)
+    near(masked.norm.mean[...], alone.norm.mean[...])
+    near(masked.norm.var[...], alone.norm.var[...])
+
+
+def test_running_statistics_move_in_training_and_are_used_in_evaluation():
+    norm, x = jumbled_norm(), 3 + drawn(4, 2, 3, 3, 3)
+    for _ in range(2):
+        before = np.asarray(norm.norm.mean[...])
+        norm(x)
+        assert np.all(norm.norm.mean[...] != before)
+    evaluated = nnx.view(norm, use_running_average=True)
+    before = jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(evaluated, nnx.BatchStat)))
+    one = evaluated(x[:1])
+    near(one, evaluated(x)[:1])  # a clip's output does not depend on its company
+    inner = norm.norm
+    mean, var, scale, bias = map(np.asarray, (inner.mean, inner.var, inner.scale, inner.bias))
+    near(one, (x[:1] - mean) / np.sqrt(var + written_out.EPSILON) * scale + bias)
+    after = nnx.to_pure_dict(nnx.state(evaluated, nnx.BatchStat))
+    jax.tree.map(np.testing.assert_array_equal, before, after)
+
+
+def test_chain_applies_its_layers_in_order_with_the_mask():
+    rngs = nnx.Rngs(0)
+    chain = layers.Chain(
+        [
+            layers.ConvBN(2, 3, (1, 3, 3), rngs=rngs),
+            layers.ConvBN(3, 3, (3, 1, 1), depthwise=True, rngs=rngs),
+            layers.ConvBN(3, 4, layers.POINT, relu=False, rngs=rngs),
+        ]
+    )
+    jumbled(chain)
+    x, mask = drawn(3, 3, 4, 4, 2), np.array([True, True, False])
+    x[~mask] = np.nan
+    outputs = chain(x, jnp.asarray(mask))[mask]
+    near(outputs, written_out.chain(x[mask], chain))
+    assert outputs.min() < 0  # the last has no ReLU
+
+
+@pytest.mark.parametrize(
+    ("make", "fan_in"),
+    [
+        (lambda rngs: layers.Conv(40, 60, (3, 1, 1), rngs=rngs), 120),
+        (lambda rngs: layers.DepthwiseConv(400, (3, 3, 3), rngs=rngs), 27),
+        (lambda rngs: layers.Dense(100, 80, rngs=rngs), 100),
+    ],
+)
+def test_weights_are_drawn_with_the_deviation_of_he(make, fan_in):
+    kernel = make(nnx.Rngs(0)).kernel
+    assert np.std(kernel[...]) == pytest.approx((2 / fan_in) ** 0.5, rel=0.04)
+    assert abs(np.mean(kernel[...])) < 0.04 * np.std(kernel[...])
+    assert kernel.get_metadata("deviation") == pytest.approx((2 / fan_in) ** 0.5)
+
+
+def test_attention_written_out():
+    module, x = jumbled(TemporalSpatialAttention(rngs=nnx.Rngs(0))), drawn(2, 4, 8, 9, 3)
+
+    def said(x, axes, kernel):
+        means = np.stack([x.mean(axes), x.max(axes)], axis=-1)
+        shape = [1 if axis in axes else size for axis, size in enumerate(x.shape[:4])] + [2]
+        weights = written_out.conv(means.reshape(shape), kernel.kernel[...], kernel.bias[...])
+        return written_out.sigmoid(weights)
+
+    by_time = x * said(x, (2, 3, 4), module.time)
+    assert module.time.kernel.shape == (3, 1, 1, 2, 1)
+    assert module.space.kernel.shape == (1, 7, 7, 2, 1)
+    near(module(x), by_time * said(by_time, (1, 4), module.space))
+
+
+def cam_written_out(module, x):
+    """Eq. (3.10)."""
+    axes = (1, 2, 3)
+    average = written_out.chain(x.mean(axes, keepdims=True), module.average)
+    maximum = written_out.chain(x.max(axes, keepdims=True), module.maximum)
+    return written_out.sigmoid(average + maximum)
+
+
+def test_cam_written_out():
+    module, x = jumbled(CAM(8, 4, rngs=nnx.Rngs(0))), drawn(4, 2, 3, 3, 8)
+    assert module.average.layers[0].conv.kernel.shape == (1, 1, 1, 8, 2)
+    near(module(x), cam_written_out(module, x))
+
+
+def test_affa_written_out():
+    module = jumbled(AFFA(4, 2, rngs=nnx.Rngs(0)))
+    x, y = drawn(4, 2, 3, 3, 4, seed=1), drawn(4, 2, 3, 3, 4, seed=2)
+    first = cam_written_out(module.first, x + y)
+    z = first * x + (1 - first) * y  # eq. (3.11)
+    second = cam_written_out(module.second, z)
+    near(module(x, y), second * x + (1 - second) * y)
+    assert CAM(4, 99, rngs=nnx.Rngs(0)).average.layers[0].conv.kernel.shape[-1] == 1

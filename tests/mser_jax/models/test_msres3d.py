@@ -1,0 +1,155 @@
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings, functional
+
+pytestmark = pytest.mark.usefixtures("unoptimised")
+
+FULL = MSRes3DSettings(classes=3)
+PLAIN = MSRes3DSettings(classes=3, attention=False, rc=None, fusion=False)
+TINY = MSRes3DSettings(classes=3, width=2, depths=(1, 1, 1, 1), hidden=4)
+CLIPS = (4, 4, 20, 20, 3)
+
+
+def abstract(settings):
+    return nnx.eval_shape(lambda: MSRes3D(settings, rngs=nnx.Rngs(0)))
+
+
+def shapes(settings, size, of=lambda model, x: model(x)):
+    """The shapes that `of` gives for inputs of a size, without any arithmetic."""
+    graph, state = nnx.split(abstract(settings))
+    given = jax.ShapeDtypeStruct(size, jnp.float32)
+    outputs = jax.eval_shape(lambda state, x: of(nnx.merge(graph, state), x), state, given)
+    return jax.tree.map(lambda output: output.shape, outputs)
+
+
+def parameters(settings):
+    leaves = jax.tree.leaves(nnx.state(abstract(settings), nnx.Param))
+    return sum(leaf.size for leaf in leaves)
+
+
+def test_shapes_at_the_papers_size():
+    def every(model, x):
+        maps = model.features(x)
+        return maps, model.fused(maps)
+
+    maps, outputs = shapes(FULL, (1, 16, 134, 134, 3), every)
+    assert maps == [
+        (1, 8, 34, 34, 256),
+        (1, 4, 17, 17, 512),
+        (1, 2, 9, 9, 1024),
+        (1, 1, 5, 5, 2048),
+    ]
+    assert outputs == maps[::-1]
+    assert shapes(FULL, (2, 16, 134, 134, 3)) == (2, 4, 3)
+
+
+def conv_bn(kernel, c_in, c_out):
+    return kernel * c_in * c_out + 2 * c_out
+
+
+def plain_count(classes=3, hidden=256):
+    """A 3-D ResNet50 with a 3x7x7 stem, written out (3.3.1)."""
+    total, c_in = conv_bn(3 * 7 * 7, 3, 64), 64
+    for width, depth in ((64, 3), (128, 4), (256, 6), (512, 3)):
+        total += conv_bn(1, c_in, 4 * width)  # the shortcut of the first unit
+        for _ in range(depth):
+            total += conv_bn(1, c_in, width) + conv_bn(27, width, width)
+            total += conv_bn(1, width, 4 * width)
+            c_in = 4 * width
+    return total + head_count(2048, classes, hidden)
+
+
+def head_count(channels, classes=3, hidden=256):
+    return channels * hidden + hidden + hidden * classes + classes
+
+
+def module_count():
+    """What RC1 to RC3 (3.3.2), attention (3.3.1), CAM, AFFA and up (3.3.3) add."""
+    c, m = 256, 64
+    rc1 = conv_bn(1, c, c) + 2 * conv_bn(1, c, m) + 2 * conv_bn(27, m, c) + conv_bn(27, m, m) + 4
+    c, m = 512, 128
+    rc2 = conv_bn(1, c, c) + 2 * conv_bn(1, c, m) + 2 * conv_bn(7, m, c) + 7 * conv_bn(7, m, m) + 4
+    c, m = 1024, 256
+    rc3 = conv_bn(1, c, c) + 2 * conv_bn(1, c, m) + 3 * conv_bn(3, m, m) + 6 * conv_bn(3, m, c) + 8
+    attention = (3 * 2 + 1) + (49 * 2 + 1)
+    fusion = 0
+    for deep, c in ((2048, 1024), (1024, 512), (512, 256)):
+        fusion += conv_bn(8, deep, c) + head_count(c)
+        fusion += 2 * 2 * (conv_bn(1, c, c // 4) + conv_bn(1, c // 4, c))
+    return rc1 + rc2 + rc3 + attention + fusion
+
+
+def test_parameters_at_full_size_as_counted_by_hand():
+    assert parameters(PLAIN) == plain_count() == pytest.approx(46e6, rel=0.02)
+    assert parameters(FULL) == plain_count() + module_count() == pytest.approx(78e6, rel=0.02)
+
+
+STYLES = (
+    None,
+    BranchStyle(),
+    BranchStyle(reduction=2, restore="pointwise", weights="free"),
+    BranchStyle(chain="depthwise"),
+)
+
+
+@pytest.mark.parametrize("block", ["basic", "bottleneck"])
+def test_every_combination_of_the_switches_builds(block):
+    for style, heads in itertools.product(STYLES, ("one", "four", "cascade")):
+        settings = dataclasses.replace(
+            TINY,
+            block=block,
+            rc=style,
+            attention=style is not None,
+            fusion=heads != "one",
+            cascade=heads == "cascade",
+        )
+        assert shapes(settings, CLIPS) == (4, 1 if heads == "one" else 4, 3)
+    only_attention = dataclasses.replace(PLAIN, block=block, width=2, attention=True)
+    assert shapes(only_attention, CLIPS) == (4, 1, 3)
+
+
+def test_basic_block_has_the_layers_that_the_text_counts():
+    blocks = abstract(dataclasses.replace(PLAIN, block="basic")).blocks
+    assert [2 * len(block.layers) for block in blocks] == [6, 8, 12, 6]
+
+
+def test_cascade_takes_the_fused_map_where_the_text_takes_the_plain_one():
+    text = MSRes3D(TINY, rngs=nnx.Rngs(0))
+    cascade = MSRes3D(dataclasses.replace(TINY, cascade=True), rngs=nnx.Rngs(0))
+    sizes = [(3, 4, 5, 5, 8), (3, 2, 3, 3, 16), (3, 1, 2, 2, 32), (3, 1, 1, 1, 64)]
+    rng = np.random.default_rng(0)
+    x2, x3, x4, x5 = maps = [jnp.asarray(rng.standard_normal(s), jnp.float32) for s in sizes]
+    plain, cascaded = text.fused(maps), cascade.fused(maps)
+    for output, wanted in zip(plain, (x5, x4, x3, x2), strict=True):
+        assert output.shape == wanted.shape
+    same = [bool(jnp.array_equal(a, b)) for a, b in zip(plain, cascaded, strict=True)]
+    assert same == [True, True, False, False]
+    by_hand = text.affa[1](text.up[1](x4, x3), x3)
+    fused = text.affa[1](text.up[1](plain[1], x3), x3)
+    np.testing.assert_allclose(plain[2], by_hand, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(cascaded[2], fused, rtol=1e-5, atol=1e-5)
+
+
+def test_every_parameter_has_a_gradient():
+    network = functional(lambda rngs: MSRes3D(TINY, rngs=rngs))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal(CLIPS), jnp.float32)
+
+    def gradients(key):
+        params, stats = network.init(key)
+        cotangent = jax.random.normal(key, (4, 4, 3))
+
+        def loss(params):
+            return jnp.sum(network.apply(params, stats, x, None, True)[0] * cotangent)
+
+        return jax.grad(loss)(params)
+
+    for path, gradient in jax.tree.leaves_with_path(jax.jit(gradients)(jax.random.key(1))):
+        assert jnp.isfinite(gradient).all(), jax.tree_util.keystr(path)
+        assert jnp.abs(gradient).max() > 1e-6, jax.tree_util.keystr(path)

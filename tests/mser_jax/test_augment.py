@@ -1,0 +1,81 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mser_jax.augment import Clips, View, magnitude, strain
+
+SIZE, MARGIN, STEPS = 6, 2, 3
+SIDE = SIZE + 2 * MARGIN
+VARIANTS = ("original", "left", "right", "up", "down", "mirror", "flip")
+# rows and columns where each variant's window starts
+CORNERS = {"left": (2, 0), "right": (2, 4), "up": (0, 2), "down": (4, 2)}
+
+
+def clips(depth, count=3, dtype=np.float16):
+    shape = (count, STEPS, SIDE, SIDE, depth)
+    pixels = np.random.default_rng(0).permutation(np.prod(shape)).reshape(shape) % 251
+    return Clips(pixels.astype(dtype), np.array([1.0, 0.5, 2.0], np.float32), np.arange(count))
+
+
+def window(pixels, name):
+    row, column = CORNERS.get(name, (MARGIN, MARGIN))
+    cut = pixels[:, row : row + SIZE, column : column + SIZE].astype(np.float32)
+    return {"mirror": cut[:, :, ::-1], "flip": cut[:, ::-1]}.get(name, cut)
+
+
+def seen(view, given, clip, variant):
+    on_device = jax.tree.map(jnp.asarray, given)
+    return np.asarray(jax.jit(view)(on_device, jnp.asarray(clip), jnp.asarray(variant)))
+
+
+def test_each_variant_is_its_window_with_the_signs_of_the_flow():
+    given = clips(2)
+    inputs = seen(View(SIZE, VARIANTS, ("u", "v")), given, [1] * 7, range(7))
+    assert inputs.shape == (7, STEPS, SIZE, SIZE, 2)
+    signs = {"mirror": (-1, 1), "flip": (1, -1)}
+    for name, got in zip(VARIANTS, inputs, strict=True):
+        wanted = 0.5 * window(given.pixels[1], name) * np.array(signs.get(name, (1, 1)))
+        np.testing.assert_array_equal(got, wanted, err_msg=name)
+
+
+def test_frames_are_flipped_without_a_change_of_sign():
+    given = clips(1, dtype=np.uint8)
+    inputs = seen(View(SIZE, VARIANTS, ()), given, [2] * 7, range(7))
+    for name, got in zip(VARIANTS, inputs, strict=True):
+        np.testing.assert_array_equal(got, 2 * window(given.pixels[2], name), err_msg=name)
+
+
+def test_channels_come_in_the_order_asked_and_of_the_variant_seen():
+    given = clips(2)
+    view = View(SIZE, ("original", "mirror"), ("magnitude", "v", "strain"))
+    inputs = seen(view, given, [0, 2], [1, 1])
+    for clip, scale, got in zip((0, 2), (1, 2), inputs, strict=True):
+        flow = window(given.pixels[clip], "mirror") * np.array((-1, 1), np.float32)
+        wanted = np.concatenate([magnitude(flow), flow[..., 1:], strain(flow)], axis=-1)
+        np.testing.assert_allclose(got, scale * wanted, rtol=1e-5, atol=1e-4)
+
+
+def test_a_clip_is_seen_the_same_alone_in_a_batch_and_under_vmap():
+    given, view = jax.tree.map(jnp.asarray, clips(2)), View(SIZE, VARIANTS, ("u", "v", "strain"))
+    clip, variant = jnp.array([[0, 1], [2, 0]]), jnp.array([[5, 0], [6, 3]])
+    lifted = jax.jit(jax.vmap(view, in_axes=(None, 0, 0)))(given, clip, variant)
+    for fold, slot in np.ndindex(2, 2):
+        alone = view(given, clip[fold, slot : slot + 1], variant[fold, slot : slot + 1])[0]
+        np.testing.assert_allclose(lifted[fold, slot], alone, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("affine", [(0.3, 0.0, 0.0, -0.2), (0.0, 0.4, -0.4, 0.0), (1, 2, 4, 8)])
+def test_strain_of_an_affine_field_is_exact(affine):
+    ux, uy, vx, vy = affine
+    y, x = np.mgrid[:5, :7].astype(np.float32)
+    flow = np.stack([ux * x + uy * y + 1, vx * x + vy * y - 2], axis=-1)[None]
+    wanted = np.sqrt(ux**2 + vy**2 + 2 * ((uy + vx) / 2) ** 2)
+    np.testing.assert_allclose(strain(flow), np.full((1, 5, 7, 1), wanted), atol=1e-5)
+
+
+def test_strain_is_blind_to_a_rotation_and_magnitude_is_not():
+    y, x = np.mgrid[:5, :5].astype(np.float32)
+    flow = np.stack([-y, x], axis=-1)[None]
+    assert np.abs(strain(flow)).max() < 1e-5
+    np.testing.assert_allclose(magnitude(flow)[0, ..., 0], np.hypot(x, y), rtol=1e-6)

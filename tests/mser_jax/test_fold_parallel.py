@@ -1,0 +1,234 @@
+"""A fold in the stack is the fold alone, on any number of devices, and the devices never talk."""
+
+import functools
+import re
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from mser_jax import parallel
+from mser_jax.augment import Clips, View
+from mser_jax.folds import EMPTY, loso
+from mser_jax.models import MSRes3D, MSRes3DSettings, functional
+from mser_jax.models.layers import ConvBN, Dense, global_mean
+from mser_jax.state import State
+from mser_jax.train import Settings, Trainer
+
+SUBJECTS = np.array(list("abbccccabb"))  # unequal, so that the folds differ in their steps
+GROUPS = [f"made/{subject}" for subject in SUBJECTS]
+FOLDS = loso(GROUPS)
+LIFTS = ("map", "vmap")
+VARIANTS = ("original", "left", "mirror")
+COLLECTIVE = re.compile(
+    r"\b(all-gather|all-reduce|all-to-all|collective-\w+|reduce-scatter)(-start)?\("
+)
+GROUPED = re.compile(r"feature_group_count ?= ?([2-9]|1\d)")
+
+
+class Toy(nnx.Module):
+    """Two heads on one convolution and its normalisation: compiles in a second."""
+
+    def __init__(self, *, rngs):
+        self.body = ConvBN(3, 4, (1, 3, 3), (1, 2, 2), rngs=rngs)
+        self.heads = nnx.List(Dense(4, 3, rngs=rngs) for _ in range(2))
+
+    def __call__(self, x, mask=None):
+        means = global_mean(self.body(x, mask)).reshape(x.shape[0], -1)
+        return jnp.stack([head(means) for head in self.heads], axis=1)
+
+
+TOY = functional(lambda rngs: Toy(rngs=rngs))
+
+
+@functools.cache
+def small_msres3d():
+    """The paper's network with every module, as narrow and shallow as it goes."""
+    settings = MSRes3DSettings(classes=3, block="basic", width=2, depths=(1, 1, 1, 1), hidden=8)
+    return functional(lambda rngs: MSRes3D(settings, rngs=rngs))
+
+
+def made_clips(side=16, seed=0) -> Clips:
+    """Ten clips of noise; the flow of a class leans its own way, so that it can be learned."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(len(GROUPS), dtype=np.int32) % 3
+    pixels = rng.normal(size=(len(GROUPS), 3, side, side, 2))
+    pixels += np.array([[3, 0], [0, 3], [-3, -3]])[labels].reshape(-1, 1, 1, 1, 2)
+    return Clips(pixels.astype(np.float16), np.ones(len(GROUPS), np.float32), labels)
+
+
+def trainer(folds=FOLDS, *, network=TOY, devices=1, lift="map", size=12, **settings) -> Trainer:
+    chosen = {"epochs": 4, "batch_size": 3, "learning_rate": 1e-2, "seed": 5, "augment": "sample"}
+    chosen |= {"checkpoint_every": 10} | settings
+    return Trainer(
+        network=network,
+        view=View(size, VARIANTS, ("u", "v", "strain")),
+        folds=folds,
+        settings=Settings(**chosen),
+        mesh=parallel.fold_mesh(jax.devices()[:devices]),
+        lift=lift,
+    )
+
+
+class Program(NamedTuple):
+    """A trainer, its first states in host memory and its epoch, compiled at most once."""
+
+    trainer: Trainer
+    start: State
+    epoch: Callable
+
+
+def program(of: Trainer) -> Program:
+    return Program(of, jax.device_get(of.start()), of.epoch())
+
+
+@functools.cache
+def toy(devices=1, lift="map", only: int | None = None) -> Program:
+    """All folds of the toy, or one alone."""
+    folds = FOLDS if only is None else FOLDS[only : only + 1]
+    return program(trainer(folds, devices=devices, lift=lift))
+
+
+def trained(made: Program, clips: Clips, epochs=2):
+    """The states and the `Progress` of every epoch, in host memory, dummy folds with them."""
+    mesh = made.trainer.mesh
+    clips = parallel.replicate(clips, mesh)
+    state, seen = parallel.shard(made.start, mesh), []
+    for epoch in range(epochs):
+        state, progress = made.epoch(state, made.trainer.schedule(epoch), clips)
+        seen.append(progress)
+    return jax.device_get((state, seen))
+
+
+def fold_of(tree, slot: int):
+    return jax.tree.map(lambda leaf: leaf[slot], tree)
+
+
+def assert_same_bits(one, other):
+    jax.tree.map_with_path(
+        lambda path, a, b: np.testing.assert_array_equal(a, b, str(path)), one, other
+    )
+
+
+def differ(one, other) -> bool:
+    return any(jax.tree.leaves(jax.tree.map(lambda a, b: not np.array_equal(a, b), one, other)))
+
+
+@functools.cache
+def small(lift: str) -> tuple[Program, str, str]:
+    """The paper's network on four devices; the text of its epoch, lowered and compiled.
+
+    The compiler spends its time on other things than speed.
+    """
+    of = trainer(network=small_msres3d(), devices=4, lift=lift, size=20)
+    start = jax.device_get(of.start()) if lift == "map" else small("map")[0].start
+    clips = parallel.replicate(made_clips(side=24), of.mesh)
+    lowered = of.epoch().lower(parallel.shard(start, of.mesh), of.schedule(0), clips)
+    compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": 0})
+    return Program(of, start, compiled), lowered.as_text(), compiled.as_text()
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_under_map_a_fold_in_the_stack_is_the_fold_alone_to_the_bit(devices):
+    assert devices == 1 or len(FOLDS) % devices  # so that there is a dummy fold
+    stack = trained(toy(devices), made_clips())
+    for slot in (0, 2):  # of two and of three steps
+        assert_same_bits(fold_of(stack, slot), fold_of(trained(toy(only=slot), made_clips()), 0))
+
+
+class Gradients(Trainer):
+    """Moves nothing: after a step the optimiser's state is the gradient."""
+
+    def _optimizer(self):
+        def zeros(tree):
+            return jax.tree.map(jnp.zeros_like, tree)
+
+        return optax.GradientTransformation(zeros, lambda grads, *_: (zeros(grads), grads))
+
+
+@functools.cache
+def first_step(devices=1, lift="vmap", only: int | None = None):
+    """The gradients and the losses of every fold in the first step of the first epoch."""
+    of = Gradients(**vars(toy(devices, lift, only).trainer))
+    clips = parallel.replicate(made_clips(), of.mesh)
+    start = toy(devices, lift, only).start._replace(opt=toy(devices, lift, only).start.params)
+    schedule = of.schedule(0)[:, :1]
+    state, progress = of.epoch()(parallel.shard(start, of.mesh), schedule, clips)
+    return jax.device_get((state.opt, progress.losses))
+
+
+def assert_close(one, other):
+    """To 1e-6 of the largest entry of each leaf."""
+
+    def check(path, a, b):
+        scale = np.abs(b).max()
+        assert scale > 0, path
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * scale, err_msg=str(path))
+
+    jax.tree.map_with_path(check, one, other)
+
+
+def test_under_vmap_the_first_loss_and_gradients_are_those_of_the_fold_alone():
+    stack = first_step(devices=2)
+    for slot in (0, 2):
+        assert_close(fold_of(stack, slot), fold_of(first_step(only=slot), 0))
+
+
+def test_the_lifts_agree():
+    real = slice(0, len(FOLDS))
+    assert_close(fold_of(first_step(2, "map"), real), fold_of(first_step(2, "vmap"), real))
+
+
+@pytest.mark.parametrize("lift", LIFTS)
+def test_a_dummy_fold_stays_as_it_was_and_warns_of_nothing(lift):
+    made, dummy = toy(4, lift), len(FOLDS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        state, seen = trained(made, made_clips())
+    assert_same_bits(fold_of(state, dummy), fold_of(made.start, dummy))
+    assert differ(fold_of(state, 0), fold_of(made.start, 0))
+    assert not any(leaf[dummy].any() for leaf in jax.tree.leaves(seen))
+
+
+@pytest.mark.parametrize("lift", LIFTS)
+def test_the_running_statistics_move_differently_in_each_fold(lift):
+    made, _, _ = small(lift)
+    state, _ = trained(made, made_clips(side=24), epochs=1)
+    for before, after in zip(jax.tree.leaves(made.start.stats), jax.tree.leaves(state.stats)):
+        moves = (after - before)[: len(FOLDS)].reshape(len(FOLDS), -1)
+        assert np.isfinite(moves).all()
+        assert moves.any(axis=1).all()
+        assert len(np.unique(moves, axis=0)) == len(FOLDS)
+
+
+@pytest.mark.parametrize("lift", LIFTS)
+def test_the_papers_network_compiles_to_no_collective_and_no_grouped_convolution(lift):
+    _, lowered, compiled = small(lift)
+    assert not COLLECTIVE.findall(compiled)
+    assert not GROUPED.findall(lowered + compiled)
+
+
+def test_the_search_of_the_compiled_text_finds_what_it_looks_for():
+    mesh = parallel.fold_mesh(jax.devices()[:4])
+    summed = parallel.over_folds(lambda x: jax.lax.psum(x, parallel.AXIS), mesh, "vmap", folded=1)
+    assert COLLECTIVE.findall(summed.lower(np.ones((4, 2))).compile().as_text())
+
+    def native(x, kernel):
+        return jax.lax.conv(x, kernel, (1, 1), "SAME")
+
+    x, kernel = np.ones((8, 1, 2, 5, 5), np.float32), np.ones((8, 3, 2, 3, 3), np.float32)
+    lifted = parallel.over_folds(native, mesh, "vmap", folded=2)
+    assert GROUPED.findall(lifted.lower(x, kernel).as_text())
+
+
+def test_dummy_folds_fill_the_last_device():
+    mesh = parallel.fold_mesh(jax.devices()[:4])
+    padded = parallel.pad_folds(np.arange(5), mesh, EMPTY)
+    np.testing.assert_array_equal(padded, [0, 1, 2, 3, 4, EMPTY, EMPTY, EMPTY])
+    assert len(parallel.pad_folds(np.arange(4), mesh, EMPTY)) == 4

@@ -1,0 +1,98 @@
+"""Does the smoke preset learn movement, and nothing else? Three trainings of the same length.
+
+The positive control (true labels) must score well above chance. The two negative controls (no
+movement; labels permuted) must score inside the 99 % interval of what permuting the labels gives,
+on both sides: too low is as suspicious as too high.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from data_prep.prepare import prepare
+from mser_jax import config as configs
+from mser_jax import data, evaluate, parallel, run, select, train
+from mser_jax.checkpoint import Checkpoints
+from mser_jax.logs import Log
+
+LEVEL, PERMUTATIONS = 0.99, 10_000
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    return tmp_path_factory.mktemp("controls")
+
+
+def smoke(workspace, *, amplitude=None):
+    config = configs.get_config("synthetic", "smoke")
+    config.data.data_dir = str(workspace / "data")
+    if amplitude is not None:
+        config.synthetic.amplitude = amplitude
+    prepared = prepare(config, say=lambda line: None)
+    dataset = data.load(
+        prepared.path,
+        config.prep.to_dict(),
+        kind=config.input.kind,
+        scale=config.input.scale,
+        size=config.prep.size,
+    )
+    return config, dataset
+
+
+def held_out_hits(config, dataset, folder):
+    """Which clips the smoke preset gets right when their subject is left out; and its margin."""
+    trainer = run.make_trainer(config, dataset)
+    clips = parallel.replicate(dataset.clips, trainer.mesh)
+    folder.mkdir()
+    checkpoints = Checkpoints(folder, [fold.name for fold in trainer.folds], "controls")
+    state = train.train(trainer, clips, checkpoints, Log(folder / "log.jsonl"))
+    logits = evaluate.all_logits(trainer, state, clips)
+    table = evaluate.predictions(trainer, logits, dataset)
+    probabilities, _ = select.choose(table, config.evaluation.select)
+    return table, probabilities.argmax(axis=1)
+
+
+def permutation_interval(table, answers):
+    """The accuracies that chance gives these answers: labels permuted within each subject."""
+    rng = np.random.default_rng(0)
+    labels = table.label.copy()
+    rows = [np.flatnonzero(table.subject == subject) for subject in np.unique(table.subject)]
+    scores = np.empty(PERMUTATIONS)
+    for permutation in range(PERMUTATIONS):
+        for own in rows:
+            labels[own] = rng.permutation(table.label[own])
+        scores[permutation] = np.mean(labels == answers)
+    tail = (1 - LEVEL) / 2
+    return np.quantile(scores, [tail, 1 - tail])
+
+
+def permuted_labels(dataset):
+    """The data set with its labels shuffled within each subject."""
+    rng = np.random.default_rng(1)
+    labels = dataset.clips.labels.copy()
+    for subject in np.unique(dataset.subject):
+        own = np.flatnonzero(dataset.subject == subject)
+        labels[own] = rng.permutation(labels[own])
+    return dataclasses.replace(dataset, clips=dataset.clips._replace(labels=labels))
+
+
+def test_true_labels_are_learned(workspace):
+    config, dataset = smoke(workspace)
+    table, answers = held_out_hits(config, dataset, workspace / "true")
+    _, high = permutation_interval(table, answers)
+    assert np.mean(answers == table.label) > high + 0.03
+
+
+def test_permuted_labels_score_as_chance(workspace):
+    config, dataset = smoke(workspace)
+    table, answers = held_out_hits(config, permuted_labels(dataset), workspace / "permuted")
+    low, high = permutation_interval(table, answers)
+    assert low <= np.mean(answers == table.label) <= high
+
+
+def test_clips_without_expression_score_as_chance(workspace):
+    config, dataset = smoke(workspace, amplitude=(0.0, 0.0))
+    table, answers = held_out_hits(config, dataset, workspace / "still")
+    low, high = permutation_interval(table, answers)
+    assert low <= np.mean(answers == table.label) <= high
