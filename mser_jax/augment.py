@@ -1,9 +1,9 @@
 """From stored clips to the network's input, on the device: shifts, flips, strain, scale (3.2, 2).
 
-A stored clip is larger than the input by a margin on each side. The variant 'original' is the window
-in the middle; the four shifts move it by the margin (15 px at full size); 'mirror' is about the
-vertical axis and negates u, 'flip' is up-down and negates v. Raw frames are flipped without a change
-of sign.
+A stored clip is larger than the input by a margin on each side. The variant 'original' is the
+window in the middle; the four shifts move it by the margin (15 px at full size); 'mirror' is about
+the vertical axis and negates u, 'flip' is up-down and negates v. Raw frames are flipped without a
+change of sign.
 """
 
 import dataclasses
@@ -31,7 +31,8 @@ class Clips(NamedTuple):
     """The clips of a data set as they lie on the device.
 
     Attributes:
-      pixels: `[n, t, s, s, 2]` flow in px (u right, v down), or `[n, t, s, s, 1]` grey frames 0..255.
+      pixels: `[n, t, s, s, 2]` flow in px (u right, v down), or `[n, t, s, s, 1]` grey frames,
+        0..255.
       scale: `[n]`, what a clip's input is multiplied by.
       labels: `[n]` int32 class indices.
     """

@@ -19,8 +19,8 @@ class Fold:
     """One training: the clips it learns from and those it is scored on.
 
     Attributes:
-      name: 'dataset/subject' under LOSO; the seed of everything random in the fold comes from it, so
-        that a result does not depend on which other folds run beside.
+      name: 'dataset/subject' under LOSO; the seed of everything random in the fold comes from it,
+        so that a result does not depend on which other folds run beside.
       train: indices of clips.
       test: indices of clips.
     """

@@ -1,4 +1,4 @@
-"""log.jsonl: one line for everything that happened in a run (`mser_jax.history` lists the events)."""
+"""log.jsonl: a line for everything that happened in a run (`mser_jax.history` lists the events)."""
 
 import contextlib
 import json
@@ -19,6 +19,14 @@ class Log:
 
     def __init__(self, path: Path):
         self.path = Path(path)
+        if self.path.is_file():
+            self._end_last_line()
+
+    def _end_last_line(self) -> None:
+        """End what a power cut left half-written, so that it does not swallow the next event."""
+        if not self.path.read_bytes().endswith(b"\n"):
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("\n")
 
     def write(self, event: str, **fields: object) -> None:
         """Append one event."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from data_prep.errors import UserError
@@ -107,6 +108,7 @@ def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loa
             size=config.prep.size,
         )
     log.write("data", clips=len(dataset.clip), dropped=dataset.dropped)
+    _check_classes(dataset)
     trainer = make_trainer(config, dataset)
     return Loaded(
         dataset,
@@ -114,6 +116,17 @@ def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loa
         parallel.replicate(dataset.clips, trainer.mesh),
         Checkpoints(folder / "checkpoints", [fold.name for fold in trainer.folds], prepared.name),
     )
+
+
+def _check_classes(dataset: data.Dataset) -> None:
+    """Before the training rather than after it: UF1 and UAR need a clip of every class."""
+    counts = np.bincount(dataset.clips.labels, minlength=len(dataset.class_names))
+    absent = [name for name, count in zip(dataset.class_names, counts) if not count]
+    if absent:
+        raise UserError(
+            f"The data set has no clip of class {', '.join(absent)}; UF1 and UAR would not be "
+            "defined. Remedy: prepare more of its clips."
+        )
 
 
 def make_trainer(config: ConfigDict, dataset: data.Dataset) -> train.Trainer:
@@ -221,6 +234,11 @@ def _evaluate(config: ConfigDict, loaded: Loaded, folder: Path, log: Log, *, ane
         print("Evaluating the held-out clips; compiling ...", flush=True)
         _, state = loaded.checkpoints.restore(trainer.start())
         logits = evaluate.all_logits(trainer, state, loaded.clips)
+        if not np.isfinite(logits).all():
+            raise UserError(
+                "The training diverged: its answers are not finite. Remedy: a smaller "
+                "--config.train.learning_rate."
+            )
         predictions = evaluate.predictions(trainer, logits, loaded.dataset)
         table.write_csv(path, predictions, config.evaluation.select)
 

@@ -42,7 +42,7 @@ def open_workdir(config: ConfigDict, workdir: str) -> Path:
 
 
 def default(config: ConfigDict) -> Path:
-    """`runs/<name>-<preset>`, and for changed fields a digest of them: never another run's folder."""
+    """`runs/<name>-<preset>`, with a digest of the changed fields: never another run's folder."""
     preset = configs.get_config(config.data.dataset, config.preset)
     changed = differences(_plain(preset), _plain(config))
     digest = hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:8]

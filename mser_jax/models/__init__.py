@@ -54,9 +54,8 @@ def _drawn_together(params: nnx.State, key: jax.Array) -> nnx.State:
 
     The draws of the constructor are then used by nothing, and the compiler drops them.
     """
-    weights = [
-        variable for _, variable in nnx.to_flat_state(params) if "deviation" in variable.get_metadata()
-    ]
+    variables = [variable for _, variable in nnx.to_flat_state(params)]
+    weights = [variable for variable in variables if "deviation" in variable.get_metadata()]
     pool = jax.random.normal(key, (sum(w.size for w in weights),))
     start = 0
     for weight in weights:

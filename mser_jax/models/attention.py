@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mser_jax.models.layers import Conv, Map
+from mser_jax.models.layers import Conv, Map, maximum
 
 
 class TemporalSpatialAttention(nnx.Module):
@@ -26,4 +26,4 @@ class TemporalSpatialAttention(nnx.Module):
 
 def _mean_and_max(x: Map, axes: tuple[int, ...]) -> Map:
     mean = jnp.mean(x, axis=axes, keepdims=True)
-    return jnp.concatenate([mean, jnp.max(x, axis=axes, keepdims=True)], axis=-1)
+    return jnp.concatenate([mean, maximum(x, axes)], axis=-1)

@@ -1,9 +1,10 @@
 """The convolutions and the pooling of every model, as matrix products and slices.
 
-XLA's own 3-D convolution is slow on CPUs, and under `vmap` over folds it becomes a grouped one. Here
-a kernel is unrolled over height and width into channels (a partial im2col) and summed over time, so
-that what is left is a matrix product, alone or batched over folds. Layout: x `[b, t, h, w, c]`,
-kernels `[kt, kh, kw, c_in, c_out]`, zero padding of `k // 2` on both sides, as in PyTorch.
+XLA's own 3-D convolution is slow on CPUs, and under `vmap` over folds it becomes a grouped one.
+Here a kernel is unrolled over height and width into channels (a partial im2col) and summed over
+time, so that what is left is a matrix product, alone or batched over folds. Layout: x
+`[b, t, h, w, c]`, kernels `[kt, kh, kw, c_in, c_out]`, zero padding of `k // 2` on both sides, as
+in PyTorch.
 """
 
 import jax

@@ -1,7 +1,7 @@
 """Layers shared by the models: convolution, batch normalisation, and stacks of both.
 
-A batch may hold fewer clips than its slots: `mask` (`[b]`, False where a slot is empty) goes to every
-batch normalisation, so that empty slots touch no statistic.
+A batch may hold fewer clips than its slots: `mask` (`[b]`, False where a slot is empty) goes to
+every batch normalisation, so that empty slots touch no statistic.
 """
 
 import math
@@ -62,6 +62,19 @@ class DepthwiseConv(nnx.Module):
         return conv.depthwise_conv3d(x, self.kernel[...])
 
 
+class Statistic(nnx.BatchStat):
+    """A running statistic, replaced whole.
+
+    Flax compares the shardings of the old value and the new one first. Under a trace there is none,
+    and JAX searches all that was traced so far for the words of an error that nobody reads: three
+    quarters of the tracing time at full size.
+    """
+
+    def __setitem__(self, key: object, value: Array) -> None:
+        """Ignore the key, which is always `...`."""
+        self.set_value(value)
+
+
 class BatchNorm(nnx.Module):
     """Batch normalisation over clips, time and space, blind to the empty slots of a batch."""
 
@@ -73,6 +86,8 @@ class BatchNorm(nnx.Module):
             use_running_average=False,
             rngs=rngs,
         )
+        self.norm.mean = Statistic(jnp.zeros(channels))
+        self.norm.var = Statistic(jnp.ones(channels))
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
         """`[b, t, h, w, c]`, the same shape out."""
@@ -139,4 +154,17 @@ def global_mean(x: Map) -> Float[Array, "b 1 1 1 c"]:
 
 def global_max(x: Map) -> Float[Array, "b 1 1 1 c"]:
     """The maximum of each channel over time and space, as a 1x1x1 map."""
-    return jnp.max(x, axis=(1, 2, 3), keepdims=True)
+    return maximum(x, (1, 2, 3))
+
+
+def maximum(x: Map, axes: Sequence[int]) -> Map:
+    """The maximum over axes, which stay as 1; the gradient goes to the first place that holds it.
+
+    The gradient of `jnp.max` divides by the number of places equal to the maximum. A compiler that
+    computes x twice and rounds it in two ways finds none, and the gradient is NaN.
+    """
+    for axis in axes:
+        first = jnp.argmax(x, axis=axis, keepdims=True)
+        places = jax.lax.broadcasted_iota(first.dtype, x.shape, axis)
+        x = jnp.sum(jnp.where(places == first, x, 0.0), axis=axis, keepdims=True)
+    return x

@@ -1,4 +1,4 @@
-"""The paper's network: a multi-scale 3-D residual network with four heads (section 3.3, figure 3)."""
+"""The paper's network: a multi-scale 3-D residual network, four heads (section 3.3, figure 3)."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ class MSRes3DSettings:
     width: int = 64
     depths: tuple[int, ...] = (3, 4, 6, 3)
     attention: bool = True
-    rc: BranchStyle | None = BranchStyle()
+    rc: BranchStyle | None = dataclasses.field(default_factory=BranchStyle)
     fusion: bool = True
     cascade: bool = False
     cam_reduction: int = 4
@@ -109,7 +109,7 @@ class MSRes3D(nnx.Module):
         return jnp.stack([head(o) for head, o in zip(self.heads, outputs)], axis=1)
 
     def features(self, x: Map, mask: Mask = None) -> list[Map]:
-        """X2, X3, X4 and X5 of section 3.3.3: the blocks' outputs, the first three through an RC."""
+        """X2, X3, X4, X5 of section 3.3.3: the blocks' outputs, the first three through an RC."""
         x = self.stem(x, mask)
         maps = []
         for stage, residual_block in enumerate(self.blocks):

@@ -22,8 +22,8 @@ class BranchStyle:
     Attributes:
       reduction: by how much a branch's leading 1x1x1 reduces the channels.
       restore: 'last': the last convolution brings them back; 'pointwise': one more 1x1x1 does.
-      chain: 'factorised': the directional kernels of a chain see every channel; 'depthwise': each its
-        own, and a 1x1x1 closes the branch.
+      chain: 'factorised': the directional kernels of a chain see every channel; 'depthwise': each
+        its own, and a 1x1x1 closes the branch.
       weights: 'softmax' or 'free' fusion weights.
     """
 
@@ -94,7 +94,7 @@ class RC1(nnx.Module):
 
 
 class RC2(nnx.Module):
-    """Eq. (3.8) after block 3: 1x1x1; one long chain for 7x7x7; two for 9x9x9; the global average."""
+    """Eq. (3.8) after block 3: 1x1x1; a long chain for 7x7x7; two for 9x9x9; the global average."""
 
     def __init__(self, channels: int, style: BranchStyle, *, rngs: nnx.Rngs):
         kernels = ([POINT], [POINT, *LONG_CHAIN], [POINT, *LONG_CHAIN, *LONG_CHAIN])

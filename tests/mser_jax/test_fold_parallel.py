@@ -103,7 +103,9 @@ def trained(made: Program, clips: Clips, epochs=2):
     for epoch in range(epochs):
         state, progress = made.epoch(state, made.trainer.schedule(epoch), clips)
         seen.append(progress)
-    return jax.device_get((state, seen))
+    results = jax.device_get((state, seen))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(results))
+    return results
 
 
 def fold_of(tree, slot: int):
@@ -202,7 +204,6 @@ def test_the_running_statistics_move_differently_in_each_fold(lift):
     state, _ = trained(made, made_clips(side=24), epochs=1)
     for before, after in zip(jax.tree.leaves(made.start.stats), jax.tree.leaves(state.stats)):
         moves = (after - before)[: len(FOLDS)].reshape(len(FOLDS), -1)
-        assert np.isfinite(moves).all()
         assert moves.any(axis=1).all()
         assert len(np.unique(moves, axis=0)) == len(FOLDS)
 

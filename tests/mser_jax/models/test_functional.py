@@ -52,9 +52,13 @@ def equal(first, second):
 
 def test_init_is_the_same_compiled_alone_and_lifted(network, start):
     keys = jnp.stack([key("smic/s2"), key("smic/s1")])
-    assert all(equal(jax.jit(network.init)(keys[1]), start))
-    lifted = jax.jit(jax.vmap(network.init))(keys)
-    assert all(equal(jax.tree.map(lambda leaf: leaf[1], lifted), start))
+    by_vmap = jax.jit(jax.vmap(network.init))(keys)
+    by_map = jax.jit(lambda keys: jax.lax.map(network.init, keys))(keys)
+    compiled = jax.jit(network.init)(keys[1])
+    assert all(equal(jax.tree.map(lambda leaf: leaf[1], by_map), compiled))
+    for lifted in (by_vmap, by_map):
+        for leaf, wanted in zip(leaves(lifted), leaves(start), strict=True):
+            np.testing.assert_allclose(leaf[1], wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_weights_differ_between_names_and_within_a_network(network, start):

@@ -101,6 +101,23 @@ def test_weights_are_drawn_with_the_deviation_of_he(make, fan_in):
     assert kernel.get_metadata("deviation") == pytest.approx((2 / fan_in) ** 0.5)
 
 
+def test_gradient_of_the_maximum_is_finite_where_jnp_max_gives_nan():
+    """Compiled without optimisation, x is computed twice here, with two roundings."""
+
+    def loss(kernel, x):
+        y = layers.maximum(jax.nn.sigmoid(x * kernel), (1, 2, 3))
+        return jnp.sum(y**2)
+
+    x, kernel = jnp.asarray(drawn(3, 4, 5, 6, 2)), jnp.full((1, 1, 1, 1, 2), 1.5)
+    np.testing.assert_array_equal(layers.maximum(x, (1, 4)), x.max((1, 4), keepdims=True))
+    top = jax.nn.sigmoid(1.5 * x.max((1, 2, 3)))
+    wanted = jnp.sum(2 * top**2 * (1 - top) * x.max((1, 2, 3)), axis=0)
+    near(jax.jit(jax.grad(loss))(kernel, x).ravel(), wanted)
+    tied = jax.grad(lambda x: jnp.sum(layers.maximum(x, (1, 2, 3, 4))))(jnp.ones((2, 2, 2, 2, 2)))
+    assert tied.sum((1, 2, 3, 4)).tolist() == [1, 1]
+    assert tied[:, 0, 0, 0, 0].tolist() == [1, 1]
+
+
 def test_attention_written_out():
     module, x = jumbled(TemporalSpatialAttention(rngs=nnx.Rngs(0))), drawn(2, 4, 8, 9, 3)
 

@@ -1,13 +1,17 @@
 import dataclasses
 import itertools
+import types
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import written_out
 from flax import nnx
 
 from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings, functional
+from mser_jax.models.msres3d import Upsample
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -23,9 +27,8 @@ def abstract(settings):
 
 def shapes(settings, size, of=lambda model, x: model(x)):
     """The shapes that `of` gives for inputs of a size, without any arithmetic."""
-    graph, state = nnx.split(abstract(settings))
     given = jax.ShapeDtypeStruct(size, jnp.float32)
-    outputs = jax.eval_shape(lambda state, x: of(nnx.merge(graph, state), x), state, given)
+    outputs = jax.eval_shape(lambda x: of(MSRes3D(settings, rngs=nnx.Rngs(0)), x), given)
     return jax.tree.map(lambda output: output.shape, outputs)
 
 
@@ -37,9 +40,9 @@ def parameters(settings):
 def test_shapes_at_the_papers_size():
     def every(model, x):
         maps = model.features(x)
-        return maps, model.fused(maps)
+        return maps, model.fused(maps), model(x)
 
-    maps, outputs = shapes(FULL, (1, 16, 134, 134, 3), every)
+    maps, outputs, logits = shapes(FULL, (1, 16, 134, 134, 3), every)
     assert maps == [
         (1, 8, 34, 34, 256),
         (1, 4, 17, 17, 512),
@@ -47,7 +50,7 @@ def test_shapes_at_the_papers_size():
         (1, 1, 5, 5, 2048),
     ]
     assert outputs == maps[::-1]
-    assert shapes(FULL, (2, 16, 134, 134, 3)) == (2, 4, 3)
+    assert logits == (1, 4, 3)
 
 
 def conv_bn(kernel, c_in, c_out):
@@ -87,8 +90,8 @@ def module_count():
 
 
 def test_parameters_at_full_size_as_counted_by_hand():
-    assert parameters(PLAIN) == plain_count() == pytest.approx(46e6, rel=0.02)
-    assert parameters(FULL) == plain_count() + module_count() == pytest.approx(78e6, rel=0.02)
+    assert parameters(PLAIN) == plain_count() == pytest.approx(46.7e6, rel=0.01)
+    assert parameters(FULL) == plain_count() + module_count() == pytest.approx(82.1e6, rel=0.01)
 
 
 STYLES = (
@@ -101,18 +104,16 @@ STYLES = (
 
 @pytest.mark.parametrize("block", ["basic", "bottleneck"])
 def test_every_combination_of_the_switches_builds(block):
-    for style, heads in itertools.product(STYLES, ("one", "four", "cascade")):
+    for number, (style, fusion) in enumerate(itertools.product(STYLES, (False, True))):
         settings = dataclasses.replace(
             TINY,
             block=block,
             rc=style,
-            attention=style is not None,
-            fusion=heads != "one",
-            cascade=heads == "cascade",
+            fusion=fusion,
+            cascade=number % 4 == 1,
+            attention=number % 3 > 0,
         )
-        assert shapes(settings, CLIPS) == (4, 1 if heads == "one" else 4, 3)
-    only_attention = dataclasses.replace(PLAIN, block=block, width=2, attention=True)
-    assert shapes(only_attention, CLIPS) == (4, 1, 3)
+        assert shapes(settings, CLIPS) == (4, 4 if fusion else 1, 3)
 
 
 def test_basic_block_has_the_layers_that_the_text_counts():
@@ -120,25 +121,41 @@ def test_basic_block_has_the_layers_that_the_text_counts():
     assert [2 * len(block.layers) for block in blocks] == [6, 8, 12, 6]
 
 
-def test_cascade_takes_the_fused_map_where_the_text_takes_the_plain_one():
-    text = MSRes3D(TINY, rngs=nnx.Rngs(0))
-    cascade = MSRes3D(dataclasses.replace(TINY, cascade=True), rngs=nnx.Rngs(0))
-    sizes = [(3, 4, 5, 5, 8), (3, 2, 3, 3, 16), (3, 1, 2, 2, 32), (3, 1, 1, 1, 64)]
+@pytest.mark.parametrize("cascade", [False, True])
+def test_fusion_goes_from_the_deepest_map_to_the_shallowest(cascade):
+    def up(source, like, mask):
+        return f"up({source})"
+
+    def affa(x, y, mask):
+        return f"AFFA({x}, {y})"
+
+    model = types.SimpleNamespace(up=[up] * 3, affa=[affa] * 3, cascade=cascade)
+    outputs = MSRes3D.fused(cast(MSRes3D, model), cast(list, ["X2", "X3", "X4", "X5"]))
+    second = "AFFA(up(X5), X4)"
+    third = f"AFFA(up({second}), X3)" if cascade else "AFFA(up(X4), X3)"
+    last = f"AFFA(up({third}), X2)" if cascade else "AFFA(up(X3), X2)"
+    assert outputs == ["X5", second, third, last]
+
+
+def test_up_is_cropped_at_its_end_and_then_normalised():
+    up = Upsample(3, 2, rngs=nnx.Rngs(0))
     rng = np.random.default_rng(0)
-    x2, x3, x4, x5 = maps = [jnp.asarray(rng.standard_normal(s), jnp.float32) for s in sizes]
-    plain, cascaded = text.fused(maps), cascade.fused(maps)
-    for output, wanted in zip(plain, (x5, x4, x3, x2), strict=True):
-        assert output.shape == wanted.shape
-    same = [bool(jnp.array_equal(a, b)) for a, b in zip(plain, cascaded, strict=True)]
-    assert same == [True, True, False, False]
-    by_hand = text.affa[1](text.up[1](x4, x3), x3)
-    fused = text.affa[1](text.up[1](plain[1], x3), x3)
-    np.testing.assert_allclose(plain[2], by_hand, rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(cascaded[2], fused, rtol=1e-5, atol=1e-5)
+    x = rng.standard_normal((2, 1, 2, 3, 3)).astype(np.float32)
+    like = jnp.zeros((2, 2, 3, 5, 2))
+    grown = np.zeros((2, 2, 4, 6, 2))
+    for a, b, c in np.ndindex(2, 2, 2):
+        grown[:, a::2, b::2, c::2] = x @ np.asarray(up.kernel)[a, b, c]
+    wanted = written_out.batch_norm(grown[:, :, :3, :5], up.norm)
+    np.testing.assert_allclose(up(jnp.asarray(x), like), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_every_parameter_has_a_gradient():
-    network = functional(lambda rngs: MSRes3D(TINY, rngs=rngs))
+    # A single channel in the middle of a CAM or a branch would have none: the next batch
+    # normalisation undoes its scale. The basic block is quicker to compile.
+    settings = dataclasses.replace(
+        TINY, block="basic", width=8, rc=BranchStyle(reduction=2), cam_reduction=2
+    )
+    network = functional(lambda rngs: MSRes3D(settings, rngs=rngs))
     x = jnp.asarray(np.random.default_rng(0).standard_normal(CLIPS), jnp.float32)
 
     def gradients(key):
@@ -151,5 +168,6 @@ def test_every_parameter_has_a_gradient():
         return jax.grad(loss)(params)
 
     for path, gradient in jax.tree.leaves_with_path(jax.jit(gradients)(jax.random.key(1))):
-        assert jnp.isfinite(gradient).all(), jax.tree_util.keystr(path)
-        assert jnp.abs(gradient).max() > 1e-6, jax.tree_util.keystr(path)
+        name = jax.tree_util.keystr(path)
+        assert np.isfinite(gradient).all(), name
+        assert np.abs(gradient).max() > 1e-5, name

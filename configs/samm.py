@@ -1,0 +1,21 @@
+"""SAMM: 159 clips of 28 people in four classes, filmed at 200 fps in grey.
+
+    python -m mser_jax.main --config=configs/samm.py --config.data.manual_dir=/path/to/SAMM
+    python -m mser_jax.main --config=configs/samm.py:smoke --config.data.manual_dir=/path/to/SAMM
+
+Needs your own copy, which the Department of Computing and Mathematics of Manchester Metropolitan
+University, United Kingdom, hands out under a signed agreement (the layout:
+data_prep/datasets/samm/README.md), and the extra `landmarks`, which finds the faces:
+pip install '.[landmarks]'
+
+How long: not measured. The full size (preset paper) is for GPUs; preset smoke runs on a CPU.
+
+Published (Jin et al. 2024, table 1; docs/paper.md): accuracy 84.77 %, F1 0.793. Not computed here.
+"""
+
+from mser_jax import config as base
+
+
+def get_config(preset: str = "paper"):
+    """SAMM under `preset` ('paper', 'fast' or 'smoke')."""
+    return base.get_config("samm", preset)

@@ -1,0 +1,128 @@
+import ast
+import inspect
+from pathlib import Path
+
+import pytest
+
+import data_prep
+import mser_jax
+from data_prep import face, flow, keyframes, magnify
+from data_prep.errors import UserError
+from mser_jax.config import CHOICES, PRESETS, get_config, validate
+from mser_jax.workdir import flat
+
+STAGES = {
+    "prep.face": face.crop,
+    "prep.magnify": magnify.magnify,
+    "prep.keyframes": keyframes.select,
+    "prep.flow": flow.flow,
+}
+CALLED = {"prep": "recipe", "synthetic": "spec"}  # what data_prep calls the section it is given
+
+
+def changed(field, value):
+    config = get_config("synthetic", "smoke")
+    with config.ignore_type():
+        config.update_from_flattened_dict({field: value})
+    return config
+
+
+def refusal(field, value):
+    with pytest.raises(UserError) as caught:
+        validate(changed(field, value))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("dataset", CHOICES["data.dataset"])
+def test_every_preset_is_valid_and_locked(dataset, preset):
+    config = get_config(dataset, preset)
+    validate(config)
+    assert (config.name, config.data.dataset, config.preset) == (dataset, dataset, preset)
+    with pytest.raises(AttributeError, match='Did you mean "epochs"'):
+        config.train.epoch = 3
+
+
+def test_unknown_preset_is_named_with_the_nearest():
+    with pytest.raises(UserError, match=r"unknown preset 'fsat'\. Did you mean 'fast'\?"):
+        get_config("synthetic", "fsat")
+
+
+@pytest.mark.parametrize("field", CHOICES)
+def test_choices_are_accepted_and_nothing_else(field):
+    for value in CHOICES[field]:
+        validate(changed(field, value))
+    typo = CHOICES[field][0] + "x"
+    message = refusal(field, typo)
+    assert f"config.{field} '{typo}'" in message
+    assert f"Did you mean {CHOICES[field][0]!r}?" in message
+    assert all(value in message for value in CHOICES[field])
+
+
+@pytest.mark.parametrize("field", ["input.channels", "augment.variants", "prep.stages"])
+def test_lists_hold_known_names_only(field):
+    first = flat(get_config("synthetic", "paper").to_dict())[field][0]
+    assert f"Did you mean {first!r}?" in refusal(field, (first + "x",))
+    assert "is empty" in refusal(field, ())
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["prep.size", "prep.steps", "train.epochs", "train.batch_size", "train.learning_rate"],
+)
+def test_numbers_below_one_are_refused(field):
+    assert f"config.{field} is 0; it must be greater than 0" in refusal(field, 0)
+    assert "greater than 0" in refusal(field, -1)
+
+
+@pytest.mark.parametrize("depths", [(1, 1, 1), (3, 4, 0, 3), (1, 1, 1, 1, 1)])
+def test_depths_are_four_counts(depths):
+    assert "four counts" in refusal("model.depths", depths)
+
+
+def _sources():
+    for package in (mser_jax, data_prep):
+        for path in sorted(Path(package.__file__).parent.rglob("*.py")):
+            if path.name != "config.py":
+                yield path.read_text(encoding="utf-8")
+
+
+def _reads(sources):
+    """Every `owner.name` and `owner["name"]` in the text of programs, as (owner, name)."""
+    found = set()
+    for node in (node for text in sources for node in ast.walk(ast.parse(text))):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            name = node.attr
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            name = node.slice.value
+        else:
+            continue
+        owner = node.value
+        found.add((getattr(owner, "attr", getattr(owner, "id", None)), name))
+    return found
+
+
+def unread(config):
+    """The fields that no program reads: neither `section.field` nor a stage's parameter."""
+    reads = _reads(_sources())
+    stage_fields = {
+        f"{section}.{name}"
+        for section, function in STAGES.items()
+        for name in inspect.signature(function).parameters
+    }
+    left = []
+    for field in flat(config.to_dict()):
+        *sections, name = ["config", *field.split(".")]
+        owners = {sections[-1], CALLED.get(sections[-1])}
+        if field not in stage_fields and not any((owner, name) in reads for owner in owners):
+            left.append(field)
+    return left
+
+
+def test_every_field_has_a_reader():
+    config = get_config("synthetic", "paper")
+    assert unread(config) == []
+    with config.unlocked():
+        config.train.beta = 0.9  # a field that nothing reads is found
+        config.prep.flow.gamma = 1.0
+    assert sorted(unread(config)) == ["prep.flow.gamma", "train.beta"]

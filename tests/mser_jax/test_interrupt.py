@@ -1,0 +1,42 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from mser_jax.interrupt import Interrupt
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_first_signal_asks_and_the_second_raises(number, capsys):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), Interrupt("the present epoch") as interrupt:
+        assert not interrupt.asked
+        os.kill(os.getpid(), number)
+        assert interrupt.asked
+        told = capsys.readouterr().err
+        assert "Stopping after the present epoch, then saving." in told
+        os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before
+
+
+def test_without_a_signal_nothing_happens(capsys):
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupt("this") as interrupt:
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+    assert not interrupt.asked
+    assert capsys.readouterr() == ("", "")
+
+
+def test_another_thread_leaves_the_signals_alone():
+    seen = []
+
+    def work():
+        with Interrupt("this"):
+            seen.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [signal.getsignal(signal.SIGINT)]

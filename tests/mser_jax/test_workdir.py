@@ -1,0 +1,110 @@
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from data_prep.errors import UserError
+from mser_jax.config import get_config
+from mser_jax.logs import Log
+from mser_jax.workdir import default, open_workdir
+
+
+def config(**fields):
+    made = get_config("synthetic", "smoke")
+    made.update_from_flattened_dict(fields)
+    return made
+
+
+def test_default_folder_is_named_by_what_was_changed():
+    plain = default(config())
+    assert plain == Path("runs/synthetic-smoke")
+    assert default(get_config("samm", "paper")) == Path("runs/samm-paper")
+    seeds = {default(config(seed=seed)) for seed in (1, 2, 3)} | {
+        default(config(**{"train.epochs": 5}))
+    }
+    assert len(seeds) == 4
+    assert all(folder.name.startswith("synthetic-smoke-") for folder in seeds)
+    assert default(config(seed=0)) == plain
+    assert default(config(seed=1)) == default(config(seed=1))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("data.workers", 7),
+        ("data.data_dir", "elsewhere"),
+        ("data.manual_dir", "there"),
+        ("train.checkpoint_every", 1),
+    ],
+)
+def test_fields_that_change_no_result_are_no_other_run(tmp_path, field, value):
+    open_workdir(config(), str(tmp_path))
+    assert default(config(**{field: value})) == default(config())
+    assert open_workdir(config(**{field: value}), str(tmp_path)) == tmp_path
+    section, name = field.split(".")
+    assert json.loads((tmp_path / "config.json").read_text())[section][name] == value
+
+
+def test_empty_workdir_takes_the_default(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert open_workdir(config(), "") == Path("runs/synthetic-smoke")
+    stored = json.loads(Path("runs/synthetic-smoke/config.json").read_text())
+    assert stored == json.loads(json.dumps(config().to_dict()))
+
+
+def test_folder_of_other_settings_is_refused_with_the_differences(tmp_path):
+    open_workdir(config(), str(tmp_path))
+    before = (tmp_path / "config.json").read_bytes()
+    other = config(**{"train.epochs": 5, "augment.variants": ("original", "up")})
+    with pytest.raises(UserError) as caught:
+        open_workdir(other, str(tmp_path))
+    lines = str(caught.value).splitlines()
+    assert lines[0] == f"{tmp_path} holds a run with other settings:"
+    assert "  train.epochs: the run has 30, now 5" in lines
+    assert sum(line.startswith("  ") for line in lines) == 2
+    assert lines[-1].startswith("Remedy:")
+    assert (tmp_path / "config.json").read_bytes() == before
+    assert open_workdir(config(), str(tmp_path)) == tmp_path  # the same settings go on
+
+
+def test_folder_that_cannot_be_written_is_a_users_mistake(tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match=r"cannot be written: .*Remedy: .*--workdir"):
+            open_workdir(config(), str(folder))
+
+
+def test_log_keeps_events_in_order_and_drops_half_a_line(tmp_path):
+    log = Log(tmp_path / "log.jsonl")
+    assert log.read() == []
+    log.write("start", config="synthetic", devices=["cpu:0"])
+    with log.path.open("a") as file:
+        file.write('{"event": "epo\n')
+    log.write("epoch", epoch=1, loss=0.5)
+    assert log.read() == [
+        {"event": "start", "config": "synthetic", "devices": ["cpu:0"]},
+        {"event": "epoch", "epoch": 1, "loss": 0.5},
+    ]
+    assert Log(log.path).read() == log.read()
+
+
+def test_log_survives_a_line_cut_off_without_its_end(tmp_path):
+    log = Log(tmp_path / "log.jsonl")
+    log.write("start")
+    with log.path.open("a") as file:
+        file.write('{"event": "epo')
+    log.write("start", mode="train")
+    assert log.read() == [{"event": "start"}, {"event": "start", "mode": "train"}]
+
+
+def test_stages_are_timed_and_logged_when_they_end_well(tmp_path):
+    log = Log(tmp_path / "log.jsonl")
+    with log.stage("train") as stage:
+        threading.Event().wait(0.02)
+        stage.reused = True
+    with pytest.raises(ZeroDivisionError), log.stage("evaluate"):
+        raise ZeroDivisionError
+    (event,) = log.read()
+    assert event | {"seconds": 0} == {"event": "stage", "name": "train", "seconds": 0, "reused": 1}
+    assert 0.02 <= event["seconds"] < 5

@@ -1,0 +1,93 @@
+"""What a user reads after a mistake: one message with the remedy, status 2, never a traceback."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SYNTHETIC = "--config=configs/synthetic.py"
+NO_LIBRARY = "libGL.so.1: cannot open shared object file: No such file or directory"
+
+
+def command(module, *arguments, **environment):
+    """Exit status and stderr, as one line."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize("module", ["mser_jax.main", "data_prep"])
+def test_without_the_database_the_message_says_all_that_is_needed(module, tmp_path):
+    arguments = ["--config=configs/samm.py", f"--config.data.manual_dir={tmp_path / 'absent'}"]
+    if module == "mser_jax.main":
+        arguments.append(f"--workdir={tmp_path / 'run'}")
+    status, told = command(module, *arguments)
+    assert status == 2
+    for part in (
+        "SAMM: spontaneous micro-facial movements",
+        f"there is no folder {tmp_path / 'absent'}",
+        "Manchester Metropolitan",
+        "signed agreement",
+        "SAMM_Micro_FACS_Codes_v2.xlsx",
+        "006_1_2/",
+        "--config.data.manual_dir=",
+    ):
+        assert part in told
+
+
+@pytest.mark.parametrize("name", ["smic", "casme2"])
+def test_the_other_databases_are_asked_for_by_their_names(name):
+    status, told = command("data_prep", f"--config=configs/{name}.py")
+    assert status == 2
+    assert f"--config.data.manual_dir=/path/to/{name.upper()}" in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        ([], "--config=configs/synthetic.py"),
+        (["--config=configs/nope.py"], "configs/nope.py"),
+        ([SYNTHETIC + ":smok"], "Did you mean 'smoke'?"),
+        ([SYNTHETIC, "--wrkdir=x"], "Did you mean: workdir"),
+        ([SYNTHETIC, "--mode=trian"], "<all|train|evaluate|report>"),
+        ([SYNTHETIC, "--config.train.epoch=3"], 'Did you mean "epochs"'),
+        ([SYNTHETIC, "--config.train.epochs=ten"], "--config.train.epochs=ten"),
+        ([SYNTHETIC, "--config.model.block=basicc"], "Did you mean 'basic'?"),
+        ([SYNTHETIC, "--config.train.batch_size=0"], "config.train.batch_size is 0"),
+        ([SYNTHETIC, "configs/samm.py"], "flags are written --name=value"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant(arguments, remedy):
+    status, told = command("mser_jax.main", *arguments)
+    assert status == 2
+    assert remedy in told
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    status, told = command("mser_jax.main", SYNTHETIC, f"--workdir={file / 'run'}")
+    assert status == 2
+    assert f"{file / 'run'} cannot be written" in told
+    assert "--workdir" in told
+
+
+@pytest.mark.parametrize("module", ["mser_jax.main", "data_prep"])
+def test_a_missing_system_library_is_answered_with_the_exact_remedy(module, tmp_path):
+    package = tmp_path / "cv2"
+    package.mkdir()
+    (package / "__init__.py").write_text(f"raise ImportError({NO_LIBRARY!r})\n")
+    status, told = command(module, SYNTHETIC, PYTHONPATH=str(tmp_path))
+    assert status == 2
+    assert NO_LIBRARY in told
+    assert "apt-get install -y libgl1 libglib2.0-0" in told
+    assert "pip uninstall -y opencv-python" in told
