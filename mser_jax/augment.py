@@ -28,7 +28,7 @@ _EFFECTS = {
 
 
 class Clips(NamedTuple):
-    """The clips of a data set as they lie on the device.
+    """The clips of a data set, as they are read or as they lie on the device.
 
     Attributes:
       pixels: `[n, t, s, s, 2]` flow in px (u right, v down), or `[n, t, s, s, 1]` grey frames,
@@ -37,9 +37,9 @@ class Clips(NamedTuple):
       labels: `[n]` int32 class indices.
     """
 
-    pixels: jax.Array
-    scale: jax.Array
-    labels: jax.Array
+    pixels: jax.Array | np.ndarray
+    scale: jax.Array | np.ndarray
+    labels: jax.Array | np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from orbax.checkpoint import v1 as ocp
@@ -70,7 +71,7 @@ class Checkpoints:
     def _belongs(self) -> dict:
         return {"folds": json.dumps(list(self.folds)), "clips": self.clips}
 
-    def _check(self, stored: dict) -> None:
+    def _check(self, stored: Any) -> None:
         for name, value in self._belongs().items():
             if stored.get(name) != value:
                 raise UserError(
@@ -82,9 +83,9 @@ class Checkpoints:
     @contextlib.contextmanager
     def _open(self) -> Iterator[ocp.training.Checkpointer]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        policies = ocp.training.preservation_policies
+        newest: Any = ocp.training.preservation_policies.LatestN(KEPT)
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells each of its steps
         with ocp.training.Checkpointer(
-            self.folder.resolve(), preservation_policy=policies.LatestN(KEPT)
+            str(self.folder.resolve()), preservation_policy=newest
         ) as checkpointer:
             yield checkpointer

@@ -87,8 +87,11 @@ def _read(source: shards.Shards) -> list[dict[str, Any]]:
 
 
 def _check_finite(pixels: np.ndarray, records: Sequence[dict[str, Any]]) -> None:
-    finite = np.isfinite(pixels).all(axis=(1, 2, 3, 4))
-    broken = [r["subject"] + "/" + r["clip_id"] for r, ok in zip(records, finite) if not ok]
+    broken = [
+        record["subject"] + "/" + record["clip_id"]
+        for clip, record in zip(pixels, records)
+        if not np.isfinite(clip).all()
+    ]
     if broken:
         raise UserError(
             f"The flow of these clips is not finite: {', '.join(broken)}.\n"

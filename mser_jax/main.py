@@ -2,7 +2,7 @@
 
 import sys
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import ConfigDict
 
 from data_prep import command
@@ -21,6 +21,7 @@ MODE = flags.DEFINE_enum(
 
 def main(config: ConfigDict) -> None:
     """Hand the flags to the run."""
+    logging.set_verbosity(logging.WARNING)  # else JAX names every back end that it did not find
     from mser_jax import run  # here, so that a missing system library is answered like any mistake
 
     run.run(config, WORKDIR.value, MODE.value)

@@ -84,3 +84,9 @@ def test_the_wheel_is_imported_outside_the_repository(wheel, tmp_path):
     assert len(found["versions"]) == 2
     assert len(set(found["versions"])) == 1
     assert found["presets"] == ["paper", "smoke"]
+
+
+def test_ci_runs_the_command_that_the_readme_gives():
+    steps = (ROOT / ".ci" / "run").read_text(encoding="utf-8").rstrip().splitlines()
+    assert "pytest" in steps[-1]
+    assert f"\n```\n{steps[-1]}\n```\n" in (ROOT / "README.md").read_text(encoding="utf-8")

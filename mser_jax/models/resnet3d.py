@@ -32,7 +32,7 @@ class Basic(nnx.Module):
     expansion = 1
 
     def __init__(self, c_in: int, width: int, stride: int, *, rngs: nnx.Rngs):
-        strides = (stride,) * 3
+        strides = (stride, stride, stride)
         self.body = Chain(
             [
                 ConvBN(c_in, width, CUBE, strides, rngs=rngs),
@@ -56,7 +56,7 @@ class Bottleneck(nnx.Module):
         self.body = Chain(
             [
                 ConvBN(c_in, width, POINT, rngs=rngs),
-                ConvBN(width, width, CUBE, (stride,) * 3, rngs=rngs),
+                ConvBN(width, width, CUBE, (stride, stride, stride), rngs=rngs),
                 ConvBN(width, c_out, POINT, relu=False, rngs=rngs),
             ]
         )
@@ -87,7 +87,7 @@ def block(
 def _shortcut(c_in: int, c_out: int, stride: int, rngs: nnx.Rngs) -> ConvBN | None:
     if c_in == c_out and stride == 1:
         return None
-    return ConvBN(c_in, c_out, POINT, (stride,) * 3, relu=False, rngs=rngs)
+    return ConvBN(c_in, c_out, POINT, (stride, stride, stride), relu=False, rngs=rngs)
 
 
 def _residual(unit: Basic | Bottleneck, x: Map, mask: Mask) -> Map:

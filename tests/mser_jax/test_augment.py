@@ -12,7 +12,7 @@ VARIANTS = ("original", "left", "right", "up", "down", "mirror", "flip")
 CORNERS = {"left": (2, 0), "right": (2, 4), "up": (0, 2), "down": (4, 2)}
 
 
-def clips(depth, count=3, dtype=np.float16):
+def clips(depth, count=3, dtype: type = np.float16):
     shape = (count, STEPS, SIDE, SIDE, depth)
     pixels = np.random.default_rng(0).permutation(np.prod(shape)).reshape(shape) % 251
     return Clips(pixels.astype(dtype), np.array([1.0, 0.5, 2.0], np.float32), np.arange(count))
@@ -51,7 +51,7 @@ def test_channels_come_in_the_order_asked_and_of_the_variant_seen():
     view = View(SIZE, ("original", "mirror"), ("magnitude", "v", "strain"))
     inputs = seen(view, given, [0, 2], [1, 1])
     for clip, scale, got in zip((0, 2), (1, 2), inputs, strict=True):
-        flow = window(given.pixels[clip], "mirror") * np.array((-1, 1), np.float32)
+        flow = jnp.asarray(window(given.pixels[clip], "mirror") * np.array((-1, 1), np.float32))
         wanted = np.concatenate([magnitude(flow), flow[..., 1:], strain(flow)], axis=-1)
         np.testing.assert_allclose(got, scale * wanted, rtol=1e-5, atol=1e-4)
 
@@ -69,13 +69,13 @@ def test_a_clip_is_seen_the_same_alone_in_a_batch_and_under_vmap():
 def test_strain_of_an_affine_field_is_exact(affine):
     ux, uy, vx, vy = affine
     y, x = np.mgrid[:5, :7].astype(np.float32)
-    flow = np.stack([ux * x + uy * y + 1, vx * x + vy * y - 2], axis=-1)[None]
+    flow = jnp.stack([ux * x + uy * y + 1, vx * x + vy * y - 2], axis=-1)[None]
     wanted = np.sqrt(ux**2 + vy**2 + 2 * ((uy + vx) / 2) ** 2)
     np.testing.assert_allclose(strain(flow), np.full((1, 5, 7, 1), wanted), atol=1e-5)
 
 
 def test_strain_is_blind_to_a_rotation_and_magnitude_is_not():
     y, x = np.mgrid[:5, :5].astype(np.float32)
-    flow = np.stack([-y, x], axis=-1)[None]
+    flow = jnp.stack([-y, x], axis=-1)[None]
     assert np.abs(strain(flow)).max() < 1e-5
     np.testing.assert_allclose(magnitude(flow)[0, ..., 0], np.hypot(x, y), rtol=1e-6)

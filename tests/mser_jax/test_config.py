@@ -8,7 +8,7 @@ import data_prep
 import mser_jax
 from data_prep import face, flow, keyframes, magnify
 from data_prep.errors import UserError
-from mser_jax.config import CHOICES, PRESETS, get_config, validate
+from mser_jax.config import _LEAST, CHOICES, PRESETS, get_config, validate
 from mser_jax.workdir import flat
 
 STAGES = {
@@ -66,13 +66,17 @@ def test_lists_hold_known_names_only(field):
     assert "is empty" in refusal(field, ())
 
 
-@pytest.mark.parametrize(
-    "field",
-    ["prep.size", "prep.steps", "train.epochs", "train.batch_size", "train.learning_rate"],
-)
-def test_numbers_below_one_are_refused(field):
-    assert f"config.{field} is 0; it must be greater than 0" in refusal(field, 0)
-    assert "greater than 0" in refusal(field, -1)
+@pytest.mark.parametrize("field", _LEAST)
+def test_least_values_are_accepted_and_nothing_below(field):
+    least = _LEAST[field]
+    validate(changed(field, least))
+    below = f"config.{field} is {least - 1}; it must be at least {least}"
+    assert below in refusal(field, least - 1)
+
+
+@pytest.mark.parametrize("rate", [0.0, -1e-3, float("nan"), float("inf")])
+def test_learning_rate_is_a_number_above_0(rate):
+    assert f"config.train.learning_rate is {rate}" in refusal("train.learning_rate", rate)
 
 
 @pytest.mark.parametrize("depths", [(1, 1, 1), (3, 4, 0, 3), (1, 1, 1, 1, 1)])
@@ -82,7 +86,7 @@ def test_depths_are_four_counts(depths):
 
 def _sources():
     for package in (mser_jax, data_prep):
-        for path in sorted(Path(package.__file__).parent.rglob("*.py")):
+        for path in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
             if path.name != "config.py":
                 yield path.read_text(encoding="utf-8")
 

@@ -105,7 +105,7 @@ def test_flow_that_is_not_finite_names_the_clips(tmp_path, bad):
 
 
 def test_a_set_of_another_recipe_or_none_is_refused(path, tmp_path):
-    with pytest.raises(UserError, match="prep.steps: the set has 2, the configuration 3"):
+    with pytest.raises(UserError, match=r"prep\.steps: the set has 2, the configuration 3"):
         load(path, recipe={**RECIPE, "steps": 3})
     with pytest.raises(UserError, match="no finished set"):
         load(tmp_path)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_fold_parallel import FOLDS, GROUPS, SUBJECTS, TOY, fold_of, made_clips, toy
@@ -46,8 +47,8 @@ def log_softmax(values):
 
 @pytest.mark.parametrize("slot", range(len(FOLDS)))
 def test_every_fold_says_of_every_clip_what_its_network_says(slot):
-    state, every = fold_of(toy(2).start, slot), np.arange(len(SUBJECTS))
-    inputs = toy(2).trainer.view(jax.device_put(CLIPS), every, np.zeros_like(every))
+    state, every = fold_of(toy(2).start, slot), jnp.arange(len(SUBJECTS))
+    inputs = toy(2).trainer.view(jax.device_put(CLIPS), every, jnp.zeros_like(every))
     expected, _ = TOY.apply(state.params, state.stats, inputs, None, False)
     np.testing.assert_allclose(logits(3)[slot], expected, rtol=1e-4, atol=1e-5)
     assert not np.allclose(logits(3)[slot], logits(3)[slot - 1], atol=1e-2)

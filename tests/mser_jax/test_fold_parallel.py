@@ -21,7 +21,7 @@ from mser_jax.models.layers import ConvBN, Dense, global_mean
 from mser_jax.state import State
 from mser_jax.train import Settings, Trainer
 
-SUBJECTS = np.array(list("abbccccabb"))  # unequal, so that the folds differ in their steps
+SUBJECTS = np.array(list("abbcccdeea"))  # fold d trains on more clips: it has a step more
 GROUPS = [f"made/{subject}" for subject in SUBJECTS]
 FOLDS = loso(GROUPS)
 LIFTS = ("map", "vmap")
@@ -64,7 +64,7 @@ def made_clips(side=16, seed=0) -> Clips:
 
 
 def trainer(folds=FOLDS, *, network=TOY, devices=1, lift="map", size=12, **settings) -> Trainer:
-    chosen = {"epochs": 4, "batch_size": 3, "learning_rate": 1e-2, "seed": 5, "augment": "sample"}
+    chosen = {"epochs": 4, "batch_size": 4, "learning_rate": 1e-2, "seed": 5, "augment": "sample"}
     chosen |= {"checkpoint_every": 10} | settings
     return Trainer(
         network=network,
@@ -108,7 +108,7 @@ def trained(made: Program, clips: Clips, epochs=2):
     return results
 
 
-def fold_of(tree, slot: int):
+def fold_of(tree, slot: int | slice):
     return jax.tree.map(lambda leaf: leaf[slot], tree)
 
 
@@ -124,11 +124,12 @@ def differ(one, other) -> bool:
 
 @functools.cache
 def small(lift: str) -> tuple[Program, str, str]:
-    """The paper's network on four devices; the text of its epoch, lowered and compiled.
+    """The paper's network, two folds a device; the text of its epoch, lowered and compiled.
 
-    The compiler spends its time on other things than speed.
+    An epoch is one step; the compiler is told not to spend time on speed.
     """
-    of = trainer(network=small_msres3d(), devices=4, lift=lift, size=20)
+    how = {"batch_size": 9, "augment": "none"}
+    of = trainer(network=small_msres3d(), devices=4, lift=lift, size=20, **how)
     start = jax.device_get(of.start()) if lift == "map" else small("map")[0].start
     clips = parallel.replicate(made_clips(side=24), of.mesh)
     lowered = of.epoch().lower(parallel.shard(start, of.mesh), of.schedule(0), clips)
@@ -140,7 +141,7 @@ def small(lift: str) -> tuple[Program, str, str]:
 def test_under_map_a_fold_in_the_stack_is_the_fold_alone_to_the_bit(devices):
     assert devices == 1 or len(FOLDS) % devices  # so that there is a dummy fold
     stack = trained(toy(devices), made_clips())
-    for slot in (0, 2):  # of two and of three steps
+    for slot in (0, 3):  # of two and of three steps
         assert_same_bits(fold_of(stack, slot), fold_of(trained(toy(only=slot), made_clips()), 0))
 
 
@@ -148,10 +149,13 @@ class Gradients(Trainer):
     """Moves nothing: after a step the optimiser's state is the gradient."""
 
     def _optimizer(self):
-        def zeros(tree):
-            return jax.tree.map(jnp.zeros_like, tree)
+        def init(params):
+            return jax.tree.map(jnp.zeros_like, params)
 
-        return optax.GradientTransformation(zeros, lambda grads, *_: (zeros(grads), grads))
+        def update(updates, state, params=None):
+            return init(updates), updates
+
+        return optax.GradientTransformation(init, update)
 
 
 @functools.cache
@@ -165,26 +169,28 @@ def first_step(devices=1, lift="vmap", only: int | None = None):
     return jax.device_get((state.opt, progress.losses))
 
 
-def assert_close(one, other):
-    """To 1e-6 of the largest entry of each leaf."""
+def assert_close(one, other, tolerance=1e-6):
+    """Relative to the largest entry of each leaf."""
 
     def check(path, a, b):
         scale = np.abs(b).max()
         assert scale > 0, path
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * scale, err_msg=str(path))
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale, err_msg=str(path))
 
     jax.tree.map_with_path(check, one, other)
 
 
 def test_under_vmap_the_first_loss_and_gradients_are_those_of_the_fold_alone():
     stack = first_step(devices=2)
-    for slot in (0, 2):
+    for slot in (0, 3):
         assert_close(fold_of(stack, slot), fold_of(first_step(only=slot), 0))
 
 
 def test_the_lifts_agree():
     real = slice(0, len(FOLDS))
-    assert_close(fold_of(first_step(2, "map"), real), fold_of(first_step(2, "vmap"), real))
+    by_map, by_vmap = (fold_of(first_step(2, lift), real) for lift in LIFTS)
+    assert_close(by_map[1], by_vmap[1])  # the losses
+    assert_close(by_map[0], by_vmap[0], tolerance=1e-5)  # sums of hundreds, in another order
 
 
 @pytest.mark.parametrize("lift", LIFTS)

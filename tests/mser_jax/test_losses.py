@@ -9,7 +9,8 @@ def test_cross_entropy_of_each_head_over_the_clips_that_are_there():
     labels, mask = np.array([2, 0, 1, 1, 0]), np.array([True, False, True, True, False])
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     wanted = -np.log(probabilities[np.arange(5), :, labels])[mask].mean(axis=0)
-    np.testing.assert_allclose(head_losses(logits, labels, jnp.asarray(mask)), wanted, rtol=1e-5)
+    losses = head_losses(jnp.asarray(logits), jnp.asarray(labels), jnp.asarray(mask))
+    np.testing.assert_allclose(losses, wanted, rtol=1e-5)
 
 
 def test_empty_batch_has_no_loss():

@@ -94,8 +94,9 @@ def test_log_survives_a_line_cut_off_without_its_end(tmp_path):
     log.write("start")
     with log.path.open("a") as file:
         file.write('{"event": "epo')
-    log.write("start", mode="train")
-    assert log.read() == [{"event": "start"}, {"event": "start", "mode": "train"}]
+    resumed = Log(log.path)
+    resumed.write("start", mode="train")
+    assert resumed.read() == [{"event": "start"}, {"event": "start", "mode": "train"}]
 
 
 def test_stages_are_timed_and_logged_when_they_end_well(tmp_path):

@@ -16,9 +16,7 @@ PADDINGS = {1: (0, 0), 3: (1, 1), 7: (3, 3)}
 SHAPES = [
     ((3, 7, 7), (1, 2, 2), 3, 8),  # stem
     ((1, 1, 1), (1, 1, 1), 3, 8),
-    ((1, 1, 1), (1, 1, 1), 8, 2),
     ((1, 1, 1), (2, 2, 2), 4, 8),  # shortcut
-    ((3, 3, 3), (1, 1, 1), 2, 2),
     ((3, 3, 3), (1, 1, 1), 2, 8),  # restores the channels of an RC branch
     ((3, 3, 3), (2, 2, 2), 3, 3),
     ((1, 1, 7), (1, 1, 1), 2, 2),
@@ -26,7 +24,6 @@ SHAPES = [
     ((7, 1, 1), (1, 1, 1), 2, 8),
     ((1, 1, 3), (1, 1, 1), 2, 8),
     ((1, 3, 1), (1, 1, 1), 2, 8),
-    ((3, 1, 1), (1, 1, 1), 2, 8),
     ((3, 1, 1), (1, 1, 1), 6, 2),
     ((3, 1, 1), (1, 1, 1), 2, 1),  # temporal attention
     ((1, 7, 7), (1, 1, 1), 2, 1),  # spatial attention
@@ -90,7 +87,7 @@ def test_both_ways_of_adding_time_taps_are_taken(monkeypatch):
     assert {("_time_taps_before", True), ("_time_taps_after", True)} <= taken
 
 
-@pytest.mark.parametrize("kernel", [(3, 1, 1), (1, 7, 1), (1, 1, 3), (3, 3, 3)])
+@pytest.mark.parametrize("kernel", [(3, 1, 1), (1, 7, 1), (1, 1, 3)])
 def test_depthwise_is_a_convolution_of_as_many_groups_as_channels(kernel):
     x, weights = drawn((2, 4, 6, 5, 3), (*kernel, 3))
     agree(
@@ -160,5 +157,5 @@ def test_lifted_over_folds_each_fold_is_as_alone_and_no_convolution_is_grouped()
                 np.testing.assert_allclose(leaf[fold], expected, atol=1e-5 * scale, rtol=0)
     grouped = jax.jit(jax.vmap(reference)).lower(x, weights[0]).compile()
     for word in ("feature_group_count", "convolution("):
-        assert word in grouped.as_text()
-        assert word not in by_vmap.as_text()
+        assert word in str(grouped.as_text())
+        assert word not in str(by_vmap.as_text())

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,7 +29,7 @@ def x():
     return np.random.default_rng(0).standard_normal((2, 3, 5, 4, CHANNELS)).astype(np.float32)
 
 
-def made(rc, style):
+def made(rc, style) -> Any:
     """A module whose fusion weights differ."""
     module = rc(CHANNELS, style, rngs=nnx.Rngs(0))
     count = module.fuse.weights.shape[0]

@@ -1,0 +1,5 @@
+from typing import Any
+
+from absl import flags
+
+def DEFINE_config_file(name: str, default: str | None, help: str) -> flags.FlagHolder[Any]: ...
