@@ -11,7 +11,7 @@ PAPER_SHIFT = 15
 
 
 def margin(size: int) -> int:
-    """The pixels kept around a crop for the shifts: the paper's 15 at 134, in proportion elsewhere."""
+    """Pixels kept around a crop for the shifts: the paper's 15 at 134, in proportion elsewhere."""
     return round(PAPER_SHIFT * size / PAPER_SIZE)
 
 

@@ -5,6 +5,7 @@
 
 import difflib
 import math
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -201,7 +202,8 @@ def _members(config: ConfigDict, field: str, known: tuple[str, ...]) -> None:
             raise UserError(unknown(f"entry of config.{field}", str(value), known))
 
 
-def _get(config: ConfigDict, field: str):
+def _get(config: ConfigDict, field: str) -> Any:
+    value: Any = config
     for part in field.split("."):
-        config = config[part]
-    return config
+        value = value[part]
+    return value

@@ -1,9 +1,10 @@
 """The lift: a function written for one fold, run for all folds on all devices.
 
-`shard_map` gives each device its share of the fold axis and forbids it to talk to the others (folds
-share nothing); on the device `vmap` runs them at once or `map` one after the other, each with its
-state hot in the cache. Plain `jit` over a sharded fold axis does neither: a vmapped convolution is a
-grouped one, and the compiler gathers every fold on every device. (`jax.pmap` is the old spelling.)
+`shard_map` gives each device its share of the fold axis and forbids it to talk to the others, as
+folds share nothing; on the device `vmap` runs them at once or `map` one after the other, each with
+its state hot in the cache. Plain `jit` over a sharded fold axis does neither: a vmapped convolution
+is a grouped one, and the compiler gathers every fold on every device. (`jax.pmap` is the old
+spelling.)
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ Tree = Any
 _AUTO = {"cpu": "map", "gpu": "vmap", "tpu": "vmap"}
 
 
-def fold_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+def fold_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """All devices in a row, along the fold axis."""
     return Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
 
@@ -75,6 +76,6 @@ def replicate(tree: Tree, mesh: Mesh) -> Tree:
 
 
 def pad_folds(array: np.ndarray, mesh: Mesh, fill: int) -> np.ndarray:
-    """Add dummy folds, filled with `fill`, until the devices divide them; their rows are dropped."""
+    """Add dummy folds, filled with `fill`, until the devices divide them; their rows go."""
     missing = -len(array) % mesh.devices.size
     return np.concatenate([array, np.full((missing, *array.shape[1:]), fill, array.dtype)])
