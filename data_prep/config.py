@@ -4,10 +4,39 @@
 both commands.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
+
+from data_prep import check
+from data_prep.errors import UserError
 
 PAPER_SIZE = 134
 PAPER_SHIFT = 15
+
+# What a field may hold where it names a choice.
+CHOICES = {
+    "prep.face.points": ("auto", "dlib", "box"),
+    "prep.magnify.filter": ("ideal", "butterworth"),
+    "prep.keyframes.rule": ("slices", "uniform", "tim"),
+    "prep.flow.reference": ("first", "previous"),
+}
+# The least that a field may hold. A smaller input has no gradient, or no room for the shifts; two
+# steps are three key frames: onset, apex and offset.
+LEAST = {
+    "data.workers": 0,
+    "prep.size": 8,
+    "prep.steps": 2,
+    "prep.magnify.alpha": 0.0,
+    "prep.magnify.levels": 1,
+    "prep.keyframes.radius": 0,
+    "prep.flow.scales": 1,
+    "prep.flow.warps": 1,
+    "prep.flow.iterations": 1,
+}
+POSITIVE = ("prep.magnify.wavelength", "prep.flow.smoothness", "prep.flow.tightness")
+STAGES = ("face", "magnify", "keyframes")
+PAIRS = ("prep.magnify.band", "synthetic.amplitude")
 
 
 def margin(size: int) -> int:
@@ -60,3 +89,22 @@ def synthetic() -> ConfigDict:
     config.fps = 100.0  # frames a second
     config.amplitude = (0.3, 3.0)  # px of a frame: longest displacement at the apex, uniform
     return config
+
+
+def validate(config: Any) -> None:
+    """Refuse values of the sections `data`, `synthetic` and `prep` that no stage can use.
+
+    Raises:
+      UserError: names the field, what it holds, and what it may hold.
+    """
+    check.choices(config, CHOICES)
+    check.least(config, LEAST)
+    check.positive(config, POSITIVE)
+    check.pairs(config, PAIRS)
+    check.members(config, {"prep.stages": STAGES})
+    stages = tuple(config.prep.stages)
+    if len(set(stages)) < len(stages) or stages[0] != "face" or "keyframes" not in stages:
+        raise UserError(
+            f"config.prep.stages is {stages}: 'face' comes first, 'keyframes' has to be there, and "
+            "none comes twice."
+        )

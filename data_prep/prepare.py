@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_prep import config as configs
 from data_prep import datasets, pipeline, record, shards
 from data_prep.datasets.base import Entry, Source, dropped
+from data_prep.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +47,10 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
       UserError: for a configuration or a database that cannot be used.
     """
     start = time.perf_counter()
+    configs.validate(config)
+    _check_writable(Path(config.data.data_dir))
     source = datasets.source(config)
     recipe = config.prep.to_dict()
-    record.check_stages(recipe["stages"])
     entries = source.entries()
     _say_dropped(source, say)
     name = fingerprint(source, entries, recipe)
@@ -65,6 +69,18 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
         reused_clips=counts["written"] - made,
         seconds=time.perf_counter() - start,
     )
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written: {error.strerror}. "
+            "Remedy: --config.data.data_dir=/another/folder."
+        ) from error
 
 
 def fingerprint(source: Source, entries: Sequence[Entry], recipe: record.Recipe) -> str:

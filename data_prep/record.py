@@ -14,12 +14,11 @@ A record is a dict:
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,13 +26,11 @@ import numpy as np
 from data_prep.clip import Clip
 from data_prep.config import margin
 from data_prep.datasets.base import Entry, Source
-from data_prep.errors import UserError
 
 Record = dict[str, Any]
 Recipe = Mapping[str, Any]
 
 FORMAT = 1  # raise it whenever a stage or the record changes: cached clips are then made anew
-STAGES = ("face", "magnify", "keyframes")
 _FUNCTIONS = {"face": "crop", "magnify": "magnify", "keyframes": "select"}
 
 
@@ -45,30 +42,6 @@ def canonical(content: Any) -> str:
 def digest(*parts: str) -> str:
     """32 hexadecimal digits that stand for a sequence of texts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-
-
-def check_stages(stages: Sequence[str]) -> None:
-    """Refuse an order of stages that cannot give a record.
-
-    Raises:
-      UserError: for a stage that is unknown or repeated, 'face' not first, or 'keyframes' absent.
-    """
-    for stage in stages:
-        if stage not in STAGES:
-            close = difflib.get_close_matches(stage, STAGES, n=1)
-            hint = f" Did you mean {close[0]!r}?" if close else ""
-            raise UserError(
-                f"config.prep.stages: no stage {stage!r}.{hint} Known: {', '.join(STAGES)}."
-            )
-    if (
-        len(set(stages)) < len(stages)
-        or tuple(stages[:1]) != ("face",)
-        or "keyframes" not in stages
-    ):
-        raise UserError(
-            f"config.prep.stages is {tuple(stages)}: 'face' comes first, 'keyframes' has to be "
-            "there, and none comes twice."
-        )
 
 
 def key_frames(source: Source, recipe: Recipe, entry: Entry) -> tuple[Record, np.ndarray]:

@@ -3,12 +3,9 @@
 `data_prep.config` owns the fields of the preprocessing; they are `config.prep` here.
 """
 
-import difflib
-import math
-from typing import Any
-
 from ml_collections import ConfigDict
 
+from data_prep import check
 from data_prep import config as data_config
 from data_prep.errors import UserError
 
@@ -16,11 +13,6 @@ PRESETS = ("paper", "fast", "smoke")
 
 # What a field may hold where it names a choice.
 CHOICES = {
-    "data.dataset": ("synthetic", "smic", "samm", "casme2"),
-    "prep.face.points": ("auto", "dlib", "box"),
-    "prep.magnify.filter": ("ideal", "butterworth"),
-    "prep.keyframes.rule": ("slices", "uniform", "tim"),
-    "prep.flow.reference": ("first", "previous"),
     "input.kind": ("flow", "frames"),
     "input.scale": ("none", "clip"),
     "augment.mode": ("expand", "sample", "none"),
@@ -32,16 +24,27 @@ CHOICES = {
     "evaluation.select": ("confidence", "mean", "train_loss", "oracle"),
     "parallel.lift": ("auto", "vmap", "map"),
 }
-CHANNELS = ("u", "v", "strain", "magnitude")
-VARIANTS = ("original", "left", "right", "up", "down", "mirror", "flip")
-STAGES = ("face", "magnify", "keyframes")
+MEMBERS = {
+    "input.channels": ("u", "v", "strain", "magnitude"),
+    "augment.variants": ("original", "left", "right", "up", "down", "mirror", "flip"),
+}
+LEAST = {
+    "seed": 0,
+    "model.width": 1,
+    "model.rc.reduction": 1,
+    "model.fusion.reduction": 1,
+    "model.head.hidden": 1,
+    "train.epochs": 1,
+    "train.batch_size": 1,
+    "train.checkpoint_every": 1,
+}
 
 
 def get_config(dataset: str, preset: str) -> ConfigDict:
     """The configuration of one data set under one preset.
 
     Args:
-      dataset: one of `CHOICES['data.dataset']`.
+      dataset: one of `data_prep.datasets.SOURCES`.
       preset: 'paper' (what the paper states, full size), 'fast' or 'smoke' (small, with learning
         rates of their own: at 1e-5 a short run learns nothing).
 
@@ -53,7 +56,7 @@ def get_config(dataset: str, preset: str) -> ConfigDict:
     """
     config = _paper(dataset)
     if preset not in PRESETS:
-        raise UserError(unknown("preset", preset, PRESETS))
+        raise UserError(check.unknown("preset", preset, PRESETS))
     config.preset = preset
     if preset == "fast":
         _fast(config)
@@ -142,68 +145,19 @@ def _smoke(config: ConfigDict) -> None:
     config.train.learning_rate = 2e-3
 
 
-def unknown(what: str, given: str, known: tuple[str, ...]) -> str:
-    """The message for a name that is not among those known, with the nearest one."""
-    near = difflib.get_close_matches(given, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {given!r}.{hint} One of: {', '.join(known)}."
-
-
 def validate(config: ConfigDict) -> None:
     """Refuse values that no part of the program can use.
 
     Raises:
       UserError: names the field, what it holds, and what it may hold.
     """
-    for field, known in CHOICES.items():
-        value = _get(config, field)
-        if value not in known:
-            raise UserError(unknown(f"value of config.{field}", str(value), known))
-    _members(config, "input.channels", CHANNELS)
-    _members(config, "augment.variants", VARIANTS)
-    _members(config, "prep.stages", STAGES)
-    for field, least in _LEAST.items():
-        value = _get(config, field)
-        if value < least:
-            raise UserError(f"config.{field} is {value}; it must be at least {least}.")
-    rate = config.train.learning_rate
-    if not (rate > 0 and math.isfinite(rate)):
-        raise UserError(f"config.train.learning_rate is {rate}; it must be greater than 0.")
+    data_config.validate(config)
+    check.choices(config, CHOICES)
+    check.members(config, MEMBERS)
+    check.least(config, LEAST)
+    check.positive(config, ["train.learning_rate"])
     if len(config.model.depths) != 4 or min(config.model.depths) < 1:
         raise UserError(
             f"config.model.depths is {config.model.depths}; it must hold four counts of at least 1 "
             "(residual units in blocks 2 to 5)."
         )
-
-
-# The least that a field may hold. A smaller input has no gradient, or no room for the shifts; two
-# steps are three key frames: onset, apex and offset.
-_LEAST = {
-    "seed": 0,
-    "data.workers": 0,
-    "prep.size": 8,
-    "prep.steps": 2,
-    "model.width": 1,
-    "model.rc.reduction": 1,
-    "model.fusion.reduction": 1,
-    "model.head.hidden": 1,
-    "train.epochs": 1,
-    "train.batch_size": 1,
-    "train.checkpoint_every": 1,
-}
-
-
-def _members(config: ConfigDict, field: str, known: tuple[str, ...]) -> None:
-    values = _get(config, field)
-    if not values:
-        raise UserError(f"config.{field} is empty; it may hold: {', '.join(known)}.")
-    for value in values:
-        if value not in known:
-            raise UserError(unknown(f"entry of config.{field}", str(value), known))
-
-
-def _get(config: ConfigDict, field: str) -> Any:
-    value: Any = config
-    for part in field.split("."):
-        value = value[part]
-    return value

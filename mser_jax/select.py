@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from data_prep import check
 from data_prep.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ def choose(predictions: Predictions, rule: str) -> tuple[np.ndarray, np.ndarray]
     elif rule == UPPER_BOUND:
         head = _oracle(probabilities, mean, predictions.label)
     else:
-        near = difflib.get_close_matches(rule, RULES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"unknown selection rule {rule!r}.{hint} One of: {', '.join(RULES)}.")
+        raise UserError(check.unknown("selection rule", rule, RULES))
     answers = np.concatenate([probabilities, mean[:, None]], axis=1)  # ALL_HEADS is the last
     return answers[np.arange(len(head)), head], head
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from data_prep import check
 from data_prep.datasets.base import Source
 from data_prep.errors import UserError
 
@@ -49,9 +49,5 @@ def source(config: Any) -> Source:
     """
     name = config.data.dataset
     if name not in SOURCES:
-        close = difflib.get_close_matches(str(name), SOURCES, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise UserError(
-            f"config.data.dataset: no data set {name!r}.{hint} Known: {', '.join(SOURCES)}."
-        )
+        raise UserError(check.unknown("value of config.data.dataset", str(name), SOURCES))
     return SOURCES[name](config)

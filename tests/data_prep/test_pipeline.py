@@ -254,21 +254,6 @@ def test_workers_import_no_jax_and_leave_ctrl_c_to_the_parent(tmp_path):
     assert done.stdout.splitlines() == ["False True", f"{{{signal.SIGINT!r}}}"], done.stderr
 
 
-@pytest.mark.parametrize(
-    ("stages", "message"),
-    [
-        (["face", "keyframe"], "Did you mean 'keyframes'"),
-        (["magnify", "face", "keyframes"], "'face' comes first"),
-        (["face", "magnify"], "'keyframes' has to be"),
-        (["face", "keyframes", "keyframes"], "none comes twice"),
-        ([], "'face' comes first"),
-    ],
-)
-def test_wrong_stages_are_refused_at_once(tmp_path, stages, message):
-    with pytest.raises(UserError, match=message):
-        run(NoiseSource(1), tmp_path, recipe={**RECIPE, "stages": stages})
-
-
 def test_stages_run_in_the_order_of_the_recipe(tmp_path, plain_flow):
     listed = run(NoiseSource(1), tmp_path, {**RECIPE, "stages": ["face", "keyframes", "magnify"]})
     usual = run(NoiseSource(1), tmp_path)

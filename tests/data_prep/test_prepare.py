@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from test_pipeline import RECIPE, NoiseSource, NumberedEntry
 
 from data_prep import command, datasets, record, shards
+from data_prep.config import synthetic
 from data_prep.errors import UserError
 from data_prep.prepare import prepare
 
@@ -20,7 +21,7 @@ from data_prep.prepare import prepare
 @pytest.fixture
 def config(tmp_path):
     data = {"dataset": "noise", "manual_dir": "", "data_dir": str(tmp_path), "workers": 1}
-    return ConfigDict({"data": data, "prep": RECIPE})
+    return ConfigDict({"data": data, "prep": RECIPE, "synthetic": synthetic()})
 
 
 @pytest.fixture
@@ -111,13 +112,14 @@ def config_file(tmp_path):
     file.write_text(
         "from ml_collections import ConfigDict\n"
         "from test_pipeline import RECIPE\n"
+        "from data_prep.config import synthetic\n"
         "from data_prep.errors import UserError\n"
         "def get_config(preset='small'):\n"
         "    if preset != 'small':\n"
         "        raise UserError(f'no preset {preset}')\n"
         f"    data = dict(dataset='samm', manual_dir='', data_dir={str(tmp_path / 'data')!r},"
         " workers=2)\n"
-        "    return ConfigDict(dict(data=data, prep=RECIPE)).lock()\n"
+        "    return ConfigDict(dict(data=data, prep=RECIPE, synthetic=synthetic())).lock()\n"
     )
     return file
 
@@ -209,3 +211,26 @@ def _ends(group: int) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        (["face", "keyframe"], "Did you mean 'keyframes'"),
+        (["magnify", "face", "keyframes"], "'face' comes first"),
+        (["face", "magnify"], "'keyframes' has to be"),
+        (["face", "keyframes", "keyframes"], "none comes twice"),
+        ([], "it may hold: face"),
+    ],
+)
+def test_wrong_stages_are_refused_at_once(config, source, stages, message):
+    config.prep.stages = stages
+    with pytest.raises(UserError, match=message):
+        prepare(config)
+
+
+def test_folder_that_cannot_be_written_is_named(config, source, tmp_path):
+    (tmp_path / "file").touch()
+    config.data.data_dir = str(tmp_path / "file" / "data")
+    with pytest.raises(UserError, match=r"file/data cannot be written.*data_dir="):
+        prepare(config)

@@ -169,15 +169,18 @@ def first_step(devices=1, lift="vmap", only: int | None = None):
     return jax.device_get((state.opt, progress.losses))
 
 
-def assert_close(one, other, tolerance=1e-6):
-    """Relative to the largest entry of each leaf."""
+def assert_close(one, other):
+    """To the rounding of float32, relative to the largest entry of each leaf."""
 
-    def check(path, a, b):
+    def check(tolerance, path, a, b):
         scale = np.abs(b).max()
         assert scale > 0, path
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale, err_msg=str(path))
 
-    jax.tree.map_with_path(check, one, other)
+    (grads, losses), (other_grads, other_losses) = one, other
+    check(1e-6, "losses", losses, other_losses)
+    # A gradient adds up hundreds of terms of either sign, in an order that the compiler chooses.
+    jax.tree.map_with_path(functools.partial(check, 1e-5), grads, other_grads)
 
 
 def test_under_vmap_the_first_loss_and_gradients_are_those_of_the_fold_alone():
@@ -188,9 +191,7 @@ def test_under_vmap_the_first_loss_and_gradients_are_those_of_the_fold_alone():
 
 def test_the_lifts_agree():
     real = slice(0, len(FOLDS))
-    by_map, by_vmap = (fold_of(first_step(2, lift), real) for lift in LIFTS)
-    assert_close(by_map[1], by_vmap[1])  # the losses
-    assert_close(by_map[0], by_vmap[0], tolerance=1e-5)  # sums of hundreds, in another order
+    assert_close(fold_of(first_step(2, "map"), real), fold_of(first_step(2, "vmap"), real))
 
 
 @pytest.mark.parametrize("lift", LIFTS)
