@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
@@ -51,16 +52,34 @@ def run(main: Callable[[ConfigDict], object]) -> int:
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parse flags; a name that no flag or field has is a UserError with the nearest one."""
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS(_config_first(argv))
         if CONFIG.value is not None:
             CONFIG.value.keys()  # a file that could not be loaded raises only when it is used
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         raise UserError(_told(error)) from error
     if len(rest) > 1:
         raise UserError(f"{rest[1]!r} is not a flag; flags are written --name=value.")
-    if CONFIG.value is None:
-        raise UserError("Which configuration? Add, for example, --config=configs/synthetic.py")
     return rest
+
+
+def _config_first(argv: Sequence[str]) -> list[str]:
+    """The same arguments with --config=FILE before the fields that belong to it."""
+    program, *arguments = argv
+    files = [argument for argument in arguments if argument.startswith("--config=")]
+    if not files:
+        if {"--help", "--helpfull", "--helpshort"} & {*arguments}:
+            return [*argv]
+        raise UserError("Which configuration? Add, for example, --config=configs/synthetic.py")
+    if len(files) > 1:
+        raise UserError(f"Only one configuration at a time, not {' and '.join(files)}.")
+    path = files[0].removeprefix("--config=").rpartition(".py")
+    file = Path("".join(path[:2]))
+    if not file.is_file():
+        raise UserError(
+            f"{file}: no such configuration file. Those of this project are in the folder configs/ "
+            "of its repository, where the command is run."
+        )
+    return [program, *files, *(argument for argument in arguments if argument not in files)]
 
 
 def _told(error: BaseException) -> str:

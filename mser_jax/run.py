@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from data_prep.errors import UserError
 from data_prep.prepare import Prepared, prepare
 from mser_jax import config as configs
-from mser_jax import data, evaluate, folds, parallel, report, table, train
+from mser_jax import data, evaluate, folds, loop, parallel, report, table, train
 from mser_jax.augment import Clips, View
 from mser_jax.checkpoint import Checkpoints
 from mser_jax.logs import Log
@@ -214,7 +214,7 @@ def _train(loaded: Loaded, log: Log) -> None:
             updates_per_epoch=trainer.updates_per_epoch(),
             parameters=trainer.parameters(),
         )
-        train.train(trainer, loaded.clips, checkpoints, log)
+        loop.train(trainer, loaded.clips, checkpoints, log)
 
 
 def _evaluate(config: ConfigDict, loaded: Loaded, folder: Path, log: Log, *, anew: bool) -> None:

@@ -33,7 +33,9 @@ def open_workdir(config: ConfigDict, workdir: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         if stored.is_file():
             _check_same(stored, config)
-        stored.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+        part = folder / "config.json.part"  # so that a power cut leaves the old one or the new one
+        part.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
+        part.replace(stored)
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written: {error.strerror}. Remedy: give another --workdir."
@@ -72,8 +74,11 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _check_same(stored: Path, config: ConfigDict) -> None:
     try:
         before = json.loads(stored.read_text(encoding="utf-8"))
-    except json.JSONDecodeError:
-        before = {}
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{stored} cannot be read: {error}. Remedy: give another --workdir, or remove the file "
+            "if this is the folder's own configuration."
+        ) from error
     changed = differences(before, _plain(config))
     if changed:
         lines = [f"  {field}: the run has {old}, now {new}" for field, old, new in changed]

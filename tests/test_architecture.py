@@ -17,7 +17,8 @@ FROM_THE_TABLE = ("table", "select", "metrics", "published")
 OF_THE_REPORT = ("report", "page", "plots", "history")
 SEES_THE_CONFIGURATION = ("main", "config", "run", "workdir")
 
-# What mser_jax takes from data_prep, beside its errors.
+# What mser_jax takes from data_prep, beside its errors and the checks of values.
+PLAIN = {"data_prep.errors", "data_prep.check"}
 BRIDGES = {
     "main": {"data_prep.command"},
     "config": {"data_prep.config"},
@@ -97,13 +98,13 @@ def test_training_needs_no_library_of_the_data(module):
 @pytest.mark.parametrize("module", FROM_THE_TABLE)
 def test_figures_are_functions_of_the_table_alone(module):
     ours = {f"mser_jax.{name}" for name in FROM_THE_TABLE}
-    assert not beyond(f"mser_jax.{module}", "numpy", "data_prep.errors", *ours)
+    assert not beyond(f"mser_jax.{module}", "numpy", *PLAIN, *ours)
 
 
 @pytest.mark.parametrize("module", OF_THE_REPORT)
 def test_the_report_reads_the_table_and_the_log(module):
     ours = {f"mser_jax.{name}" for name in (*FROM_THE_TABLE, *OF_THE_REPORT)}
-    assert not beyond(f"mser_jax.{module}", "numpy", "matplotlib", "data_prep.errors", *ours)
+    assert not beyond(f"mser_jax.{module}", "numpy", "matplotlib", *PLAIN, *ours)
 
 
 @pytest.mark.parametrize("module", modules("data_prep"))
@@ -117,7 +118,7 @@ def test_preprocessing_never_sees_the_training(module):
 def test_the_bridges_to_the_preprocessing_are_few(module):
     taken = {name for name in imports(module) if name.split(".")[0] == "data_prep"}
     own_name = module.removeprefix("mser_jax.")
-    assert taken <= BRIDGES.get(own_name, set()) | {"data_prep.errors"}
+    assert taken <= BRIDGES.get(own_name, set()) | PLAIN
 
 
 @pytest.mark.parametrize("module", [m for m in modules("mser_jax") if m != "mser_jax"])

@@ -12,7 +12,7 @@ import pytest
 
 from data_prep.prepare import prepare
 from mser_jax import config as configs
-from mser_jax import data, evaluate, parallel, run, select, train
+from mser_jax import data, evaluate, loop, parallel, run, select
 from mser_jax.checkpoint import Checkpoints
 from mser_jax.logs import Log
 
@@ -46,7 +46,7 @@ def held_out_hits(config, dataset, folder):
     clips = parallel.replicate(dataset.clips, trainer.mesh)
     folder.mkdir()
     checkpoints = Checkpoints(folder, [fold.name for fold in trainer.folds], "controls")
-    state = train.train(trainer, clips, checkpoints, Log(folder / "log.jsonl"))
+    state = loop.train(trainer, clips, checkpoints, Log(folder / "log.jsonl"))
     logits = evaluate.all_logits(trainer, state, clips)
     table = evaluate.predictions(trainer, logits, dataset)
     probabilities, _ = select.choose(table, config.evaluation.select)

@@ -17,7 +17,7 @@ SETTINGS: dict[str, Any] = dict(size=134, margin=15, points="auto", per_frame=Fa
 
 needs_dlib = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("dlib", "face_recognition_models")),
-    reason='needs pip install "mser_jax[landmarks]"',
+    reason="needs pip install '.[landmarks]'",
 )
 
 
@@ -135,7 +135,7 @@ def fresh_dlib():
 
 def test_missing_dlib_is_answered_with_the_remedy(monkeypatch, fresh_dlib):
     monkeypatch.setitem(sys.modules, "dlib", None)
-    with pytest.raises(UserError, match=r'pip install "mser_jax\[landmarks\]"'):
+    with pytest.raises(UserError, match=r"pip install '\.\[landmarks\]'"):
         face.detect(np.zeros((64, 64), np.uint8))
 
 
@@ -143,7 +143,7 @@ def test_missing_model_is_answered_with_the_remedy(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"face\.model"):
         face._model_path(str(tmp_path / "none.dat"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r'pip install "mser_jax\[landmarks\]"'):
+    with pytest.raises(UserError, match=r"pip install '\.\[landmarks\]'"):
         face._model_path("")
 
 

@@ -23,7 +23,7 @@ from mser_jax.augment import Clips
 from mser_jax.checkpoint import Checkpoints
 from mser_jax.folds import EMPTY
 from mser_jax.logs import Log
-from mser_jax.train import train
+from mser_jax.loop import train
 
 CLIPS = made_clips()
 ONE, STEPS, BATCH = 3, 3, 4  # the fold that is trained alone here, and the shape of its epoch
