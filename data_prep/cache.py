@@ -6,6 +6,7 @@ import json
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,14 +28,16 @@ def read(path: Path) -> Record | None:
 
 def write(path: Path, record: Record) -> None:
     """Store a record whole or not at all."""
-    members = {name: value for name, value in record.items() if isinstance(value, np.ndarray)}
+    members: dict[str, Any] = {
+        name: value for name, value in record.items() if isinstance(value, np.ndarray)
+    }
     rest = {name: value for name, value in record.items() if name not in members}
     members[_TEXT] = np.array(json.dumps(rest))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with unfinished.open("wb") as file:
-            np.savez(file, allow_pickle=False, **members)
+            np.savez(file, **members)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -65,19 +65,25 @@ def _parse(argv: Sequence[str]) -> list[str]:
 def _config_first(argv: Sequence[str]) -> list[str]:
     """The same arguments with --config=FILE before the fields that belong to it."""
     program, *arguments = argv
+    for at in range(len(arguments) - 1, 0, -1):
+        if arguments[at - 1] == "--config":  # written with a blank
+            arguments[at - 1 : at + 1] = [f"--config={arguments[at]}"]
     files = [argument for argument in arguments if argument.startswith("--config=")]
     if not files:
         if {"--help", "--helpfull", "--helpshort"} & {*arguments}:
             return [*argv]
         raise UserError("Which configuration? Add, for example, --config=configs/synthetic.py")
+    if any(argument.startswith("--config.preset") for argument in arguments):
+        raise UserError(
+            f"The preset is written after the file: {files[0].split('.py')[0]}.py:smoke"
+        )
     if len(files) > 1:
         raise UserError(f"Only one configuration at a time, not {' and '.join(files)}.")
-    path = files[0].removeprefix("--config=").rpartition(".py")
-    file = Path("".join(path[:2]))
+    file = Path(files[0].removeprefix("--config=").partition(":")[0])
     if not file.is_file():
         raise UserError(
             f"{file}: no such configuration file. Those of this project are in the folder configs/ "
-            "of its repository, where the command is run."
+            "of its repository, where the command is run: --config=configs/synthetic.py"
         )
     return [program, *files, *(argument for argument in arguments if argument not in files)]
 

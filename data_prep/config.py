@@ -101,6 +101,12 @@ def validate(config: Any) -> None:
     check.least(config, LEAST)
     check.positive(config, POSITIVE)
     check.pairs(config, PAIRS)
+    low, high = config.prep.magnify.band
+    if not 0 < low < high:
+        raise UserError(
+            f"config.prep.magnify.band is {(low, high)}; it must be two frequencies in Hz, "
+            "0 < lowest < highest."
+        )
     check.members(config, {"prep.stages": STAGES})
     stages = tuple(config.prep.stages)
     if len(set(stages)) < len(stages) or stages[0] != "face" or "keyframes" not in stages:

@@ -186,6 +186,15 @@ def detect(frame: np.ndarray, *, model: str = "", name: str = "frame") -> np.nda
     return np.array([(point.x, point.y) for point in shape.parts()], np.float32)
 
 
+def check_detector(model: str) -> None:
+    """Load what finds faces.
+
+    Raises:
+      UserError: dlib or its model is missing; with the remedy.
+    """
+    _dlib(model)
+
+
 @functools.lru_cache(maxsize=1)
 def _dlib(model: str) -> tuple[Any, Any]:
     """Detector and predictor, loaded once: the model file is 100 MB."""

@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 import numpy as np
 import tqdm
 
-from data_prep import cache, record, workers
+from data_prep import cache, record
 from data_prep.datasets.base import Entry, Source
 from data_prep.errors import UserError
 from data_prep.record import Recipe, Record
+from data_prep.workers import executor
 
 _Submitted = TypeVar("_Submitted")
 
@@ -74,9 +75,28 @@ def run(
       workers: processes that load and preprocess; 0 or 1 works in this process.
 
     Raises:
-      UserError: for stages that are not known, or when a worker process dies.
+      UserError: a worker process was ended from outside.
     """
-    return _run(source, entries, recipe, Path(cache_dir), workers)
+    place = _placer(source, recipe, Path(cache_dir))
+    window = AHEAD * workers if workers > 1 else 0
+    try:
+        with executor(workers) as pool:
+
+            def submit(entry: Entry) -> Future[Any] | Record:
+                stored = cache.read(place(entry))
+                return stored or pool.submit(record.key_frames, source, recipe, entry)
+
+            for entry, pending in _ahead(entries, submit, window):
+                if isinstance(pending, Future):
+                    yield _finish(entry, pending, recipe, place(entry))
+                else:
+                    yield Outcome(entry.name, pending, reused=True)
+    except BrokenProcessPool as error:
+        raise UserError(
+            "A worker process was ended from outside, perhaps for want of memory.\n"
+            "Remedy: run the same command again with --config.data.workers=1; the clips that are "
+            "finished are kept."
+        ) from error
 
 
 def good_records(outcomes: Iterable[Outcome], tally: Tally, quarantine: Path) -> Iterator[Record]:
@@ -100,31 +120,6 @@ def progress(outcomes: Iterable[Outcome], total: int, title: str) -> Iterator[Ou
     yield from tqdm.tqdm(
         outcomes, title, total, unit="clip", ncols=columns, mininterval=interval, maxinterval=60
     )
-
-
-def _run(
-    source: Source, entries: Sequence[Entry], recipe: Recipe, cache_dir: Path, count: int
-) -> Generator[Outcome]:
-    place = _placer(source, recipe, cache_dir)
-    window = AHEAD * count if count > 1 else 0
-    try:
-        with workers.executor(count) as pool:
-
-            def submit(entry: Entry) -> Future[Any] | Record:
-                stored = cache.read(place(entry))
-                return stored or pool.submit(record.key_frames, source, recipe, entry)
-
-            for entry, pending in _ahead(entries, submit, window):
-                if isinstance(pending, Future):
-                    yield _finish(entry, pending, recipe, place(entry))
-                else:
-                    yield Outcome(entry.name, pending, reused=True)
-    except BrokenProcessPool as error:
-        raise UserError(
-            "A worker process was ended from outside, perhaps for want of memory.\n"
-            "Remedy: run the same command again with --config.data.workers=1; the clips that are "
-            "finished are kept."
-        ) from error
 
 
 def _placer(source: Source, recipe: Recipe, cache_dir: Path) -> Callable[[Entry], Path]:

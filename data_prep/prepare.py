@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import config as configs
-from data_prep import datasets, pipeline, record, shards
+from data_prep import datasets, face, pipeline, record, shards
 from data_prep.datasets.base import Entry, Source, dropped
 from data_prep.errors import UserError
 
@@ -40,7 +40,7 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
     """Make the set that the configuration describes, or find it made before.
 
     Args:
-      config: with the sections `data`, `prep` and, for the synthetic clips, `synthetic`.
+      config: with the sections `data`, `prep` and `synthetic`.
       say: takes the lines that tell the user what was made, reused or left out.
 
     Raises:
@@ -56,7 +56,16 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
     name = fingerprint(source, entries, recipe)
     path = shards.set_path(Path(config.data.data_dir), source.name, name)
     reused = shards.is_finished(path)
-    made = 0 if reused else _make(source, entries, recipe, config.data, path, say)
+    made = 0
+    if not reused:
+        _check_landmarks(config)
+        try:
+            made = _make(source, entries, recipe, config.data, path, say)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or config.data.data_dir}: {error.strerror or error}. What is "
+                "finished is kept. Remedy: make room, or give another --config.data.data_dir."
+            ) from error
     counts = shards.load(path, recipe).info.counts
     if reused:
         say(f"Reused {path}: {counts['written']} clips, prepared before.")
@@ -69,6 +78,13 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
         reused_clips=counts["written"] - made,
         seconds=time.perf_counter() - start,
     )
+
+
+def _check_landmarks(config: Any) -> None:
+    """Miss dlib before the first clip is read rather than after the last."""
+    points = config.prep.face.points
+    if points == "dlib" or (points == "auto" and config.data.dataset != "synthetic"):
+        face.check_detector(config.prep.face.model)
 
 
 def _check_writable(folder: Path) -> None:

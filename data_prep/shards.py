@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
+from data_prep import fields
 from data_prep.config import margin
 from data_prep.errors import UserError
 from data_prep.record import Recipe, Record
@@ -112,13 +112,9 @@ def load(path: Path | str, recipe: Recipe | None = None) -> Shards:
 
 def differences(stored: Recipe, wanted: Recipe) -> list[str]:
     """One line for each field that is not equal in two recipes."""
-    first, second = _flat(_plain(stored)), _flat(_plain(wanted))
-    absent = "absent"
     return [
-        f"prep.{field}: the set has {first.get(field, absent)}, "
-        f"the configuration {second.get(field, absent)}"
-        for field in sorted({*first, *second})
-        if first.get(field, absent) != second.get(field, absent)
+        f"prep.{field}: the set has {old}, the configuration {new}"
+        for field, old, new in fields.differences(stored, wanted)
     ]
 
 
@@ -150,7 +146,10 @@ def write(
     Raises:
       UserError: when there is no record at all.
     """
-    metadata = {"source": name, "class_names": list(class_names), "recipe": _plain(recipe)}
+    path = set_path(data_dir, name, fingerprint)
+    if path.exists() and not is_finished(path):  # tfds would take it for the whole set
+        raise UserError(f"{path}: not a whole set of clips. Remedy: remove this folder.")
+    metadata = {"source": name, "class_names": list(class_names), "recipe": fields.plain(recipe)}
     builder_class = type(
         "Builder",
         (_Builder,),
@@ -167,8 +166,12 @@ def write(
             file_format="array_record",
         )
         # Nothing is ever downloaded, but tfds makes the folder for it.
-        builder.download_and_prepare(download_dir=scratch)
-    return set_path(data_dir, name, fingerprint)
+        try:
+            builder.download_and_prepare(download_dir=scratch)
+        except FileExistsError:  # another process made the same set meanwhile
+            if not is_finished(path):
+                raise
+    return path
 
 
 class _Info(tfds.core.DatasetInfo):
@@ -256,21 +259,6 @@ def _read_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {name: metadata[name] for name in names} | {
         "class_names": tuple(metadata["class_names"])
     }
-
-
-def _plain(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as JSON gives it back: tuples are lists."""
-    return json.loads(json.dumps(recipe))
-
-
-def _flat(recipe: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for field, value in recipe.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{field}.")
-        else:
-            flat[prefix + field] = value
-    return flat
 
 
 @contextlib.contextmanager

@@ -305,7 +305,9 @@ def _write_clip(source: SyntheticSource, entry: Entry, folder: Path) -> tuple:
     path = Path(clip.subject) / clip.clip_id
     (folder / path).mkdir(parents=True, exist_ok=True)
     for index, frame in enumerate(clip.frames):
-        cv2.imwrite(str(folder / path / f"{index:04d}.png"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        file = folder / path / f"{index:04d}.png"
+        if not cv2.imwrite(str(file), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)):
+            raise UserError(f"{file} cannot be written. Remedy: another --out, or make room.")
     np.savez_compressed(
         folder / path / "truth.npz",
         landmarks=np.asarray(clip.landmarks),
@@ -330,7 +332,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         source = SyntheticSource(asked)
         write(source, asked.out)
-    except UserError as error:
+    except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"{len(source.entries())} clips in {asked.out}")

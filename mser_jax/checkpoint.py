@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from data_prep.errors import UserError
@@ -24,7 +25,7 @@ class Checkpoints:
     Attributes:
       folder: where they lie.
       folds: the names of the folds, in the order of the states.
-      clips: stands for the prepared set that the run trains on.
+      clips: stands for the clips that the run trains on, and their labels.
     """
 
     folder: Path
@@ -32,25 +33,33 @@ class Checkpoints:
     clips: str
 
     def epochs_done(self) -> int:
-        """The epochs behind the newest checkpoint; 0 when there is none."""
+        """The epochs behind the newest checkpoint; 0 when there is none.
+
+        Raises:
+          UserError: the checkpoint is of other folds or other clips.
+        """
         with self._open() as checkpointer:
-            newest = checkpointer.latest
-            return 0 if newest is None else newest.step
+            return self._newest(checkpointer)
 
     def path(self, epoch: int) -> Path:
         """The folder of one checkpoint."""
         return self.folder / str(epoch)
 
     def save(self, epoch: int, state: State) -> None:
-        """Write the states after `epoch` epochs, then drop all but the newest `KEPT`."""
+        """Write the states after `epoch` epochs, then drop all but the newest `KEPT`.
+
+        The dummy folds at the end are left out: another number of devices needs others.
+        """
+        real = jax.tree.map(lambda leaf: leaf[: len(self.folds)], state)
         with self._open() as checkpointer:
-            checkpointer.save(epoch, state, custom_metadata=self._belongs(), overwrite=True)
+            checkpointer.save(epoch, real, custom_metadata=self._belongs(), overwrite=True)
 
     def restore(self, start: State) -> tuple[int, State]:
         """The newest checkpoint.
 
         Args:
-          start: states of the same structure on the devices where they are wanted.
+          start: states of the same structure on the devices where they are wanted; its dummy folds
+            are kept.
 
         Returns:
           The epochs done and the states after them; 0 and `start` when nothing was saved.
@@ -58,15 +67,27 @@ class Checkpoints:
         Raises:
           UserError: the checkpoint is of other folds or other clips.
         """
+        folds = len(self.folds)
         with self._open() as checkpointer:
-            newest = checkpointer.latest
-            if newest is None:
+            epoch = self._newest(checkpointer)
+            if epoch == 0:
                 return 0, start
-            self._check(checkpointer.metadata(newest).custom_metadata or {})
-            abstract = jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), start
+            host = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
+            wanted = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(
+                    (folds, *leaf.shape[1:]), leaf.dtype, sharding=host
+                ),
+                start,
             )
-            return newest.step, checkpointer.load(newest, abstract)
+            stored = checkpointer.load(epoch, wanted)
+        return epoch, jax.tree.map(_with_dummies, stored, start)
+
+    def _newest(self, checkpointer: ocp.training.Checkpointer) -> int:
+        newest = checkpointer.latest
+        if newest is None:
+            return 0
+        self._check(checkpointer.metadata(newest).custom_metadata or {})
+        return newest.step
 
     def _belongs(self) -> dict:
         return {"folds": json.dumps(list(self.folds)), "clips": self.clips}
@@ -89,3 +110,9 @@ class Checkpoints:
             str(self.folder.resolve()), preservation_policy=newest
         ) as checkpointer:
             yield checkpointer
+
+
+def _with_dummies(stored: jax.Array, start: jax.Array) -> jax.Array:
+    """The stored folds, and after them the dummy ones of `start`, where `start` lies."""
+    dummies = np.asarray(start[len(stored) :])
+    return jax.device_put(np.concatenate([np.asarray(stored), dummies]), start.sharding)

@@ -35,7 +35,7 @@ LEAST = {
     "model.fusion.reduction": 1,
     "model.head.hidden": 1,
     "train.epochs": 1,
-    "train.batch_size": 1,
+    "train.batch_size": 2,  # with one clip CAM's batch normalisation has no variance
     "train.checkpoint_every": 1,
 }
 
@@ -118,7 +118,7 @@ def _paper(dataset: str) -> ConfigDict:
     config.evaluation.select = "confidence"  # which head answers (3.4)
 
     config.parallel = ConfigDict()
-    config.parallel.lift = "auto"  # how one device runs its folds: 'vmap' or 'map'
+    config.parallel.lift = "auto"  # folds of a device: 'vmap' side by side, 'map' in turn
     return config
 
 
@@ -156,7 +156,15 @@ def validate(config: ConfigDict) -> None:
     check.members(config, MEMBERS)
     check.least(config, LEAST)
     check.positive(config, ["train.learning_rate"])
-    if len(config.model.depths) != 4 or min(config.model.depths) < 1:
+    if config.seed >= 2**32:
+        raise UserError(f"config.seed is {config.seed}; it must be less than 2**32.")
+    if "original" not in config.augment.variants:
+        raise UserError(
+            f"config.augment.variants is {config.augment.variants}; 'original' must be among them: "
+            "it is how a test clip is seen."
+        )
+    depths = tuple(config.model.depths)
+    if len(depths) != 4 or not all(isinstance(depth, int) and depth > 0 for depth in depths):
         raise UserError(
             f"config.model.depths is {config.model.depths}; it must hold four counts of at least 1 "
             "(residual units in blocks 2 to 5)."

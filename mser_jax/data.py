@@ -1,6 +1,7 @@
 """From shards to clips in memory, ready for the device."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,12 @@ class Dataset:
     def groups(self) -> list[str]:
         """'dataset/subject' of each clip: the group that LOSO leaves out."""
         return [f"{d}/{s}" for d, s in zip(self.dataset, self.subject)]
+
+    @property
+    def digest(self) -> str:
+        """Stands for which clips are here, in which order, with which labels."""
+        rows = "\n".join(f"{n} {label}" for n, label in zip(self.names, self.clips.labels))
+        return hashlib.sha256(rows.encode()).hexdigest()[:8]
 
     @property
     def names(self) -> list[str]:

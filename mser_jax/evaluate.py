@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+from tqdm import tqdm
 
 from mser_jax import folds as folding
 from mser_jax import parallel
@@ -16,18 +17,15 @@ from mser_jax.train import Trainer
 
 
 def fold_logits(network: Network, view: View):
-    """ONE fold's logits of a list of clips: `(state, entries [step, b], clips) -> [step, b, k, n]`.
+    """ONE fold's logits of a batch of clips: `(state, entries [b], clips) -> [b, k, n]`.
 
     The clips are seen as they are (variant 0), normalised by the running statistics.
     """
 
-    def logits(state: State, entries: Int[Array, "step b"], clips: Clips) -> Array:
-        def batch(entry: Int[Array, " b"]) -> Array:
-            clip = jnp.maximum(entry, 0)
-            inputs = view(clips, clip, jnp.zeros_like(clip))
-            return network.apply(state.params, state.stats, inputs, None, False)[0]
-
-        return jax.lax.map(batch, entries)
+    def logits(state: State, entries: Int[Array, " b"], clips: Clips) -> Array:
+        clip = jnp.maximum(entries, 0)
+        inputs = view(clips, clip, jnp.zeros_like(clip))
+        return network.apply(state.params, state.stats, inputs, None, False)[0]
 
     return logits
 
@@ -40,9 +38,9 @@ def all_logits(trainer: Trainer, state: State, clips: Clips) -> Float[np.ndarray
     lifted = parallel.over_folds(
         fold_logits(trainer.network, trainer.view), trainer.mesh, trainer.lift, folded=1
     )
-    logits = lifted(state, entries, clips)
-    logits = np.asarray(jax.device_get(logits))[: len(trainer.folds)]
-    return logits.reshape(len(trainer.folds), -1, *logits.shape[3:])[:, :count]
+    bar = tqdm(entries, "Evaluating", unit="batch", ncols=79)
+    logits = [jax.device_get(lifted(state, batch, clips)) for batch in bar]
+    return np.concatenate(logits, axis=1)[: len(trainer.folds), :count]
 
 
 def predictions(trainer: Trainer, logits: Float[np.ndarray, "f clip k n"], dataset: Dataset):

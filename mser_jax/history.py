@@ -17,10 +17,15 @@ def last(events: list[dict], kind: str) -> dict:
 
 
 def started(events: list[dict]) -> dict:
-    """The start of the run that trained; one that only evaluated or reported comes second."""
-    starts = [event for event in events if event["event"] == "start"]
-    trained = [event for event in starts if event.get("mode") not in ("evaluate", "report")]
-    return (trained or starts or [{}])[-1]
+    """The start of the run that trained last; without any training, the last start."""
+    start: dict = {}
+    trained: dict = {}
+    for event in events:
+        if event["event"] == "start":
+            start = event
+        elif event["event"] == "epoch":
+            trained = start
+    return trained or start
 
 
 def epochs(events: list[dict]) -> list[dict]:

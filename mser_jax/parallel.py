@@ -17,21 +17,15 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 AXIS = "fold"
 Tree = Any
 
-# How one device runs its folds. On the CPU a fold's step stays in the cache under `map`; on a GPU
-# small networks fill the device only together.
-_AUTO = {"cpu": "map", "gpu": "vmap", "tpu": "vmap"}
-
 
 def fold_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     """All devices in a row, along the fold axis."""
     return Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
 
 
-def choose_lift(lift: str, mesh: Mesh) -> str:
-    """'vmap' or 'map': as asked, or for 'auto' what suits the mesh's kind of device."""
-    if lift != "auto":
-        return lift
-    return _AUTO.get(mesh.devices.flat[0].platform, "vmap")
+def choose_lift(lift: str) -> str:
+    """'vmap' or 'map': as asked; 'auto' is 'map', which needs the activations of one fold only."""
+    return "map" if lift == "auto" else lift
 
 
 def over_folds(

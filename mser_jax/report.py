@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.fields import flat
 from mser_jax import history, metrics, page, plots, published
 from mser_jax.page import Markup
 from mser_jax.table import Predictions
@@ -21,8 +22,8 @@ _TITLES = ("accuracy", "UF1", "UAR", "F1 macro", "weighted", "micro")
 _UPPER_BOUND = "upper bound: uses the label"
 _ABSENT = "not recorded"
 _WARNING = (
-    "A model of posed data or synthetic clips says nothing about what a person feels. "
-    "Not for decisions about people."
+    "What a model makes of a face does not say what a person feels, least of all when it was "
+    "trained on posed or synthetic clips. Not for decisions about people."
 )
 _SYNTHETIC = "Accuracy on synthetic clips says nothing about SMIC, SAMM or CASME II."
 
@@ -336,7 +337,7 @@ def _again(config: Mapping, events: list[dict]) -> Markup:
     default = f"python -m mser_jax.main --config=configs/{dataset}.py:{config['preset']}"
     versions = start.get("versions", {})
     rows = [*versions.items(), ("devices", ", ".join(start.get("devices", [_ABSENT])))]
-    fields = [(name, json.dumps(value)) for name, value in _flat(config)]
+    fields = [(name, json.dumps(value)) for name, value in flat(config).items()]
     return page.section(
         "How to run it again",
         page.command(start.get("command", default)),
@@ -375,11 +376,3 @@ def _text_row(name: str, cells) -> str:
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
-
-
-def _flat(config: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -60,7 +60,16 @@ def run(config: ConfigDict, workdir: str, mode: str) -> None:
     log.write("start", **_provenance(config, mode))
     if mode == "report":
         _report(folder, config, log)
-        return
+    else:
+        _prepare_and_train(config, folder, log, mode)
+    print(_where_the_time_went(log, time.perf_counter() - began))
+
+
+def _prepare_and_train(config: ConfigDict, folder: Path, log: Log, mode: str) -> None:
+    if mode == "evaluate" and not (folder / "checkpoints").is_dir():
+        raise UserError(
+            f"{folder}: nothing is trained yet. Remedy: the same command without --mode."
+        )
     with log.stage("prepare clips") as stage:
         prepared = prepare(config)
         stage.reused = prepared.reused
@@ -71,7 +80,6 @@ def run(config: ConfigDict, workdir: str, mode: str) -> None:
         return
     _evaluate(config, loaded, folder, log, anew=mode == "evaluate")
     _report(folder, config, log)
-    print(_where_the_time_went(log, time.perf_counter() - began))
 
 
 def _provenance(config: ConfigDict, mode: str) -> dict[str, Any]:
@@ -114,7 +122,11 @@ def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loa
         dataset,
         trainer,
         parallel.replicate(dataset.clips, trainer.mesh),
-        Checkpoints(folder / "checkpoints", [fold.name for fold in trainer.folds], prepared.name),
+        Checkpoints(
+            folder / "checkpoints",
+            [fold.name for fold in trainer.folds],
+            f"{prepared.name}: {len(dataset.clip)} clips, {dataset.digest}",
+        ),
     )
 
 
@@ -152,7 +164,7 @@ def make_trainer(config: ConfigDict, dataset: data.Dataset) -> train.Trainer:
             checkpoint_every=config.train.checkpoint_every,
         ),
         mesh=mesh,
-        lift=parallel.choose_lift(config.parallel.lift, mesh),
+        lift=parallel.choose_lift(config.parallel.lift),
     )
 
 
@@ -213,6 +225,7 @@ def _train(loaded: Loaded, log: Log) -> None:
             "train",
             updates_per_epoch=trainer.updates_per_epoch(),
             parameters=trainer.parameters(),
+            lift=trainer.lift,
         )
         loop.train(trainer, loaded.clips, checkpoints, log)
 
@@ -249,7 +262,11 @@ def _is_newer(path: Path, than: Path) -> bool:
 
 def _report(folder: Path, config: ConfigDict, log: Log) -> None:
     with log.stage("report"):
-        predictions = table.read_csv(folder / "predictions.csv")
+        path = folder / "predictions.csv"
+        if not path.is_file():
+            raise UserError(f"{path} is not there. Remedy: the same command without --mode.")
+        predictions = table.read_csv(path)
+        table.write_csv(path, predictions, config.evaluation.select)  # the rule may be another
         path = report.write(folder, predictions, config.to_dict(), log.read())
     scores = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     print(f"\n{report.text_table(scores)}\n\nReport: {path}")

@@ -77,7 +77,8 @@ def write_csv(path: Path, predictions: Predictions, rule: str) -> None:
     """
     chosen, head = select.choose(predictions, rule)
     names = predictions.class_names
-    with Path(path).open("w", newline="", encoding="utf-8") as file:
+    part = Path(f"{path}.part")  # so that an interruption leaves the whole old file or the new one
+    with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_header(names, predictions.train_loss.shape[1]))
         for row in range(len(predictions)):
@@ -95,6 +96,7 @@ def write_csv(path: Path, predictions: Predictions, rule: str) -> None:
                     *(_digits(value) for value in predictions.train_loss[row]),
                 ]
             )
+    part.replace(path)
 
 
 def read_csv(path: Path) -> Predictions:

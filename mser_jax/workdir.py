@@ -7,11 +7,18 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_prep import fields
 from data_prep.errors import UserError
 from mser_jax import config as configs
 
-# Fields that say where things are or how many processes help, and change no result.
-_INDIFFERENT = ("data.manual_dir", "data.data_dir", "data.workers", "train.checkpoint_every")
+# Where things are, how many processes help, which head answers: none changes what is trained.
+_INDIFFERENT = (
+    "data.manual_dir",
+    "data.data_dir",
+    "data.workers",
+    "train.checkpoint_every",
+    "evaluation.select",
+)
 
 
 def open_workdir(config: ConfigDict, workdir: str) -> Path:
@@ -46,29 +53,19 @@ def open_workdir(config: ConfigDict, workdir: str) -> Path:
 def default(config: ConfigDict) -> Path:
     """`runs/<name>-<preset>`, with a digest of the changed fields: never another run's folder."""
     preset = configs.get_config(config.data.dataset, config.preset)
-    changed = differences(_plain(preset), _plain(config))
+    changed = differences(preset.to_dict(), config.to_dict())
     digest = hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:8]
     suffix = f"-{digest}" if changed else ""
     return Path("runs") / f"{config.name}-{config.preset}{suffix}"
 
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(field, value in the first, in the second) of the fields that change a result."""
-    first, second = flat(first), flat(second)
+    """(field, value in the first, in the second) of the fields that change what is trained."""
     return [
-        (field, first.get(field), second.get(field))
-        for field in sorted({*first, *second} - {*_INDIFFERENT})
-        if first.get(field) != second.get(field)
+        (field, old, new)
+        for field, old, new in fields.differences(first, second)
+        if field not in _INDIFFERENT
     ]
-
-
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested dict as `{'train.epochs': 100, ...}`."""
-    fields = {}
-    for name, value in tree.items():
-        inner = isinstance(value, dict)
-        fields |= flat(value, f"{prefix}{name}.") if inner else {prefix + name: value}
-    return fields
 
 
 def _check_same(stored: Path, config: ConfigDict) -> None:
@@ -79,7 +76,7 @@ def _check_same(stored: Path, config: ConfigDict) -> None:
             f"{stored} cannot be read: {error}. Remedy: give another --workdir, or remove the file "
             "if this is the folder's own configuration."
         ) from error
-    changed = differences(before, _plain(config))
+    changed = differences(before, config.to_dict())
     if changed:
         lines = [f"  {field}: the run has {old}, now {new}" for field, old, new in changed]
         raise UserError(
@@ -87,8 +84,3 @@ def _check_same(stored: Path, config: ConfigDict) -> None:
             + "\n".join(lines)
             + "\nRemedy: give another --workdir, or set these fields as they were."
         )
-
-
-def _plain(config: ConfigDict) -> dict[str, Any]:
-    """As JSON gives it back: tuples are lists."""
-    return json.loads(json.dumps(config.to_dict()))

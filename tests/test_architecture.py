@@ -18,7 +18,7 @@ OF_THE_REPORT = ("report", "page", "plots", "history")
 SEES_THE_CONFIGURATION = ("main", "config", "run", "workdir")
 
 # What mser_jax takes from data_prep, beside its errors and the checks of values.
-PLAIN = {"data_prep.errors", "data_prep.check"}
+PLAIN = {"data_prep.errors", "data_prep.check", "data_prep.fields"}
 BRIDGES = {
     "main": {"data_prep.command"},
     "config": {"data_prep.config"},

@@ -197,7 +197,7 @@ def frame_paths(folder: Path) -> dict[int, Path]:
     numbered: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
         number = frame_number(path)
-        if path.suffix.lower() not in FRAME_SUFFIXES or path.name.startswith(".") or number is None:
+        if number is None or not _is_frame(path):
             continue
         if number in numbered:
             raise UserError(
@@ -211,6 +211,10 @@ def frame_paths(folder: Path) -> dict[int, Path]:
             "needed. Unpack the release again."
         )
     return dict(sorted(numbered.items()))
+
+
+def _is_frame(path: Path) -> bool:
+    return path.suffix.lower() in FRAME_SUFFIXES and not path.name.startswith(".")
 
 
 def read_frames(paths: Sequence[Path]) -> np.ndarray:
@@ -234,9 +238,18 @@ def read_frames(paths: Sequence[Path]) -> np.ndarray:
 def folders_below(root: Path, depth: int = SEARCH_DEPTH) -> Iterator[Path]:
     """Yield `root` and the folders below it, nearest first, in the order of their names."""
     level = [root]
-    for _ in range(depth + 1):
+    for remaining in range(depth, -1, -1):
         yield from level
-        level = sorted(child for folder in level for child in folder.iterdir() if child.is_dir())
+        if remaining:
+            level = sorted(child for folder in level for child in subfolders(folder))
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder; none in one that may not be read, such as a disk's lost+found."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.is_dir())
+    except OSError:
+        return []
 
 
 def _read_frame(path: Path) -> np.ndarray:
@@ -295,7 +308,8 @@ def _key(row: Row, label: str, root: Path) -> str:
     """Digest of the annotation and of each frame's name, size and time of change."""
     files = []
     if row.folder.is_dir():
-        states = ((path.name, path.stat()) for path in sorted(row.folder.iterdir()))
+        frames = filter(_is_frame, sorted(row.folder.iterdir()))
+        states = ((path.name, path.stat()) for path in frames)
         files = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
     marks = (row.subject, row.clip_id, row.emotion, label, row.onset, row.apex, row.offset)
     folder = row.folder.relative_to(root).as_posix() if row.folder.is_relative_to(root) else ""

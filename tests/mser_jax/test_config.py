@@ -9,9 +9,9 @@ import mser_jax
 from data_prep import config as data_config
 from data_prep import datasets, face, flow, keyframes, magnify
 from data_prep.errors import UserError
+from data_prep.fields import flat
 from mser_jax import config as train_config
 from mser_jax.config import PRESETS, get_config, validate
-from mser_jax.workdir import flat
 
 CHOICES = {**data_config.CHOICES, **train_config.CHOICES}
 LEAST = {**data_config.LEAST, **train_config.LEAST}

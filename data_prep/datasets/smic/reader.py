@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import MappingProxyType
 
-from data_prep.datasets.base import Database, Row, folders_below
+from data_prep.datasets.base import Database, Row, folders_below, subfolders
 
 _SUBJECT = re.compile(r"s\d+", re.IGNORECASE)
 
@@ -43,8 +43,8 @@ class Smic(Database):
     def rows(self) -> Iterator[Row]:
         """Yield one row for each clip folder; a folder beside the three classes is a row too."""
         for subject in self._subjects():
-            for emotion in sorted(_folders(subject / "micro")):
-                for clip in sorted(_folders(emotion)):
+            for emotion in subfolders(subject / "micro"):
+                for clip in subfolders(emotion):
                     yield Row(subject.name, clip.name, emotion.name, clip)
 
     def _subjects(self) -> list[Path]:
@@ -53,11 +53,7 @@ class Smic(Database):
         named = [folder for folder in folders_below(self.root) if folder.name.upper() == "HS"]
         named.sort(key=lambda folder: "crop" in str(folder).lower())
         for folder in [*named, self.root]:
-            subjects = [path for path in sorted(_folders(folder)) if _SUBJECT.fullmatch(path.name)]
+            subjects = [path for path in subfolders(folder) if _SUBJECT.fullmatch(path.name)]
             if any((path / "micro").is_dir() for path in subjects):
                 return subjects
         raise self.missing(f"{self.root} holds no folder HS with <subject>/micro in it")
-
-
-def _folders(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
