@@ -132,4 +132,4 @@ def _finish(axes: Axes, title: str) -> None:
     axes.tick_params(length=0, colors=_FAINT)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#c3cad2")
-    axes.legend(frameon=False, labelcolor=_INK)
+    axes.legend(framealpha=0.9, edgecolor="none", labelcolor=_INK)

@@ -75,7 +75,7 @@ def _prepare_and_train(config: ConfigDict, folder: Path, log: Log, mode: str) ->
         stage.reused = prepared.reused
     loaded = _load(config, prepared, folder, log)
     if mode != "evaluate":
-        _train(loaded, log)
+        _train(config.preset, loaded, log)
     if mode == "train":
         return
     _evaluate(config, loaded, folder, log, anew=mode == "evaluate")
@@ -211,8 +211,10 @@ def _folds(config: ConfigDict, dataset: data.Dataset) -> list[folds.Fold]:
     return made
 
 
-def _train(loaded: Loaded, log: Log) -> None:
+def _train(preset: str, loaded: Loaded, log: Log) -> None:
     trainer, checkpoints = loaded.trainer, loaded.checkpoints
+    if preset == "paper" and jax.default_backend() == "cpu":
+        print("Note: the full size is meant for GPUs; on a CPU an epoch of a fold takes minutes.")
     with log.stage("train") as stage:
         done = checkpoints.epochs_done()
         stage.reused = done == trainer.settings.epochs
