@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from data_prep import check
 from data_prep import config as data_config
 from data_prep.errors import UserError
+from mser_jax import select
 
 PRESETS = ("paper", "fast", "smoke")
 
@@ -21,7 +22,7 @@ CHOICES = {
     "model.rc.chain": ("factorised", "depthwise"),
     "model.rc.weights": ("softmax", "free"),
     "evaluation.protocol": ("loso", "leave_one_sample_out"),
-    "evaluation.select": ("confidence", "mean", "train_loss", "oracle"),
+    "evaluation.select": select.RULES,
     "parallel.lift": ("auto", "vmap", "map"),
 }
 MEMBERS = {

@@ -54,7 +54,7 @@ class Dataset:
         return [f"{group}/{clip}" for group, clip in zip(self.groups, self.clip)]
 
 
-def load(path: Path, recipe: dict[str, Any], *, kind: str, scale: str, size: int) -> Dataset:
+def load(path: Path, recipe: dict[str, Any], *, kind: str, scale: str) -> Dataset:
     """Read a prepared set.
 
     Args:
@@ -62,7 +62,6 @@ def load(path: Path, recipe: dict[str, Any], *, kind: str, scale: str, size: int
       recipe: what it must have been made with.
       kind: 'flow' or 'frames' (the key frames after the first, which is the flow's reference).
       scale: 'none', or 'clip': divide by the 95th percentile of the clip's flow magnitude.
-      size: side of the network's input, px.
 
     Raises:
       UserError: no such set, another recipe, or a clip whose flow is not finite.
@@ -73,7 +72,7 @@ def load(path: Path, recipe: dict[str, Any], *, kind: str, scale: str, size: int
     _check_finite(pixels, records)
     clips = Clips(
         pixels=pixels,
-        scale=np.array([_scale(clip, kind, scale, size) for clip in pixels], np.float32),
+        scale=np.array([_scale(clip, kind, scale, recipe["size"]) for clip in pixels], np.float32),
         labels=np.array([r["label"] for r in records], np.int32),
     )
     return Dataset(

@@ -108,13 +108,7 @@ def _keep_compiled_programs() -> None:
 
 def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loaded:
     with log.stage("read shards"):
-        dataset = data.load(
-            prepared.path,
-            config.prep.to_dict(),
-            kind=config.input.kind,
-            scale=config.input.scale,
-            size=config.prep.size,
-        )
+        dataset = read_clips(config, prepared)
     log.write("data", clips=len(dataset.clip), dropped=dataset.dropped)
     _check_classes(dataset)
     trainer = make_trainer(config, dataset)
@@ -127,6 +121,16 @@ def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loa
             [fold.name for fold in trainer.folds],
             f"{prepared.name}: {len(dataset.clip)} clips, {dataset.digest}",
         ),
+    )
+
+
+def read_clips(config: ConfigDict, prepared: Prepared) -> data.Dataset:
+    """The clips of a prepared set, as the configuration wants them."""
+    return data.load(
+        prepared.path,
+        config.prep.to_dict(),
+        kind=config.input.kind,
+        scale=config.input.scale,
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from data_prep.prepare import prepare
 from mser_jax import config as configs
-from mser_jax import data, evaluate, loop, parallel, run, select
+from mser_jax import evaluate, loop, parallel, run, select
 from mser_jax.checkpoint import Checkpoints
 from mser_jax.logs import Log
 
@@ -30,14 +30,7 @@ def smoke(workspace, *, amplitude=None):
     if amplitude is not None:
         config.synthetic.amplitude = amplitude
     prepared = prepare(config, say=lambda line: None)
-    dataset = data.load(
-        prepared.path,
-        config.prep.to_dict(),
-        kind=config.input.kind,
-        scale=config.input.scale,
-        size=config.prep.size,
-    )
-    return config, dataset
+    return config, run.read_clips(config, prepared)
 
 
 def held_out_hits(config, dataset, folder):

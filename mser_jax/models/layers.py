@@ -17,6 +17,7 @@ from mser_jax.models.conv import Size
 
 MOMENTUM = 0.9  # of the running statistics: Flax's 0.99 is too slow for runs of a few hundred steps
 POINT: Size = (1, 1, 1)
+CUBE: Size = (3, 3, 3)
 
 Mask = Bool[Array, " b"] | None
 Map = Float[Array, "b t h w c"]

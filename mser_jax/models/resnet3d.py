@@ -5,10 +5,7 @@ from flax import nnx
 
 from mser_jax.models import conv
 from mser_jax.models.attention import TemporalSpatialAttention
-from mser_jax.models.conv import Size
-from mser_jax.models.layers import POINT, Chain, ConvBN, Map, Mask
-
-CUBE: Size = (3, 3, 3)
+from mser_jax.models.layers import CUBE, POINT, Chain, ConvBN, Map, Mask
 
 
 class Stem(nnx.Module):

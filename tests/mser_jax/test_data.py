@@ -54,7 +54,7 @@ def path(tmp_path_factory):
 
 
 def load(path, kind="flow", scale="none", recipe=RECIPE):
-    return data.load(path, recipe, kind=kind, scale=scale, size=SIZE)
+    return data.load(path, recipe, kind=kind, scale=scale)
 
 
 def test_clips_come_in_order_with_their_names(path):
