@@ -119,7 +119,7 @@ def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loa
         Checkpoints(
             folder / "checkpoints",
             [fold.name for fold in trainer.folds],
-            f"{prepared.name}: {len(dataset.clip)} clips, {dataset.digest}",
+            f"{len(dataset.clip)} clips, {dataset.digest}",
         ),
     )
 

@@ -109,3 +109,13 @@ def test_a_set_of_another_recipe_or_none_is_refused(path, tmp_path):
         load(path, recipe={**RECIPE, "steps": 3})
     with pytest.raises(UserError, match="no finished set"):
         load(tmp_path)
+
+
+def test_digest_stands_for_the_clips_and_not_for_their_folder(path, tmp_path):
+    digests = {load(path).digest, load(written(tmp_path / "copy", records())).digest}
+    assert len(digests) == 1
+    for field, value in (("label", 0), ("subject", "s3"), ("flow", records()[1]["flow"])):
+        changed = records()
+        changed[0][field] = value
+        digests.add(load(written(tmp_path / field, changed)).digest)
+    assert len(digests) == 4
