@@ -47,7 +47,7 @@ class Dataset:
         """Stands for the clips: their names, order, labels and pixels, and not where they lie."""
         state = hashlib.blake2b("\n".join(self.names).encode(), digest_size=8)
         for array in self.clips:
-            state.update(np.ascontiguousarray(array))
+            state.update(np.ascontiguousarray(array).data)
         return state.hexdigest()
 
     @property
