@@ -122,7 +122,7 @@ def tvl1(
         jnp.asarray(smoothness), jnp.asarray(tightness), scales, warps, iterations, median
     )
     pairs = (jnp.asarray(first), jnp.asarray(second))
-    # On a CPU one pair after the other: its fields stay in the cache, which is twice as fast.
+    # On a CPU one pair after the other: its fields stay in the cache.
     together = 1 if jax.default_backend() == "cpu" else len(pairs[0])
     return lax.map(lambda pair: _pair_flow(pair[0], pair[1], settings), pairs, batch_size=together)
 

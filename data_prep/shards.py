@@ -64,7 +64,6 @@ class Shards:
         with _quiet():
             builder: Any = tfds.builder_from_directory(str(path))
             self._records = builder.as_data_source("all")
-        self.path = path
         self.info = Info(**_read_metadata(builder.info.metadata))
 
     def __len__(self) -> int:

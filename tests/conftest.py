@@ -22,7 +22,7 @@ def pytest_configure(config):
 
 @pytest.fixture
 def unoptimised():
-    """Compile ten times faster what a test runs once; never to time or to compare bits."""
+    """Compile faster what a test runs once; never to time or to compare bits."""
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)

@@ -50,7 +50,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
 
 
 def _drawn_together(params: nnx.State, key: jax.Array) -> nnx.State:
-    """Draw all weights in one call: a call for each takes a compiler twenty seconds.
+    """Draw all weights in one call: a call for each makes a program that is long to compile.
 
     The draws of the constructor are then used by nothing, and the compiler drops them.
     """

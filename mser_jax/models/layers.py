@@ -67,8 +67,7 @@ class Statistic(nnx.BatchStat):
     """A running statistic, replaced whole.
 
     Flax compares the shardings of the old value and the new one first. Under a trace there is none,
-    and JAX searches all that was traced so far for the words of an error that nobody reads: three
-    quarters of the tracing time at full size.
+    and JAX searches all that was traced so far for the words of an error that nobody reads.
     """
 
     def __setitem__(self, key: object, value: Array) -> None:
