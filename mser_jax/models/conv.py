@@ -41,7 +41,7 @@ def _time_taps_before(patches: Array, matrices: Array, stride: int) -> Array:
     padded = _pad(patches, 1, taps // 2)
     steps = (padded.shape[1] - taps) // stride + 1
     terms = [
-        jnp.einsum("bthwi,io->bthwo", _take(padded, 1, tap, steps, stride), matrices[tap])
+        _matmul(_take(padded, 1, tap, steps, stride), matrices[tap])
         for tap in range(taps)
     ]
     return sum(terms[1:], terms[0])
@@ -52,7 +52,7 @@ def _time_taps_after(patches: Array, matrices: Array) -> Array:
     taps, _, channels = matrices.shape
     steps = patches.shape[1]
     stacked = jnp.concatenate(list(matrices), axis=-1)
-    products = _pad(jnp.einsum("bthwi,io->bthwo", patches, stacked), 1, taps // 2)
+    products = _pad(_matmul(patches, stacked), 1, taps // 2)
     terms = [
         products[:, tap : tap + steps, ..., tap * channels : (tap + 1) * channels]
         for tap in range(taps)
@@ -99,6 +99,11 @@ def max_pool3d(x: Float[Array, "b t h w c"]) -> Float[Array, "b t2 h2 w2 c"]:
         first, second, third = (_take(padded, axis, tap, size, 2) for tap in range(3))
         x = jnp.maximum(jnp.maximum(first, second), third)
     return x
+
+
+def _matmul(x: Array, matrix: Array) -> Array:
+    flat = x.reshape(-1, x.shape[-1]) @ matrix
+    return flat.reshape(*x.shape[:-1], matrix.shape[-1])
 
 
 def _spatial_patches(x: Array, kernel: tuple[int, int], strides: tuple[int, ...]) -> Array:
