@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from data_prep import check
 from data_prep import config as data_config
 from data_prep.errors import UserError
-from mser_jax import select
+from mser_jax import ablation, select
 
 PRESETS = ("paper", "fast", "smoke")
 
@@ -18,6 +18,7 @@ CHOICES = {
     "input.scale": ("none", "clip"),
     "augment.mode": ("expand", "sample", "none"),
     "model.block": ("bottleneck", "basic"),
+    "model.dtype": ("float32", "bfloat16"),
     "model.rc.restore": ("last", "pointwise"),
     "model.rc.chain": ("factorised", "depthwise"),
     "model.rc.weights": ("softmax", "free"),
@@ -66,6 +67,33 @@ def get_config(dataset: str, preset: str) -> ConfigDict:
     return config.lock()
 
 
+def series(config: ConfigDict) -> ConfigDict:
+    """The configuration of the ablation, from that of the whole network."""
+    made = ConfigDict(config.to_dict())
+    made.name = f"ablation-{config.name}"
+    made.ablation = ConfigDict()
+    made.ablation.members = tuple(ablation.MEMBERS)  # which are run and compared (4.3.3, figure 11)
+    return made.lock()
+
+
+def member(config: ConfigDict, name: str) -> ConfigDict:
+    """The configuration of one of the ablation's members, which is an ordinary run.
+
+    Args:
+      config: of the whole network, or of the ablation.
+      name: one of `ablation.MEMBERS`.
+
+    Raises:
+      UserError: there is no such member.
+    """
+    if name not in ablation.MEMBERS:
+        raise UserError(check.unknown("member of the ablation", name, ablation.MEMBERS))
+    made = ConfigDict({key: value for key, value in config.to_dict().items() if key != "ablation"})
+    made.name = f"{config.data.dataset}-{ablation.twin(name)}"
+    made.update_from_flattened_dict(ablation.settings(name))
+    return made.lock()
+
+
 def _paper(dataset: str) -> ConfigDict:
     config = ConfigDict()
     config.name = dataset  # of the run, in its report and its default folder
@@ -92,6 +120,8 @@ def _paper(dataset: str) -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.block = "bottleneck"  # the name's ResNet50; 'basic': the text's layers (3.3.1)
+    config.model.dtype = "float32"  # of the maps; parameters and statistics are always float32
+    config.model.remat = False  # keep a stage's inputs alone for backward: less memory, more time
     config.model.width = 64  # channels after block 1 (3.3.1)
     config.model.depths = (3, 4, 6, 3)  # residual units in blocks 2 to 5 (3.3.1)
     config.model.attention = True  # temporal and spatial attention after block 1 (3.3.1)
@@ -170,3 +200,23 @@ def validate(config: ConfigDict) -> None:
             f"config.model.depths is {config.model.depths}; it must hold four counts of at least 1 "
             "(residual units in blocks 2 to 5)."
         )
+    if "ablation" in config:
+        _validate_series(config)
+
+
+def _validate_series(config: ConfigDict) -> None:
+    check.members(config, {"ablation.members": tuple(ablation.MEMBERS)})
+    pairs = (*ablation.ADDED, *ablation.LEFT_OUT)
+    if not ablation.compared(config.ablation.members, pairs):
+        raise UserError(
+            f"config.ablation.members is {tuple(config.ablation.members)}; no two of them are "
+            "compared. The pairs: "
+            + ", ".join(f"{pair.without} and {pair.with_}" for pair in pairs)
+            + "."
+        )
+    for part in ablation.PARTS.values():
+        if check.get(config, part.field) != part.on:
+            raise UserError(
+                f"config.{part.field} is {check.get(config, part.field)}, but each member of the "
+                "ablation sets it. Remedy: leave it away, or choose with config.ablation.members."
+            )

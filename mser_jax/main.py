@@ -22,9 +22,11 @@ MODE = flags.DEFINE_enum(
 def main(config: ConfigDict) -> None:
     """Hand the flags to the run."""
     logging.set_verbosity(logging.WARNING)  # else JAX names every back end that it did not find
-    from mser_jax import run  # here, so that a missing system library is answered like any mistake
+    # Here, so that a missing system library is answered like any mistake.
+    from mser_jax import run, series
 
-    run.run(config, WORKDIR.value, MODE.value)
+    start = series.run_series if "ablation" in config else run.run
+    start(config, WORKDIR.value, MODE.value)
 
 
 if __name__ == "__main__":

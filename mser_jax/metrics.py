@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from data_prep.errors import UserError
@@ -10,7 +12,7 @@ from mser_jax.table import Predictions
 
 RESAMPLES = 2000
 LEVEL = 0.95
-_INTERVALS = ("accuracy", "uf1", "uar")
+HEADLINE = ("accuracy", "uf1", "uar")  # the scores that get an interval
 
 
 def confusion(label: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
@@ -116,6 +118,16 @@ def score(predictions: Predictions, rule: str) -> dict:
     }
 
 
+def by_subject(predictions: Predictions, rule: str) -> np.ndarray:
+    """Confusion matrices `[seeds, subjects, c, c]`; seeds and subjects in their sorted order.
+
+    Raises:
+      UserError: a class has no clip, or no such rule.
+    """
+    _refuse_absent_class(predictions)
+    return _Groups(predictions).counts(rule)
+
+
 def bootstrap(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> dict:
     """Percentile interval of the scores under resampling of the subjects, with replacement.
 
@@ -133,14 +145,37 @@ def bootstrap(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> 
       level, resamples, undefined, and [low, high] of accuracy, uf1 and uar (None when no resample
       defines it).
     """
+    return intervals(resampled(counts, resamples, seed))
+
+
+def resampled(
+    counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """The scores of every resample of the subjects, each `[resamples, seeds]`.
+
+    Tables with the same number of subjects get the same resamples: their scores are paired.
+
+    Args:
+      counts: `[seeds, subjects, c, c]` confusion matrices.
+      resamples: how many.
+      seed: of the drawing.
+    """
     subjects = counts.shape[1]
     random = np.random.default_rng(seed)
     drawn = random.multinomial(subjects, np.full(subjects, 1 / subjects), size=resamples)
-    scores = summary(np.einsum("rs,gsij->rgij", drawn, counts))
+    return summary(np.einsum("rs,gsij->rgij", drawn, counts))
+
+
+def intervals(scores: Mapping[str, np.ndarray]) -> dict:
+    """Percentile intervals of what `resampled` returned, or of the difference of two such.
+
+    Returns:
+      As `bootstrap`.
+    """
     tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-    result: dict = {"level": LEVEL, "resamples": resamples}
+    result: dict = {"level": LEVEL, "resamples": len(scores["uf1"])}
     result["undefined"] = int(np.isnan(scores["uf1"]).any(axis=1).sum())
-    for name in _INTERVALS:
+    for name in HEADLINE:
         values = scores[name].mean(axis=1)
         values = values[~np.isnan(values)]
         result[name] = np.percentile(values, tails).tolist() if len(values) else None

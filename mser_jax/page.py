@@ -152,6 +152,8 @@ pre span { display: inline-block; max-width: 100%; overflow-wrap: anywhere; }
 .strip b { top: 0; width: 2px; height: 16px; margin-left: -1px; background: var(--faint); }
 .strip u { top: 2px; width: 12px; height: 12px; margin-left: -6px; border-radius: 50%;
   background: var(--blue); border: 2px solid #fff; }
+td .strip { margin: 0; }
+.under { display: block; font-size: .8rem; }
 .scroll { overflow-x: auto; margin: .8rem 0; }
 table { border-collapse: collapse; font-size: .92rem; }
 .wide { min-width: 100%; }

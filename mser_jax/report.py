@@ -6,7 +6,7 @@ Everything is a function of the table of predictions, the configuration and the 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from mser_jax.table import Predictions
 
 _COLUMNS = ("accuracy", "uf1", "uar", "f1_macro", "f1_weighted", "f1_micro")
 _TITLES = ("accuracy", "UF1", "UAR", "F1 macro", "weighted", "micro")
-_UPPER_BOUND = "upper bound: uses the label"
-_ABSENT = "not recorded"
+UPPER_BOUND = "upper bound: uses the label"
+ABSENT = "not recorded"
 _WARNING = (
     "What a model makes of a face does not say what a person feels, least of all when it was "
     "trained on posed or synthetic clips. Not for decisions about people."
 )
-_SYNTHETIC = "Accuracy on synthetic clips says nothing about SMIC, SAMM or CASME II."
+SYNTHETIC = "Accuracy on synthetic clips says nothing about SMIC, SAMM or CASME II."
 
 
 def write(
@@ -61,17 +61,17 @@ def text_table(scores: Mapping[str, Any]) -> str:
     Args:
       scores: as `metrics.score` returns them.
     """
-    lines = [_counts(scores), "", _text_row("", _TITLES)]
+    lines = [counts(scores), "", text_row("", _TITLES)]
     for name, row, is_reported in _result_rows(scores):
-        lines.append(_text_row(f"{name}{' *' * is_reported}", [_number(row[c]) for c in _COLUMNS]))
+        lines.append(text_row(f"{name}{' *' * is_reported}", [number(row[c]) for c in _COLUMNS]))
         if is_reported:
             lows, highs = _bounds(scores)
-            lines += [_text_row("  95 % from", lows), _text_row("  95 % to", highs)]
+            lines += [text_row("  95 % from", lows), text_row("  95 % to", highs)]
             if spread := scores["seed_std"]:
-                deviations = [_number(spread[c]) for c in _COLUMNS]
-                lines.append(_text_row("  deviation over seeds", deviations))
+                deviations = [number(spread[c]) for c in _COLUMNS]
+                lines.append(text_row("  deviation over seeds", deviations))
         if row.get("upper_bound"):
-            lines.append(f"  ({_UPPER_BOUND})")
+            lines.append(f"  ({UPPER_BOUND})")
     lines += ["", "* the rule that is reported; intervals: bootstrap over subjects"]
     return "\n".join(lines)
 
@@ -98,7 +98,7 @@ def render(scores: Mapping[str, Any], config: Mapping[str, Any], events: list[di
         _data(scores, events),
         _time(events),
         _again(config, events),
-        page.tag("footer", page.tag("p", page.tag("strong", _WARNING)), page.tag("p", _SYNTHETIC)),
+        footer(),
     )
 
 
@@ -107,20 +107,24 @@ def _head(scores: Mapping, config: Mapping, events: list[dict]) -> Markup:
     parts = [
         page.tag("p", "mser_jax · micro-expression recognition", class_="over"),
         page.tag("h1", config["name"]),
-        page.tag("p", _protocol(config, scores["folds"]), class_="lead"),
-        page.tag(
-            "p", f"{_counts(scores)} · {start.get('date', 'date ' + _ABSENT)}", class_="small"
-        ),
+        page.tag("p", protocol(config, scores["folds"]), class_="lead"),
+        page.tag("p", f"{counts(scores)} · {start.get('date', 'date ' + ABSENT)}", class_="small"),
     ]
     if config["data"]["dataset"] == "synthetic":
-        parts.append(page.tag("p", f"These clips are synthetic. {_SYNTHETIC}", class_="note"))
+        parts.append(page.tag("p", f"These clips are synthetic. {SYNTHETIC}", class_="note"))
     if scores["upper_bound"]:
-        note = f"The rule reported is {scores['rule']}: {_UPPER_BOUND}. This is not a result."
+        note = f"The rule reported is {scores['rule']}: {UPPER_BOUND}. This is not a result."
         parts.append(page.tag("p", note, class_="note"))
     return page.tag("header", page.join(parts))
 
 
-def _protocol(config: Mapping, folds: int) -> str:
+def footer() -> Markup:
+    """What every page says at its end."""
+    return page.tag("footer", page.tag("p", page.tag("strong", _WARNING)), page.tag("p", SYNTHETIC))
+
+
+def protocol(config: Mapping, folds: int) -> str:
+    """Who was tested by whom, in a sentence."""
     if config["evaluation"]["protocol"] == "loso":
         return (
             f"Leave one subject out, {folds} folds: every clip is answered by a network that never "
@@ -136,7 +140,7 @@ def _results(scores: Mapping) -> Markup:
     rows = list(_result_rows(scores))
     marked = next(index for index, row in enumerate(rows) if row[2])
     cells = [
-        [_rule_name(name, row), *(_number(row[column]) for column in _COLUMNS)]
+        [_rule_name(name, row), *(number(row[column]) for column in _COLUMNS)]
         for name, row, _ in rows
     ]
     interval = scores["interval"]
@@ -165,7 +169,7 @@ def _results(scores: Mapping) -> Markup:
             "one is what this run reports. UF1 and UAR are the means over the classes of F1 and "
             "recall from one confusion matrix pooled over all folds; UF1 is the macro F1. Weighted "
             "means F1 weighted by clips; micro F1 equals accuracy. Mean of the folds' accuracies: "
-            f"{_number(scores['accuracy_fold_mean'])}. Intervals: {interval['resamples']} "
+            f"{number(scores['accuracy_fold_mean'])}. Intervals: {interval['resamples']} "
             f"bootstrap resamples of the subjects.{undefined}",
             class_="small",
         ),
@@ -176,7 +180,7 @@ def _results(scores: Mapping) -> Markup:
 def _rule_name(name: str, row: Mapping) -> object:
     if not row.get("upper_bound"):
         return name
-    return page.join([name, page.tag("span", _UPPER_BOUND, class_="tag")], " ")
+    return page.join([name, page.tag("span", UPPER_BOUND, class_="tag")], " ")
 
 
 def _card(scores: Mapping, column: str) -> Markup:
@@ -185,7 +189,7 @@ def _card(scores: Mapping, column: str) -> Markup:
     return page.tag(
         "div",
         page.tag("span", _TITLES[_COLUMNS.index(column)], class_="name"),
-        page.tag("span", _number(scores[column]), class_="value"),
+        page.tag("span", number(scores[column]), class_="value"),
         page.tag("small", note),
         page.strip(scores[column], interval, scores["majority"][column]),
         class_="card",
@@ -196,9 +200,9 @@ def _seeds(scores: Mapping) -> Markup:
     spread = scores["seed_std"]
     if spread is None:
         return Markup("")
-    rows = [[row["seed"], *(_number(row[c]) for c in _COLUMNS)] for row in scores["per_seed"]]
-    rows.append(["mean", *(_number(scores[c]) for c in _COLUMNS)])
-    rows.append(["standard deviation", *(_number(spread[c]) for c in _COLUMNS)])
+    rows = [[row["seed"], *(number(row[c]) for c in _COLUMNS)] for row in scores["per_seed"]]
+    rows.append(["mean", *(number(scores[c]) for c in _COLUMNS)])
+    rows.append(["standard deviation", *(number(spread[c]) for c in _COLUMNS)])
     return page.table(["seed", *_TITLES], rows, len(rows) - 2)
 
 
@@ -206,8 +210,8 @@ def _published(scores: Mapping, config: Mapping) -> Markup:
     others = published.rows(config["data"]["dataset"])
     if not others:
         return Markup("")
-    rows = [["this run", f"{scores['accuracy']:.2%}"[:-1], _number(scores["f1_macro"]), "this run"]]
-    rows += [[row.method, f"{row.accuracy:.2f}", _number(row.f1), row.source] for row in others]
+    rows = [["this run", f"{scores['accuracy']:.2%}"[:-1], number(scores["f1_macro"]), "this run"]]
+    rows += [[row.method, f"{row.accuracy:.2f}", number(row.f1), row.source] for row in others]
     return page.section(
         "Beside published figures",
         page.table(["method", "accuracy %", "F1", "source"], rows, 0),
@@ -230,13 +234,13 @@ def _confusion(scores: Mapping) -> Markup:
 
 def _breakdown(scores: Mapping) -> Markup:
     classes = [
-        [row["class"], row["clips"], *(_number(row[c]) for c in ("precision", "recall", "f1"))]
+        [row["class"], row["clips"], *(number(row[c]) for c in ("precision", "recall", "f1"))]
         for row in scores["per_class"]
     ]
     parts = [page.table(["class", "clips", "precision", "recall", "F1"], classes)]
     if len(scores["per_dataset"]) > 1:
         databases = [
-            [row["dataset"], row["clips"], row["subjects"], *(_number(row[c]) for c in _COLUMNS)]
+            [row["dataset"], row["clips"], row["subjects"], *(number(row[c]) for c in _COLUMNS)]
             for row in scores["per_dataset"]
         ]
         parts.append(page.table(["database", "clips", "subjects", *_TITLES], databases))
@@ -249,7 +253,7 @@ def _subjects(scores: Mapping) -> Markup:
         [
             row["subject"] if one else f"{row['dataset']}/{row['subject']}",
             row["clips"],
-            _number(row["accuracy"]),
+            number(row["accuracy"]),
             page.bar(row["accuracy"]),
         ]
         for row in scores["per_subject"]
@@ -262,7 +266,7 @@ def _subjects(scores: Mapping) -> Markup:
 def _curves(scores: Mapping, events: list[dict]) -> Markup:
     epochs = history.epochs(events)
     if not epochs:
-        return page.section("Training", page.tag("p", f"The epochs were {_ABSENT}."))
+        return page.section("Training", page.tag("p", f"The epochs were {ABSENT}."))
     last = epochs[-1]
     classes = len(scores["class_names"])
     return page.section(
@@ -291,12 +295,12 @@ def _what_was_run(config: Mapping, events: list[dict]) -> Markup:
         ("learning rate", f"{train['learning_rate']:g} (Adam)"),
         ("epochs", train["epochs"]),
         ("batch", f"{train['batch_size']} clips a fold"),
-        ("updates an epoch", plan.get("updates_per_epoch", _ABSENT)),
+        ("updates an epoch", plan.get("updates_per_epoch", ABSENT)),
         ("augmentation", config["augment"]["mode"]),
         ("input", f"{prep['steps']} steps of {prep['size']} x {prep['size']} px"),
         ("network", f"{model['block']}, width {model['width']}"),
         ("units in blocks 2 to 5", ", ".join(map(str, model["depths"]))),
-        ("parameters", plan.get("parameters", _ABSENT)),
+        ("parameters", plan.get("parameters", ABSENT)),
         ("seed", config["seed"]),
     ]
     return page.section("What was run", page.pairs(rows))
@@ -305,7 +309,7 @@ def _what_was_run(config: Mapping, events: list[dict]) -> Markup:
 def _data(scores: Mapping, events: list[dict]) -> Markup:
     dropped = history.last(events, "data").get("dropped")
     if dropped is None:
-        body = page.tag("p", f"Whether clips were dropped was {_ABSENT}.")
+        body = page.tag("p", f"Whether clips were dropped was {ABSENT}.")
     elif not dropped:
         body = page.tag("p", f"No clip was dropped; {scores['clips']} were evaluated.")
     else:
@@ -317,7 +321,7 @@ def _data(scores: Mapping, events: list[dict]) -> Markup:
 def _time(events: list[dict]) -> Markup:
     stages = history.stages(events)
     if not stages:
-        return page.section("Time", page.tag("p", f"The stages were {_ABSENT}."))
+        return page.section("Time", page.tag("p", f"The stages were {ABSENT}."))
     total = max(sum(stage["seconds"] for stage in stages), 1e-9)
     rows = [
         [
@@ -336,7 +340,7 @@ def _again(config: Mapping, events: list[dict]) -> Markup:
     dataset = config["data"]["dataset"]
     default = f"python -m mser_jax.main --config=configs/{dataset}.py:{config['preset']}"
     versions = start.get("versions", {})
-    rows = [*versions.items(), ("devices", ", ".join(start.get("devices", [_ABSENT])))]
+    rows = [*versions.items(), ("devices", ", ".join(start.get("devices", [ABSENT])))]
     fields = [(name, json.dumps(value)) for name, value in flat(config).items()]
     return page.section(
         "How to run it again",
@@ -358,7 +362,8 @@ def _result_rows(scores: Mapping) -> Iterator[tuple[str, Mapping, bool]]:
     yield "chance", scores["chance"], False
 
 
-def _counts(scores: Mapping) -> str:
+def counts(scores: Mapping) -> str:
+    """How much was tested, for a first line."""
     seeds = scores["seeds"]
     return f"{scores['clips']} clips, {scores['subjects']} subjects, {scores['folds']} folds, " + (
         f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
@@ -367,12 +372,14 @@ def _counts(scores: Mapping) -> str:
 
 def _bounds(scores: Mapping) -> list[list[str]]:
     intervals = [scores["interval"].get(column) for column in _COLUMNS]
-    return [[_number(pair[end]) if pair else "" for pair in intervals] for end in (0, 1)]
+    return [[number(pair[end]) if pair else "" for pair in intervals] for end in (0, 1)]
 
 
-def _text_row(name: str, cells) -> str:
+def text_row(name: str, cells: Iterable[str]) -> str:
+    """A line of a table for the terminal: 24 columns for the name, 9 a cell."""
     return f"{name[:24]:<24}" + "".join(f"{cell:>9}" for cell in cells).rstrip()
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """A score, or that there is none."""
     return "undefined" if value is None else f"{value:.3f}"

@@ -57,7 +57,7 @@ def run(config: ConfigDict, workdir: str, mode: str) -> None:
     folder = open_workdir(config, workdir)
     log = Log(folder / "log.jsonl")
     print(f"Run: {folder}")
-    log.write("start", **_provenance(config, mode))
+    log.write("start", **provenance(config, mode))
     if mode == "report":
         _report(folder, config, log)
     else:
@@ -82,7 +82,7 @@ def _prepare_and_train(config: ConfigDict, folder: Path, log: Log, mode: str) ->
     _report(folder, config, log)
 
 
-def _provenance(config: ConfigDict, mode: str) -> dict[str, Any]:
+def provenance(config: ConfigDict, mode: str) -> dict[str, Any]:
     """What a reader needs to run it again."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
@@ -188,6 +188,8 @@ def model_settings(config: ConfigDict, classes: int, channels: int) -> MSRes3DSe
         cascade=model.fusion.cascade,
         cam_reduction=model.fusion.reduction,
         hidden=model.head.hidden,
+        dtype=model.dtype,
+        remat=model.remat,
     )
 
 

@@ -18,6 +18,7 @@ _INDIFFERENT = (
     "data.workers",
     "train.checkpoint_every",
     "evaluation.select",
+    "ablation.members",  # each has a folder of its own within this one
 )
 
 
@@ -51,9 +52,9 @@ def open_workdir(config: ConfigDict, workdir: str) -> Path:
 
 
 def default(config: ConfigDict) -> Path:
-    """`runs/<name>-<preset>`, with a digest of the changed fields: never another run's folder."""
+    """`runs/<name>-<preset>`, with a digest of the other changed fields: a folder of its own."""
     preset = configs.get_config(config.data.dataset, config.preset)
-    changed = differences(preset.to_dict(), config.to_dict())
+    changed = differences(preset.to_dict() | {"name": config.name}, config.to_dict())
     digest = hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:8]
     suffix = f"-{digest}" if changed else ""
     return Path("runs") / f"{config.name}-{config.preset}{suffix}"

@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[1]
 STANDARD = frozenset(sys.stdlib_module_names)
 
 ON_THE_DEVICE = ("parallel", "train", "losses", "state", "augment", "folds")
-FROM_THE_TABLE = ("table", "select", "metrics", "published")
-OF_THE_REPORT = ("report", "page", "plots", "history")
-SEES_THE_CONFIGURATION = ("main", "config", "run", "workdir")
+FROM_THE_TABLE = ("table", "select", "metrics", "published", "paired", "ablation")
+OF_THE_REPORT = ("report", "ablation_report", "page", "plots", "history")
+SEES_THE_CONFIGURATION = ("main", "config", "run", "series", "summary", "workdir")
 
 # What mser_jax takes from data_prep, beside its errors and the checks of values.
 PLAIN = {"data_prep.errors", "data_prep.check", "data_prep.fields"}
@@ -24,6 +24,7 @@ BRIDGES = {
     "config": {"data_prep.config"},
     "run": {"data_prep.prepare"},
     "data": {"data_prep.shards"},
+    "summary": {"data_prep.command", "data_prep.datasets"},
 }
 
 BLOCKED = ("tensorflow", "tensorflow_datasets", "grain", "ml_collections", "cv2", "matplotlib")

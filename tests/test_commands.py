@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SYNTHETIC = "--config=configs/synthetic.py"
+ABLATION = "--config=configs/ablation.py"
 NO_LIBRARY = "libGL.so.1: cannot open shared object file: No such file or directory"
 
 
@@ -63,6 +64,8 @@ def test_the_other_databases_are_asked_for_by_their_names(name):
         ([SYNTHETIC, "--config.train.epochs=ten"], "--config.train.epochs=ten"),
         ([SYNTHETIC, "--config.model.block=basicc"], "Did you mean 'basic'?"),
         ([SYNTHETIC, "--config.train.batch_size=0"], "config.train.batch_size is 0"),
+        ([ABLATION + ":synthetic-smoke-no_flw"], "Did you mean 'no_flow'?"),
+        ([ABLATION, "--config.ablation.members=('base', '+flw')"], "Did you mean '+flow'?"),
         ([SYNTHETIC, "configs/samm.py"], "flags are written --name=value"),
     ],
 )
@@ -81,7 +84,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     assert "--workdir" in told
 
 
-@pytest.mark.parametrize("module", ["mser_jax.main", "data_prep"])
+@pytest.mark.parametrize("module", ["mser_jax.main", "mser_jax.summary", "data_prep"])
 def test_a_missing_system_library_is_answered_with_the_exact_remedy(module, tmp_path):
     package = tmp_path / "cv2"
     package.mkdir()

@@ -35,6 +35,23 @@ def _casme2(config: Any) -> Source:
     return Casme2(config.data.manual_dir)
 
 
+def class_names(name: str) -> tuple[str, ...]:
+    """The classes of a data set, which are known before any clip is there.
+
+    Raises:
+      UserError: there is no such data set.
+    """
+    from data_prep.datasets.casme2.reader import Casme2
+    from data_prep.datasets.samm.reader import Samm
+    from data_prep.datasets.smic.reader import Smic
+    from data_prep.synthetic import SyntheticSource
+
+    readers = {"synthetic": SyntheticSource, "smic": Smic, "samm": Samm, "casme2": Casme2}
+    if name not in readers:
+        raise UserError(check.unknown("value of config.data.dataset", name, readers))
+    return readers[name].class_names
+
+
 # Each imports its reader when it is asked for: the synthetic clips need no spreadsheet library.
 SOURCES: Mapping[str, Callable[[Any], Source]] = MappingProxyType(
     {"synthetic": _synthetic, "smic": _smic, "samm": _samm, "casme2": _casme2}

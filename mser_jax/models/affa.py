@@ -43,4 +43,4 @@ class AFFA(nnx.Module):
 
 def _fuse(weights: Map, x: Map, y: Map) -> Map:
     """Eq. (3.11): Z = w X + (1 - w) Y."""
-    return weights * x + (1 - weights) * y
+    return (weights * x + (1 - weights) * y).astype(x.dtype)

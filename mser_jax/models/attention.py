@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mser_jax.models.layers import Conv, Map, maximum
+from mser_jax.models.layers import Conv, Map, maximum, mean
 
 
 class TemporalSpatialAttention(nnx.Module):
@@ -20,10 +20,10 @@ class TemporalSpatialAttention(nnx.Module):
 
     def __call__(self, x: Map) -> Map:
         """`[b, t, h, w, c]`, the same shape out."""
-        x = x * jax.nn.sigmoid(self.time(_mean_and_max(x, (2, 3, 4))))
-        return x * jax.nn.sigmoid(self.space(_mean_and_max(x, (1, 4))))
+        x = _weighed(self.time, x, (2, 3, 4))
+        return _weighed(self.space, x, (1, 4))
 
 
-def _mean_and_max(x: Map, axes: tuple[int, ...]) -> Map:
-    mean = jnp.mean(x, axis=axes, keepdims=True)
-    return jnp.concatenate([mean, maximum(x, axes)], axis=-1)
+def _weighed(convolution: Conv, x: Map, axes: tuple[int, ...]) -> Map:
+    said = jnp.concatenate([mean(x, axes), maximum(x, axes)], axis=-1)  # the wider type of the two
+    return (x * jax.nn.sigmoid(convolution(said))).astype(x.dtype)

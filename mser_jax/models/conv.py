@@ -1,17 +1,61 @@
-"""The convolutions and the pooling of every model, as matrix products and slices.
+"""The convolutions and the pooling of every model, each in several lowerings with one meaning.
 
-XLA's own 3-D convolution is slow on CPUs, and under `vmap` over folds it becomes a grouped one.
-Here a kernel is unrolled over height and width into channels (a partial im2col) and summed over
-time, so that what is left is a matrix product, alone or batched over folds. Layout: x
-`[b, t, h, w, c]`, kernels `[kt, kh, kw, c_in, c_out]`, zero padding of `k // 2` on both sides, as
-in PyTorch.
+XLA's own 3-D convolution is slow on CPUs, its gradients more so, and under `vmap` over folds it is
+a grouped one. So a convolution is also written as one matrix product: the neighbours of each
+position are copied side by side ("patches", im2col) and multiplied by the kernel, alone or batched
+over folds. The taps over time are among the patches or, where that is narrower, among the products,
+which are then shifted and added.
+
+Layout: x `[b, t, h, w, c]`, kernels `[kt, kh, kw, c_in, c_out]`, zero padding of `k // 2` on both
+sides, as in PyTorch.
 """
+
+import contextlib
+import contextvars
+import math
+from collections.abc import Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 Size = tuple[int, int, int]
+
+# 'xla': the compiler's own operation; 'einsum': a product over the patches of the whole batch;
+# 'frames': the same frame by frame, so that the patches stay in a CPU's cache; they are made again
+# for the gradient rather than kept.
+LOWERINGS = ("xla", "einsum", "frames")
+
+# A CPU takes 'frames' where the patches of the batch outgrow its cache (bytes) and a frame has
+# enough positions to be worth a product of its own (benchmarks/conv.py measures both).
+CACHE, POSITIONS = 2**21, 128
+
+_asked = contextvars.ContextVar("lowering", default="auto")
+
+
+@contextlib.contextmanager
+def lowering(name: str) -> Iterator[None]:
+    """Everything traced in this block takes the lowering `name`; 'auto' is `choose`."""
+    token = _asked.set(name)
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def choose(platform: str, positions: int, patches: int) -> str:
+    """The lowering that was fastest where it was measured (benchmarks/README.md).
+
+    Args:
+      platform: 'cpu', 'gpu' or 'tpu'.
+      positions: output positions of one frame.
+      patches: bytes of the patches of the whole batch.
+    """
+    if platform != "cpu":
+        return "xla"
+    return "frames" if patches > CACHE and positions >= POSITIONS else "einsum"
 
 
 def conv3d(
@@ -21,43 +65,99 @@ def conv3d(
 
     Args:
       x: the input.
-      kernel: weights; odd sizes keep the input's size at stride 1.
+      kernel: weights; odd sizes, so that stride 1 keeps the input's size.
       strides: over time, height and width.
 
     Returns:
-      The output; each side is `(n + 2 * (k // 2) - k) // stride + 1`.
+      The output; each side is `(n - 1) // stride + 1`.
     """
+    kernel = _without_dead_taps(kernel, x.shape[1])
     kt, kh, kw, c_in, c_out = kernel.shape
-    patches = _spatial_patches(x, (kh, kw), strides[1:])
-    matrices = kernel.reshape(kt, kh * kw * c_in, c_out)
+    name = _lowering(x, kernel, strides)
+    if name == "xla":
+        return _xla_conv3d(x, kernel, strides)
     if strides[0] == 1 and kt * c_out <= kh * kw * c_in:
-        return _time_taps_after(patches, matrices)
-    return _time_taps_before(patches, matrices, strides[0])
+        matrix = kernel.transpose(1, 2, 3, 0, 4).reshape(-1, kt * c_out)
+        products = _convolve_frames(x, matrix, (kh, kw), strides[1:], name)
+        return _sum_over_time(products, kt)
+    matrix = kernel.transpose(1, 2, 0, 3, 4).reshape(-1, c_out)
+    return _convolve_frames(_neighbours(x, 1, kt, strides[0]), matrix, (kh, kw), strides[1:], name)
 
 
-def _time_taps_before(patches: Array, matrices: Array, stride: int) -> Array:
-    """Slice the input for each time tap, multiply, add."""
-    taps = matrices.shape[0]
-    padded = _pad(patches, 1, taps // 2)
-    steps = (padded.shape[1] - taps) // stride + 1
-    terms = [
-        _matmul(_take(padded, 1, tap, steps, stride), matrices[tap])
-        for tap in range(taps)
-    ]
-    return sum(terms[1:], terms[0])
+def _without_dead_taps(kernel: Array, steps: int) -> Array:
+    """Drop the taps that see nothing but padding: two of three where one time step is left."""
+    reach = min(kernel.shape[0] // 2, steps - 1)
+    middle = kernel.shape[0] // 2
+    return kernel[middle - reach : middle + reach + 1]
 
 
-def _time_taps_after(patches: Array, matrices: Array) -> Array:
-    """Multiply once for all time taps, then slice the outputs and add: less to copy when narrow."""
-    taps, _, channels = matrices.shape
-    steps = patches.shape[1]
-    stacked = jnp.concatenate(list(matrices), axis=-1)
-    products = _pad(_matmul(patches, stacked), 1, taps // 2)
-    terms = [
-        products[:, tap : tap + steps, ..., tap * channels : (tap + 1) * channels]
-        for tap in range(taps)
-    ]
-    return sum(terms[1:], terms[0])
+def _lowering(x: Array, kernel: Array, strides: Size) -> str:
+    if (asked := _asked.get()) != "auto":
+        return asked
+    positions = math.prod((n - 1) // s + 1 for n, s in zip(x.shape[2:4], strides[1:]))
+    _, kh, kw, c_in, _ = kernel.shape
+    patches = x.shape[0] * x.shape[1] * positions * kh * kw * c_in * x.dtype.itemsize
+    return choose(jax.default_backend(), positions, patches if kh * kw > 1 else 0)
+
+
+def _xla_conv3d(x: Array, kernel: Array, strides: Size) -> Array:
+    padding = [(size // 2, size // 2) for size in kernel.shape[:3]]
+    layout = ("NDHWC", "DHWIO", "NDHWC")
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
+
+
+def _sum_over_time(products: Array, taps: int) -> Array:
+    """`[b, t, h, w, taps * c]` to `[b, t, h, w, c]`: shift each tap's products, add."""
+    steps = products.shape[1]
+    total = 0.0
+    for tap, product in enumerate(jnp.split(products, taps, axis=-1)):
+        offset = tap - taps // 2
+        kept = product[:, max(0, offset) : steps + min(0, offset)]
+        total += _pad(kept, 1, (max(0, -offset), max(0, offset)))
+    return total
+
+
+def _convolve_frames(
+    x: Array, matrix: Array, size: tuple[int, int], strides: tuple[int, int], name: str
+) -> Array:
+    """Convolve over height and width: `[b, t, h, w, c]` and `[kh * kw * c, o]`."""
+    if name == "einsum":
+        return _matmul(_patches(x, size, strides), matrix)
+    frames = _frame_by_frame(x.reshape(-1, *x.shape[2:]), matrix, size, strides)
+    return frames.reshape(*x.shape[:2], *frames.shape[1:])
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _frame_by_frame(
+    x: Float[Array, "n h w c"], matrix: Float[Array, "k o"], size: tuple, strides: tuple
+) -> Float[Array, "n h2 w2 o"]:
+    return lax.map(lambda frame: _matmul(_patches(frame, size, strides), matrix), x)
+
+
+def _frame_by_frame_forward(x: Array, matrix: Array, size: tuple, strides: tuple):
+    return _frame_by_frame(x, matrix, size, strides), (x, matrix)
+
+
+def _frame_by_frame_backward(size: tuple, strides: tuple, kept: tuple, gradient: Array):
+    x, matrix = kept
+    precise = jnp.promote_types(matrix.dtype, jnp.float32)  # of a sum over all frames
+
+    def step(total: Array, frame: tuple[Array, Array]):
+        patches, back = jax.vjp(lambda one: _patches(one, size, strides), frame[0])
+        rows = frame[1].reshape(-1, matrix.shape[1])
+        total += lax.dot_general(
+            rows,
+            patches.reshape(-1, len(matrix)),
+            (((0,), (0,)), ((), ())),
+            preferred_element_type=precise,
+        )
+        return total, back((rows @ matrix.T).reshape(patches.shape))[0]
+
+    total, x_gradient = lax.scan(step, jnp.zeros_like(matrix.T, precise), (x, gradient))
+    return x_gradient, total.T.astype(matrix.dtype)
+
+
+_frame_by_frame.defvjp(_frame_by_frame_forward, _frame_by_frame_backward)
 
 
 def depthwise_conv3d(
@@ -73,7 +173,7 @@ def depthwise_conv3d(
     _, t, h, w, _ = x.shape
     padded = x
     for axis in (1, 2, 3):
-        padded = _pad(padded, axis, kernel.shape[axis - 1] // 2)
+        padded = _pad(padded, axis, (kernel.shape[axis - 1] // 2,) * 2)
     terms = [
         padded[:, a : a + t, b : b + h, c : c + w] * kernel[a, b, c].reshape(1, 1, 1, 1, -1)
         for a, b, c in taps
@@ -85,16 +185,17 @@ def conv_transpose3d(
     x: Float[Array, "b t h w c"], kernel: Float[Array, "kt kh kw c o"]
 ) -> Float[Array, "b t2 h2 w2 o"]:
     """A transposed convolution whose stride is its kernel's size, so that no outputs overlap."""
-    b, t, h, w, _ = x.shape
-    kt, kh, kw, _, channels = kernel.shape
-    blocks = jnp.einsum("bthwi,pqrio->btphqwro", x, kernel)
-    return blocks.reshape(b, t * kt, h * kh, w * kw, channels)
+    b, t, h, w, c_in = x.shape
+    kt, kh, kw, _, c_out = kernel.shape
+    blocks = _matmul(x, kernel.transpose(3, 0, 1, 2, 4).reshape(c_in, -1))
+    blocks = blocks.reshape(b, t, h, w, kt, kh, kw, c_out).transpose(0, 1, 4, 2, 5, 3, 6, 7)
+    return blocks.reshape(b, t * kt, h * kh, w * kw, c_out)
 
 
 def max_pool3d(x: Float[Array, "b t h w c"]) -> Float[Array, "b t2 h2 w2 c"]:
     """A 3x3x3 maximum at stride 2, padding 1: one axis after the other, by slices."""
     for axis in (1, 2, 3):
-        padded = _pad(x, axis, 1, -jnp.inf)
+        padded = _pad(x, axis, (1, 1), -jnp.inf)
         size = (x.shape[axis] - 1) // 2 + 1
         first, second, third = (_take(padded, axis, tap, size, 2) for tap in range(3))
         x = jnp.maximum(jnp.maximum(first, second), third)
@@ -102,29 +203,35 @@ def max_pool3d(x: Float[Array, "b t h w c"]) -> Float[Array, "b t2 h2 w2 c"]:
 
 
 def _matmul(x: Array, matrix: Array) -> Array:
+    """Along the last axis. Flat, as XLA transposes the operands of a product over more axes."""
     flat = x.reshape(-1, x.shape[-1]) @ matrix
     return flat.reshape(*x.shape[:-1], matrix.shape[-1])
 
 
-def _spatial_patches(x: Array, kernel: tuple[int, int], strides: tuple[int, ...]) -> Array:
-    """Unroll the `kh * kw` neighbours of each output position into channels, row by row."""
-    for axis, size, stride in ((3, kernel[1], strides[1]), (2, kernel[0], strides[0])):
-        padded = _pad(x, axis, size // 2)
-        outputs = (padded.shape[axis] - size) // stride + 1
-        slices = [_take(padded, axis, tap, outputs, stride) for tap in range(size)]
-        x = slices[0] if size == 1 else jnp.concatenate(slices, axis=-1)
-    return x
+def _patches(x: Array, size: tuple[int, int], strides: tuple[int, int]) -> Array:
+    """The `kh * kw` neighbours of each output position as channels; `[..., h, w, c]`."""
+    x = _neighbours(x, x.ndim - 2, size[1], strides[1])
+    return _neighbours(x, x.ndim - 3, size[0], strides[0])
 
 
-def _pad(x: Array, axis: int, width: int, value: float = 0.0) -> Array:
-    if width == 0:
+def _neighbours(x: Array, axis: int, size: int, stride: int) -> Array:
+    """The `size` neighbours along one axis as channels, every `stride`."""
+    padded = _pad(x, axis, (size // 2, size // 2))
+    outputs = (x.shape[axis] - 1) // stride + 1
+    slices = [_take(padded, axis, tap, outputs, stride) for tap in range(size)]
+    return slices[0] if size == 1 else jnp.concatenate(slices, axis=-1)
+
+
+def _pad(x: Array, axis: int, widths: tuple[int, int], value: float = 0.0) -> Array:
+    if widths == (0, 0):
         return x
-    widths = [(width, width) if a == axis else (0, 0) for a in range(x.ndim)]
-    return jnp.pad(x, widths, constant_values=value)
+    all_widths = [(0, 0)] * x.ndim
+    all_widths[axis] = widths
+    return jnp.pad(x, all_widths, constant_values=value)
 
 
 def _take(x: Array, axis: int, start: int, size: int, stride: int) -> Array:
     """`size` entries of one axis, from `start`, every `stride`."""
     if start == 0 and size == x.shape[axis]:
         return x
-    return jax.lax.slice_in_dim(x, start, start + (size - 1) * stride + 1, stride, axis)
+    return lax.slice_in_dim(x, start, start + (size - 1) * stride + 1, stride, axis)

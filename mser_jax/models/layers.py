@@ -2,6 +2,9 @@
 
 A batch may hold fewer clips than its slots: `mask` (`[b]`, False where a slot is empty) goes to
 every batch normalisation, so that empty slots touch no statistic.
+
+A layer computes in the type of its input and casts its weights to it; they, the statistics and the
+global means stay in float32 (or float64) where the maps are bfloat16.
 """
 
 import math
@@ -48,8 +51,8 @@ class Conv(nnx.Module):
 
     def __call__(self, x: Map) -> Map:
         """`[b, t, h, w, c_in]` to `[b, t', h', w', c_out]`."""
-        y = conv.conv3d(x, self.kernel[...], self.strides)
-        return y if self.bias is None else y + self.bias[...]
+        y = conv.conv3d(x, self.kernel[...].astype(x.dtype), self.strides)
+        return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
 
 class DepthwiseConv(nnx.Module):
@@ -60,7 +63,7 @@ class DepthwiseConv(nnx.Module):
 
     def __call__(self, x: Map) -> Map:
         """`[b, t, h, w, c]`, the same shape out."""
-        return conv.depthwise_conv3d(x, self.kernel[...])
+        return conv.depthwise_conv3d(x, self.kernel[...].astype(x.dtype))
 
 
 class Statistic(nnx.BatchStat):
@@ -90,8 +93,9 @@ class BatchNorm(nnx.Module):
         self.norm.var = Statistic(jnp.ones(channels))
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
-        """`[b, t, h, w, c]`, the same shape out."""
-        return self.norm(x, mask=None if mask is None else mask.reshape(-1, 1, 1, 1, 1))
+        """`[b, t, h, w, c]`, the same shape out; computed in float32 at least."""
+        valid = None if mask is None else mask.reshape(-1, 1, 1, 1, 1)
+        return self.norm(x, mask=valid).astype(x.dtype)
 
 
 class ConvBN(nnx.Module):
@@ -147,14 +151,24 @@ class Chain(nnx.Module):
         return x
 
 
+def mean(x: Map, axes: Sequence[int]) -> Map:
+    """The mean over axes, which stay as 1; in float32 at least, whatever the maps are."""
+    return jnp.mean(_wide(x), axis=tuple(axes), keepdims=True)
+
+
 def global_mean(x: Map) -> Float[Array, "b 1 1 1 c"]:
-    """The mean of each channel over time and space, as a 1x1x1 map."""
-    return jnp.mean(x, axis=(1, 2, 3), keepdims=True)
+    """The mean of each channel over time and space, as a 1x1x1 map; in float32 at least."""
+    return mean(x, (1, 2, 3))
 
 
 def global_max(x: Map) -> Float[Array, "b 1 1 1 c"]:
-    """The maximum of each channel over time and space, as a 1x1x1 map."""
-    return maximum(x, (1, 2, 3))
+    """The maximum of each channel over time and space, as a 1x1x1 map; in float32 at least."""
+    return _wide(maximum(x, (1, 2, 3)))
+
+
+def _wide(x: Map) -> Map:
+    """Float32 in place of a narrower type; float64 stays."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def maximum(x: Map, axes: Sequence[int]) -> Map:

@@ -1,6 +1,7 @@
 """The paper's network: a multi-scale 3-D residual network, four heads (section 3.3, figure 3)."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,8 @@ class MSRes3DSettings:
     cascade: bool = False
     cam_reduction: int = 4
     hidden: int = 256
+    dtype: str = "float32"
+    remat: bool = False
 
 
 class Upsample(nnx.Module):
@@ -44,7 +47,8 @@ class Upsample(nnx.Module):
     def __call__(self, x: Map, like: Map, mask: Mask = None) -> Map:
         """`[b, t, h, w, c_in]` to the shape of `like`; the trailing row, column or frame goes."""
         _, t, h, w, _ = like.shape
-        return self.norm(conv.conv_transpose3d(x, self.kernel[...])[:, :t, :h, :w], mask)
+        grown = conv.conv_transpose3d(x, self.kernel[...].astype(x.dtype))
+        return self.norm(grown[:, :t, :h, :w], mask)
 
 
 class Head(nnx.Module):
@@ -55,8 +59,13 @@ class Head(nnx.Module):
         self.second = Dense(hidden, classes, rngs=rngs)
 
     def __call__(self, x: Map) -> Float[Array, "b n"]:
-        """`[b, t, h, w, c]` to logits `[b, classes]`."""
+        """`[b, t, h, w, c]` to logits `[b, classes]`, in float32 at least."""
         return self.second(jax.nn.relu(self.first(global_mean(x).reshape(x.shape[0], -1))))
+
+
+def _call(module: Any, *inputs: Map | Mask) -> Map:
+    """A stage; what backward needs is kept, or with `remat` computed anew from the inputs."""
+    return module(*inputs)
 
 
 class MSRes3D(nnx.Module):
@@ -91,6 +100,8 @@ class MSRes3D(nnx.Module):
                 self.up.append(Upsample(deep, shallow, rngs=rngs))
                 self.affa.append(AFFA(shallow, settings.cam_reduction, rngs=rngs))
         self.cascade = settings.cascade
+        self.bfloat16 = settings.dtype == "bfloat16"
+        self.call = nnx.remat(_call) if settings.remat else _call
         self.heads = nnx.List(
             Head(channels, settings.hidden, settings.classes, rngs=rngs) for channels in heads
         )
@@ -110,12 +121,14 @@ class MSRes3D(nnx.Module):
 
     def features(self, x: Map, mask: Mask = None) -> list[Map]:
         """X2, X3, X4, X5 of section 3.3.3: the blocks' outputs, the first three through an RC."""
-        x = self.stem(x, mask)
+        if self.bfloat16:  # else the maps are of the type of the clips
+            x = x.astype(jnp.bfloat16)
+        x = self.call(self.stem, x, mask)
         maps = []
         for stage, residual_block in enumerate(self.blocks):
-            x = residual_block(x, mask)
+            x = self.call(residual_block, x, mask)
             if stage < len(self.rc):
-                x = self.rc[stage](x, mask)
+                x = self.call(self.rc[stage], x, mask)
             maps.append(x)
         return maps
 
@@ -124,5 +137,6 @@ class MSRes3D(nnx.Module):
         outputs = [maps[3]]
         for up, affa, deep, shallow in zip(self.up, self.affa, maps[:0:-1], maps[2::-1]):
             source = outputs[-1] if self.cascade else deep
-            outputs.append(affa(up(source, shallow, mask), shallow, mask))
+            grown = self.call(up, source, shallow, mask)
+            outputs.append(self.call(affa, grown, shallow, mask))
         return outputs

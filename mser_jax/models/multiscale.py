@@ -75,7 +75,7 @@ class FusionWeights(nnx.Module):
         if self.softmax:
             weights = jax.nn.softmax(weights)
         terms = [weights[position] * x for position, x in enumerate(maps)]
-        return sum(terms[1:], terms[0])
+        return sum(terms[1:], terms[0]).astype(maps[0].dtype)
 
 
 class RC1(nnx.Module):

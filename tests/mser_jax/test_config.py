@@ -11,7 +11,7 @@ from data_prep import datasets, face, flow, keyframes, magnify
 from data_prep.errors import UserError
 from data_prep.fields import flat
 from mser_jax import config as train_config
-from mser_jax.config import PRESETS, get_config, validate
+from mser_jax.config import PRESETS, get_config, series, validate
 
 CHOICES = {**data_config.CHOICES, **train_config.CHOICES}
 LEAST = {**data_config.LEAST, **train_config.LEAST}
@@ -134,7 +134,7 @@ def unread(config):
 
 
 def test_every_field_has_a_reader():
-    config = get_config("synthetic", "paper")
+    config = series(get_config("synthetic", "paper"))
     assert unread(config) == []
     with config.unlocked():
         config.train.beta = 0.9  # a field that nothing reads is found

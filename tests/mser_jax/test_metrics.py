@@ -3,36 +3,15 @@ import json
 
 import numpy as np
 import pytest
+from made_tables import made
 from sklearn import metrics as reference
 
 from data_prep.errors import UserError
 from mser_jax import metrics
-from mser_jax.table import Predictions
 
 # Worked by hand: rows are the true class. Recall 3/4, 1/3, 1/1; precision 3/4, 1/2, 1/2;
 # F1 3/4, 2/5, 2/3.
 COUNTS = np.array([[3, 1, 0], [1, 1, 1], [0, 0, 1]])
-
-
-def made(label, answer, *, subject=None, dataset=None, seed=None, classes=3):
-    """A table with one head that gives `answer` all of its probability."""
-    label, answer = np.array(label), np.array(answer)
-    rows = len(label)
-    subject = np.array(["s1"] * rows if subject is None else subject)
-    dataset = np.array(["made"] * rows if dataset is None else dataset)
-    seed = np.zeros(rows, int) if seed is None else np.array(seed)
-    clip = [f"{np.sum(seed[:row] == seed[row])}" for row in range(rows)]
-    return Predictions(
-        dataset=dataset,
-        subject=subject,
-        clip=np.array(clip),
-        seed=seed,
-        fold=np.array([f"{a}/{b}" for a, b in zip(dataset, subject)]),
-        label=label,
-        probabilities=np.eye(classes, dtype=np.float32)[answer][:, None],
-        train_loss=np.zeros((rows, 1), np.float32),
-        class_names=tuple("abcdefg"[:classes]),
-    )
 
 
 def random_table(seeds=1, rows=120, classes=4):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import written_out
 from flax import nnx
+from test_layers import jumbled
 
 from mser_jax.models.multiscale import RC1, RC2, RC3, BranchStyle, FusionWeights
 
@@ -30,11 +31,8 @@ def x():
 
 
 def made(rc, style) -> Any:
-    """A module whose fusion weights differ."""
-    module = rc(CHANNELS, style, rngs=nnx.Rngs(0))
-    count = module.fuse.weights.shape[0]
-    module.fuse.weights.set_value(jnp.asarray(np.linspace(-1, 1.5, count), jnp.float32))
-    return module
+    """A module whose every weight has a value of its own, those of the fusion too."""
+    return jumbled(rc(CHANNELS, style, rngs=nnx.Rngs(0)))
 
 
 def combined(module, maps):

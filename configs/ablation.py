@@ -1,0 +1,35 @@
+"""The paper's ablation (figure 11): its parts added one by one, and each left out of the whole.
+
+    python -m mser_jax.main --config=configs/ablation.py                     (synthetic-smoke)
+    python -m mser_jax.main --config=configs/ablation.py:samm --config.data.manual_dir=/path/to/SAMM
+    python -m mser_jax.main --config=configs/ablation.py:synthetic-smoke-no_flow  (a member alone)
+
+After the file: DATASET, DATASET-PRESET or DATASET-PRESET-MEMBER. Without a preset it is that of the
+data set's own file. Without a member all of them are run, one after the other, and compared:
+
+    base  +flow  +attention  +rc  +fusion      each has one part more; +fusion is the whole network
+    no_flow  no_attention  no_rc  no_fusion    the whole network without one part
+
+Fewer of them: --config.ablation.members="('base', '+flow')". Several machines: give each a member
+alone with --workdir=FOLDER/MEMBER; the series with --workdir=FOLDER then takes them as they are.
+
+How long: eight trainings (no_fusion is +rc), so up to eight times as long as the data set's own
+file; not measured.
+"""
+
+from data_prep import check
+from data_prep.datasets import SOURCES
+from data_prep.errors import UserError
+from mser_jax import config as base
+
+
+def get_config(argument: str = "synthetic"):
+    """The series, or one member, of DATASET[-PRESET[-MEMBER]]."""
+    dataset, *rest = argument.split("-")
+    if dataset not in SOURCES:
+        raise UserError(check.unknown("data set", dataset, SOURCES))
+    if len(rest) > 2:
+        raise UserError(f"{argument!r} is not DATASET, DATASET-PRESET or DATASET-PRESET-MEMBER.")
+    preset = rest[0] if rest else "smoke" if dataset == "synthetic" else "paper"
+    config = base.get_config(dataset, preset)
+    return base.member(config, rest[1]) if len(rest) == 2 else base.series(config)

@@ -1,0 +1,59 @@
+"""The members of the ablation as runs: one after the other, on the same clips and folds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from mser_jax import ablation, ablation_report, run, table
+from mser_jax import config as configs
+from mser_jax.logs import Log
+from mser_jax.workdir import open_workdir
+
+
+def run_series(config: ConfigDict, workdir: str, mode: str) -> None:
+    """Run every member that is not done yet, then compare them.
+
+    Args:
+      config: of `mser_jax.config.series`, with the user's changes; they hold for every member.
+      workdir: each member has a folder in it, named after it; '' for a folder under runs/.
+      mode: as in `run.run`, for each member; 'train' compares nothing.
+
+    Raises:
+      UserError: a field, a file or the data cannot be used; nothing is lost.
+      KeyboardInterrupt: stopped by the user, after saving.
+    """
+    configs.validate(config)
+    folder = open_workdir(config, workdir)
+    members = [name for name in ablation.MEMBERS if name in config.ablation.members]
+    print(f"Ablation: {folder}")
+    if mode != "report":
+        Log(folder / "log.jsonl").write("start", **run.provenance(config, mode))
+    done = set()
+    for number, member in enumerate(members, 1):
+        print(f"\nMember {number} of {len(members)}: {member}", flush=True)
+        home = ablation.twin(member)
+        if home != member:
+            print(f"{member} is the same network as {home}: one training, used for both.")
+        if home not in done:
+            run.run(configs.member(config, member), str(folder / home), mode)
+            done.add(home)
+    if mode != "train":
+        _compare(folder, members, config)
+
+
+def _compare(folder: Path, members: Sequence[str], config: ConfigDict) -> None:
+    homes = {member: folder / ablation.twin(member) for member in members}
+    results = ablation.results(
+        {member: table.read_csv(home / "predictions.csv") for member, home in homes.items()},
+        config.evaluation.select,
+        config.data.dataset,
+    )
+    path = ablation_report.write(
+        folder,
+        results,
+        config.to_dict(),
+        Log(folder / "log.jsonl").read(),
+        {member: Log(home / "log.jsonl").read() for member, home in homes.items()},
+    )
+    print(f"\n{ablation_report.text_table(results)}\n\nAblation: {path}")

@@ -1,0 +1,171 @@
+"""The command `python -m mser_jax.summary --config=configs/samm.py`: the network, stage by stage.
+
+It needs neither clips nor weights and compiles nothing.
+"""
+
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict
+
+from data_prep import command
+from data_prep.errors import UserError
+from mser_jax import config as configs
+from mser_jax.models import MSRes3D, MSRes3DSettings, cost, functional
+
+LAYERS = flags.DEFINE_bool("layers", False, "List every layer: kernel, strides, shape, cost.")
+FOLDS = flags.DEFINE_integer("folds", 0, "How many folds train; gives the size of their states.")
+
+_WIDTH = 79
+_MOMENTS = 2  # that Adam keeps of each parameter
+
+
+def main(config: ConfigDict) -> None:
+    """Print the summary that the flags ask for."""
+    # Here, so that a missing system library is answered like any mistake.
+    from data_prep.datasets import class_names
+    from mser_jax import run
+
+    configs.validate(config)
+    if FOLDS.value < 0:
+        raise UserError(f"--folds is {FOLDS.value}; it must be at least 1.")
+    channels = len(config.input.channels) if config.input.kind == "flow" else 1
+    classes = len(class_names(config.data.dataset))
+    settings = run.model_settings(config, classes, channels)
+    clip = (config.prep.steps, config.prep.size, config.prep.size, channels)
+    print(f"{config.name}, preset {config.preset}: a clip is {_by(clip)}; {classes} classes\n")
+    print(summary(settings, clip, config.train.batch_size, FOLDS.value, layers=LAYERS.value))
+
+
+def summary(
+    settings: MSRes3DSettings, clip: Sequence[int], batch_size: int, folds: int, *, layers: bool
+) -> str:
+    """The network in plain text, at most 80 columns wide.
+
+    Args:
+      settings: of the network.
+      clip: `[t, h, w, c]` of its input.
+      batch_size: clips of a training step, of one fold.
+      folds: how many states there are; 0 where that is not known.
+      layers: list every layer too.
+    """
+    calls = cost.calls(settings, clip)
+    parts = cost.parts(calls)
+    blocks = [_stages(parts), _counted()]
+    if layers:
+        blocks.insert(0, _layers(parts))
+    memory = [batch_size * cost.kept(calls, remat=remat) for remat in (False, True)]
+    return "\n\n".join([*blocks, _kept(memory, settings, batch_size), _state(settings, folds)])
+
+
+def _stages(parts: Sequence[cost.Part]) -> str:
+    parameters, macs = sum(part.parameters for part in parts), sum(part.macs for part in parts)
+    unit, divisor = ("G", 1e9) if macs >= 1e9 else ("M", 1e6)
+    counts = (f"{unit}MAC", f"{unit}FLOP", "share")
+    rows = [("part", "output t x h x w x c", "parameters", "share", *counts)]
+    rows += [
+        (
+            part.name,
+            _by(part.output),
+            f"{part.parameters:,}",
+            f"{part.parameters / parameters:.1%}",
+            f"{part.macs / divisor:.3f}",
+            f"{2 * part.macs / divisor:.3f}",
+            f"{part.macs / macs:.1%}",
+        )
+        for part in parts
+    ]
+    sums = (f"{macs / divisor:.3f}", f"{2 * macs / divisor:.3f}")
+    rows.append(("total", "", f"{parameters:,}", "100.0%", *sums, "100.0%"))
+    return _table(rows, left=2)
+
+
+def _layers(parts: Sequence[cost.Part]) -> str:
+    rows = [("layer", "kernel", "strides", "output", "parameters", "MMAC")]
+    for part in parts:
+        rows.append((part.name, "", "", "", "", ""))
+        rows += [
+            (
+                "  " + _short(call.path),
+                _by(call.kernel, "x") if call.kernel else "",
+                _by(call.strides, "x") if call.strides else "",
+                _by(call.output, "x"),
+                f"{call.parameters:,}",
+                f"{call.macs / 1e6:,.3f}",
+            )
+            for call in part.calls
+            if call.parameters
+        ]
+    return _table(rows, left=4)
+
+
+def _counted() -> str:
+    return _wrapped(
+        "MAC: multiply-adds of the convolutions and fully connected layers, forward, for one clip, "
+        "whatever computes them; FLOP = 2 x MAC. Normalisations, poolings and sums do not count. "
+        "A training step takes about three times that a clip, with model.remat four."
+    )
+
+
+def _kept(memory: Sequence[int], settings: MSRes3DSettings, batch_size: int) -> str:
+    told = [_bytes(size) for size in memory]
+    return _wrapped(
+        f"Kept for the backward pass of {batch_size} clips in {settings.dtype}: {told[0]}; with "
+        f"model.remat {told[1]}. This run: model.remat is {settings.remat}. Counted by shape: the "
+        "output of every convolution, normalisation, ReLU, pooling, weighing and sum; with remat "
+        "those of the stages, and all within the largest stage. What a compiler adds (workspace, "
+        "unrolled patches) or saves is not counted."
+    )
+
+
+def _state(settings: MSRes3DSettings, folds: int) -> str:
+    network = functional(lambda rngs: MSRes3D(settings, rngs=rngs))
+    params, stats = (_size(tree) for tree in jax.eval_shape(network.init, jax.random.key(0)))
+    state = (1 + _MOMENTS) * params + stats
+    lines = f"State of a fold: {_bytes(state)} (parameters, two moments of Adam, statistics)."
+    if folds:
+        lines += f" All {folds} folds: {_bytes(folds * state)}, spread over the devices."
+    return _wrapped(lines)
+
+
+def _size(tree: object) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def _bytes(size: float) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.2f} MB"
+
+
+def _by(sizes: Iterable[int], sign: str = " x ") -> str:
+    return sign.join(map(str, sizes))
+
+
+def _short(path: cost.Path) -> str:
+    """The path below its part, without the names that every layer has."""
+    below = path[1:] if path[0] == "stem" else path[2:]
+    said = [str(name) for name in below if name not in ("layers", "body")]
+    return ".".join(said).replace("norm.norm", "norm") or "weights"
+
+
+def _table(rows: Sequence[Sequence[str]], left: int) -> str:
+    """Columns as wide as their widest cell; the first `left` begin, the others end, together."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = (
+        "  ".join(
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in rows
+    )
+    return "\n".join(lines)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, _WIDTH)
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))

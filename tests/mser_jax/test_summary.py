@@ -1,0 +1,86 @@
+"""The command that prints the network: its text, its sums and its refusals."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_prep import datasets
+from data_prep.errors import UserError
+from mser_jax.models import MSRes3DSettings
+from mser_jax.summary import summary
+
+ROOT = Path(__file__).parents[2]
+PAPER = MSRes3DSettings(classes=4)
+
+
+def command(*arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "mser_jax.summary", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, done.stdout, " ".join(done.stderr.split())
+
+
+def test_full_size_in_plain_text_of_eighty_columns():
+    text = summary(PAPER, (16, 134, 134, 3), 8, 28, layers=True)
+    assert text.isascii()
+    assert max(map(len, text.splitlines())) <= 80
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    assert "total 82,056,394 100.0% 28.283 56.566 100.0%" in lines
+    assert "RC1 8 x 34 x 34 x 256 1,095,556 1.3% 10.114 20.228 35.8%" in lines
+    assert "conv.conv 3x7x7 1x2x2 16x67x67x64 28,224 2,027.161" in lines
+    floats = 3 * 82_056_394 + 2 * statistics()
+    assert f"State of a fold: {4 * floats / 1e6:.2f} MB" in text
+    assert f"28 folds: {28 * 4 * floats / 1e9:.2f} GB" in text
+
+
+def statistics():
+    """Channels of all normalisations of the full network: each has a mean and a variance."""
+    backbone = 64 + sum(
+        depth * 6 * width + 4 * width for width, depth in ((64, 3), (128, 4), (256, 6), (512, 3))
+    )
+    rc1, rc2, rc3 = 3 * 256 + 3 * 64, 3 * 512 + 7 * 128, 7 * 1024 + 5 * 256
+    fusion = sum(c + 4 * (c // 4 + c) for c in (1024, 512, 256))
+    return backbone + rc1 + rc2 + rc3 + fusion
+
+
+def test_layers_and_folds_are_told_only_when_asked_for():
+    text = summary(dataclasses.replace(PAPER, width=2), (4, 20, 20, 3), 8, 0, layers=False)
+    assert "kernel" not in text
+    assert "All" not in text
+
+
+def test_the_command_counts_the_configured_network():
+    status, out, _ = command("--config=configs/smic.py:smoke", "--config.input.kind=frames")
+    assert status == 0
+    assert out.startswith("smic, preset smoke: a clip is 8 x 56 x 56 x 1; 3 classes\n")
+    assert "MMAC" in out
+    assert "head on O4" in out
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        ("--config.model.dtype=bfloat61", "Did you mean 'bfloat16'?"),
+        ("--folds=-1", "--folds is -1; it must be at least 1."),
+    ],
+)
+def test_a_slip_gets_one_message(flag, told):
+    status, out, error = command("--config=configs/samm.py", flag)
+    assert (status, out) == (2, "")
+    assert told in error
+
+
+def test_the_classes_of_every_source_are_known_without_its_clips():
+    counts = {name: len(datasets.class_names(name)) for name in datasets.SOURCES}
+    assert counts == {"synthetic": 4, "smic": 3, "samm": 4, "casme2": 4}
+    with pytest.raises(UserError, match="Did you mean 'samm'"):
+        datasets.class_names("sam")
