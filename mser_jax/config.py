@@ -19,6 +19,7 @@ CHOICES = {
     "augment.mode": ("expand", "sample", "none"),
     "model.block": ("bottleneck", "basic"),
     "model.dtype": ("float32", "bfloat16"),
+    "model.lowering": ("auto", "xla", "einsum", "frames"),
     "model.rc.restore": ("last", "pointwise"),
     "model.rc.chain": ("factorised", "depthwise"),
     "model.rc.weights": ("softmax", "free"),
@@ -121,6 +122,7 @@ def _paper(dataset: str) -> ConfigDict:
     config.model = ConfigDict()
     config.model.block = "bottleneck"  # the name's ResNet50; 'basic': the text's layers (3.3.1)
     config.model.dtype = "float32"  # of the maps; parameters and statistics are always float32
+    config.model.lowering = "auto"  # of convolutions: how they are computed (docs/design.md)
     config.model.remat = False  # keep a stage's inputs alone for backward: less memory, more time
     config.model.width = 64  # channels after block 1 (3.3.1)
     config.model.depths = (3, 4, 6, 3)  # residual units in blocks 2 to 5 (3.3.1)

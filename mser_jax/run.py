@@ -156,7 +156,7 @@ def make_trainer(config: ConfigDict, dataset: data.Dataset) -> train.Trainer:
     settings = model_settings(config, len(dataset.class_names), len(view.channels) or 1)
     mesh = parallel.fold_mesh()
     return train.Trainer(
-        network=functional(lambda rngs: MSRes3D(settings, rngs=rngs)),
+        network=functional(lambda rngs: MSRes3D(settings, rngs=rngs), config.model.lowering),
         view=view,
         folds=_folds(config, dataset),
         settings=train.Settings(

@@ -147,7 +147,7 @@ def _short(path: cost.Path) -> str:
     """The path below its part, without the names that every layer has."""
     below = path[1:] if path[0] == "stem" else path[2:]
     said = [str(name) for name in below if name not in ("layers", "body")]
-    return ".".join(said).replace("norm.norm", "norm") or "weights"
+    return ".".join(said) or "weights"
 
 
 def _table(rows: Sequence[Sequence[str]], left: int) -> str:

@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from mser_jax.models import conv
 from mser_jax.models.layers import Map, Mask
 from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings
 from mser_jax.models.multiscale import BranchStyle
@@ -29,8 +30,8 @@ class Network(NamedTuple):
     apply: Callable[[Tree, Tree, Map, Mask, bool], tuple[Float[Array, "b k n"], Tree]]
 
 
-def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
-    """Turn a module's constructor into a `Network`."""
+def functional(build: Callable[[nnx.Rngs], nnx.Module], lowering: str = "auto") -> Network:
+    """Turn a module's constructor into a `Network`, its convolutions in one of `conv.LOWERINGS`."""
     shapes = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
     graphs = {
         train: _graph(nnx.view(shapes, use_running_average=not train)) for train in (True, False)
@@ -43,7 +44,8 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
 
     def apply(params: Tree, stats: Tree, x: Map, mask: Mask, train: bool):
         model: Any = nnx.merge(graphs[train], params, stats)
-        logits = model(x, mask)
+        with conv.lowering(lowering):
+            logits = model(x, mask)
         return logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
     return Network(init, apply)

@@ -15,6 +15,7 @@ import contextvars
 import math
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,7 @@ LOWERINGS = ("xla", "einsum", "frames")
 # enough positions to be worth a product of its own (benchmarks/conv.py measures both).
 CACHE, POSITIONS = 2**21, 128
 
+_LAYOUT = ("NDHWC", "DHWIO", "NDHWC")
 _asked = contextvars.ContextVar("lowering", default="auto")
 
 
@@ -73,7 +75,7 @@ def conv3d(
     """
     kernel = _without_dead_taps(kernel, x.shape[1])
     kt, kh, kw, c_in, c_out = kernel.shape
-    name = _lowering(x, kernel, strides)
+    name = lowering_of(x, kernel, strides)
     if name == "xla":
         return _xla_conv3d(x, kernel, strides)
     if strides[0] == 1 and kt * c_out <= kh * kw * c_in:
@@ -81,7 +83,7 @@ def conv3d(
         products = _convolve_frames(x, matrix, (kh, kw), strides[1:], name)
         return _sum_over_time(products, kt)
     matrix = kernel.transpose(1, 2, 0, 3, 4).reshape(-1, c_out)
-    return _convolve_frames(_neighbours(x, 1, kt, strides[0]), matrix, (kh, kw), strides[1:], name)
+    return _convolve_frames(_over_time(x, kt, strides[0]), matrix, (kh, kw), strides[1:], name)
 
 
 def _without_dead_taps(kernel: Array, steps: int) -> Array:
@@ -91,7 +93,8 @@ def _without_dead_taps(kernel: Array, steps: int) -> Array:
     return kernel[middle - reach : middle + reach + 1]
 
 
-def _lowering(x: Array, kernel: Array, strides: Size) -> str:
+def lowering_of(x: Array, kernel: Array, strides: Size) -> str:
+    """Which lowering `conv3d` takes for these operands."""
     if (asked := _asked.get()) != "auto":
         return asked
     positions = math.prod((n - 1) // s + 1 for n, s in zip(x.shape[2:4], strides[1:]))
@@ -102,36 +105,46 @@ def _lowering(x: Array, kernel: Array, strides: Size) -> str:
 
 def _xla_conv3d(x: Array, kernel: Array, strides: Size) -> Array:
     padding = [(size // 2, size // 2) for size in kernel.shape[:3]]
-    layout = ("NDHWC", "DHWIO", "NDHWC")
-    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=layout)
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_LAYOUT)
+
+
+def _over_time(x: Array, taps: int, stride: int) -> Array:
+    """The neighbours in time as channels. XLA's CPU concatenation is slow in five dimensions."""
+    b, t, h, w, c = x.shape
+    y = _neighbours(x.reshape(b, t, h * w, c), 1, taps, stride)
+    return y.reshape(b, -1, h, w, taps * c)
 
 
 def _sum_over_time(products: Array, taps: int) -> Array:
     """`[b, t, h, w, taps * c]` to `[b, t, h, w, c]`: shift each tap's products, add."""
     steps = products.shape[1]
-    total = 0.0
+    shifted = []
     for tap, product in enumerate(jnp.split(products, taps, axis=-1)):
         offset = tap - taps // 2
         kept = product[:, max(0, offset) : steps + min(0, offset)]
-        total += _pad(kept, 1, (max(0, -offset), max(0, offset)))
-    return total
+        shifted.append(_pad(kept, 1, (max(0, -offset), max(0, offset))))
+    return sum(shifted[1:], shifted[0])
 
 
 def _convolve_frames(
     x: Array, matrix: Array, size: tuple[int, int], strides: tuple[int, int], name: str
 ) -> Array:
     """Convolve over height and width: `[b, t, h, w, c]` and `[kh * kw * c, o]`."""
-    if name == "einsum":
-        return _matmul(_patches(x, size, strides), matrix)
-    frames = _frame_by_frame(x.reshape(-1, *x.shape[2:]), matrix, size, strides)
-    return frames.reshape(*x.shape[:2], *frames.shape[1:])
+    b, t, *frame = x.shape
+    convolve: Any = _frame_by_frame if name == "frames" else _all_frames
+    y = convolve(x.reshape(b * t, *frame), matrix, size, strides)
+    return y.reshape(b, t, *y.shape[1:])
+
+
+def _all_frames(x: Array, matrix: Array, size: tuple, strides: tuple) -> Array:
+    return _matmul(_patches(x, size, strides), matrix)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _frame_by_frame(
     x: Float[Array, "n h w c"], matrix: Float[Array, "k o"], size: tuple, strides: tuple
 ) -> Float[Array, "n h2 w2 o"]:
-    return lax.map(lambda frame: _matmul(_patches(frame, size, strides), matrix), x)
+    return lax.map(lambda frame: _all_frames(frame, matrix, size, strides), x)
 
 
 def _frame_by_frame_forward(x: Array, matrix: Array, size: tuple, strides: tuple):
@@ -172,8 +185,8 @@ def depthwise_conv3d(
     ]
     _, t, h, w, _ = x.shape
     padded = x
-    for axis in (1, 2, 3):
-        padded = _pad(padded, axis, (kernel.shape[axis - 1] // 2,) * 2)
+    for axis, size in zip((1, 2, 3), kernel.shape):
+        padded = _pad(padded, axis, (size // 2, size // 2))
     terms = [
         padded[:, a : a + t, b : b + h, c : c + w] * kernel[a, b, c].reshape(1, 1, 1, 1, -1)
         for a, b, c in taps
@@ -184,16 +197,34 @@ def depthwise_conv3d(
 def conv_transpose3d(
     x: Float[Array, "b t h w c"], kernel: Float[Array, "kt kh kw c o"]
 ) -> Float[Array, "b t2 h2 w2 o"]:
-    """A transposed convolution whose stride is its kernel's size, so that no outputs overlap."""
-    b, t, h, w, c_in = x.shape
+    """A transposed convolution whose stride is its kernel's size, so that no outputs overlap.
+
+    It is a matrix product and a reshape; the lowering 'xla' is the compiler's own.
+    """
+    if _asked.get() == "xla":
+        mirrored = kernel[::-1, ::-1, ::-1]  # XLA's, unlike PyTorch's, lays the kernel mirrored
+        sizes = kernel.shape[:3]
+        return lax.conv_transpose(x, mirrored, sizes, "VALID", dimension_numbers=_LAYOUT)
+    b, t, h, w, _ = x.shape
     kt, kh, kw, _, c_out = kernel.shape
-    blocks = _matmul(x, kernel.transpose(3, 0, 1, 2, 4).reshape(c_in, -1))
-    blocks = blocks.reshape(b, t, h, w, kt, kh, kw, c_out).transpose(0, 1, 4, 2, 5, 3, 6, 7)
-    return blocks.reshape(b, t * kt, h * kh, w * kw, c_out)
+
+    def row(tap: Array) -> Array:
+        """The outputs of one `[kw, c, o]`: whole rows, side by side already."""
+        return _matmul(x, tap.swapaxes(0, 1).reshape(-1, kw * c_out)).reshape(b, t, h, -1)
+
+    frames = [jnp.stack([row(tap) for tap in taps], axis=3) for taps in kernel]
+    return jnp.stack(frames, axis=2).reshape(b, t * kt, h * kh, w * kw, c_out)
 
 
 def max_pool3d(x: Float[Array, "b t h w c"]) -> Float[Array, "b t2 h2 w2 c"]:
-    """A 3x3x3 maximum at stride 2, padding 1: one axis after the other, by slices."""
+    """A 3x3x3 maximum at stride 2, padding 1.
+
+    It is taken along one axis after the other, by slices; the lowering 'xla' is the compiler's own.
+    A gradient goes to one of equal values, whose choice is the lowering's.
+    """
+    if _asked.get() == "xla":
+        around = ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0))
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 3, 1), (1, 2, 2, 2, 1), around)
     for axis in (1, 2, 3):
         padded = _pad(x, axis, (1, 1), -jnp.inf)
         size = (x.shape[axis] - 1) // 2 + 1

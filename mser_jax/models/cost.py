@@ -65,10 +65,7 @@ def calls(settings: MSRes3DSettings, clip: Sequence[int]) -> list[Call]:
 
     def note(path: Path, module: nnx.Module, inputs: Sequence[Any], output: jax.Array) -> None:
         new = not any(output is other for other in returned)
-        if isinstance(module, nnx.BatchNorm):  # `layers.BatchNorm` gives it the type of the maps
-            new = False
-        else:
-            returned.append(output)
+        returned.append(output)
         seen.append(_call(path, module, inputs[0], output, new))
 
     def forward(x: jax.Array) -> jax.Array:

@@ -42,7 +42,7 @@ class Upsample(nnx.Module):
 
     def __init__(self, c_in: int, c_out: int, *, rngs: nnx.Rngs):
         self.kernel = he_normal(rngs, (2, 2, 2, c_in, c_out), c_in)  # no outputs overlap
-        self.norm = BatchNorm(c_out, rngs=rngs)
+        self.norm = BatchNorm(c_out)
 
     def __call__(self, x: Map, like: Map, mask: Mask = None) -> Map:
         """`[b, t, h, w, c_in]` to the shape of `like`; the trailing row, column or frame goes."""

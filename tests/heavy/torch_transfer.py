@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 RENAMED: dict[str, tuple[str | int, ...]] = {
-    "bn": ("norm", "norm"),
+    "bn": ("norm",),
     "running_mean": ("mean",),
     "running_var": ("var",),
     "trunk1": ("chained",),

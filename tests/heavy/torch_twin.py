@@ -123,8 +123,11 @@ class Fusion(nn.Module):
 
     def forward(self, x: Tensor, maps: list[Tensor]) -> Tensor:
         weights = self.weights.softmax(0) if self.normalisation == "softmax" else self.weights
-        average = x.mean((2, 3, 4), keepdim=True).expand_as(maps[0])
-        return torch.einsum("m,m...->...", weights, torch.stack([*maps, average]))
+        average = x.mean((2, 3, 4), keepdim=True)
+        total = weights[-1] * average
+        for weight, each in zip(weights, maps):
+            total = total + weight * each
+        return total
 
 
 class RC(nn.Module):

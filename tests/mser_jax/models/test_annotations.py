@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[3]
 
 # In a process of its own: annotations are checked from the import on.
@@ -38,10 +36,6 @@ except TypeCheckError as error:
 """
 
 
-@pytest.mark.xfail(
-    reason="the axes of layers.Map bind: a layer may not return other sizes than it takes",
-    strict=True,
-)
 def test_the_papers_network_at_full_size_is_as_annotated():
     done = subprocess.run([sys.executable, "-c", CHECKED], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]

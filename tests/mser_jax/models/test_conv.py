@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mser_jax import parallel
 from mser_jax.models import conv
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
@@ -63,28 +64,71 @@ def agree(function, wanted, *operands):
         np.testing.assert_allclose(value, expected, atol=1e-5 * scale, rtol=0)
 
 
+def in_lowering(name, strides):
+    def function(x, kernel):
+        with conv.lowering(name):
+            return conv.conv3d(x, kernel, strides)
+
+    return function
+
+
+@pytest.mark.parametrize("name", ["einsum", "frames"])
+@pytest.mark.parametrize("steps", [1, 2, 5])  # fewer than the kernel's, where taps see only padding
 @pytest.mark.parametrize(("kernel", "strides", "c_in", "c_out"), SHAPES)
-def test_conv3d_is_xlas_convolution_with_its_gradients(kernel, strides, c_in, c_out):
-    x, weights = drawn((2, 5, 8, 9, c_in), (*kernel, c_in, c_out))
-    agree(
-        lambda x, w: conv.conv3d(x, w, strides), lambda x, w: reference(x, w, strides), x, weights
-    )
+def test_every_lowering_is_xlas_convolution_with_its_gradients(
+    kernel, strides, c_in, c_out, steps, name
+):
+    x, weights = drawn((2, steps, 8, 9, c_in), (*kernel, c_in, c_out))
+    agree(in_lowering(name, strides), lambda x, w: reference(x, w, strides), x, weights)
 
 
-def test_both_ways_of_adding_time_taps_are_taken(monkeypatch):
-    taken = set()
-    for name in ("_time_taps_before", "_time_taps_after"):
-        original = getattr(conv, name)
+def test_the_lowering_xla_is_the_compilers_own():
+    x, weights = drawn((2, 5, 8, 9, 3), (3, 3, 3, 3, 4))
+    agree(in_lowering("xla", (1, 2, 2)), lambda x, w: reference(x, w, (1, 2, 2)), x, weights)
+    assert "conv_general_dilated" in str(jax.make_jaxpr(in_lowering("xla", (1, 1, 1)))(x, weights))
+    for name in ("einsum", "frames"):
+        program = str(jax.make_jaxpr(in_lowering(name, (1, 1, 1)))(x, weights))
+        assert "conv_general_dilated" not in program
+        assert ("scan" in program) == (name == "frames")
 
-        def noted(*arguments, name=name, original=original):
-            taken.add((name, arguments[1].shape[0] > 1))
-            return original(*arguments)
 
-        monkeypatch.setattr(conv, name, noted)
-    for kernel, strides, c_in, c_out in SHAPES:
-        x, weights = drawn((2, 5, 8, 9, c_in), (*kernel, c_in, c_out))
-        jax.eval_shape(lambda x, w, s=strides: conv.conv3d(x, w, s), x, weights)
-    assert {("_time_taps_before", True), ("_time_taps_after", True)} <= taken
+def test_time_taps_are_added_where_that_is_narrower():
+    """Among the products of a wide input, among the patches of a narrow one."""
+
+    def widest(c_in, c_out):
+        x, weights = drawn((2, 5, 8, 9, c_in), (3, 3, 3, c_in, c_out))
+        program = jax.make_jaxpr(in_lowering("einsum", (1, 1, 1)))(x, weights)
+        return max(v.aval.shape[-1] for eqn in program.eqns for v in eqn.outvars)
+
+    assert widest(8, 8) == 9 * 8  # patches of height and width, then 3 * 8 products
+    assert widest(2, 16) == 27 * 2
+
+
+@pytest.mark.parametrize(
+    ("platform", "positions", "patches", "name"),
+    [
+        ("cpu", 34 * 34, 2**24, "frames"),
+        ("cpu", 34 * 34, 2**20, "einsum"),  # all of it stays in the cache
+        ("cpu", 5 * 5, 2**24, "einsum"),  # a frame is too little for a product of its own
+        ("gpu", 34 * 34, 2**24, "xla"),
+        ("tpu", 34 * 34, 2**24, "xla"),
+    ],
+)
+def test_what_auto_takes(platform, positions, patches, name):
+    assert conv.choose(platform, positions, patches) == name
+
+
+def test_auto_looks_at_the_shapes_and_a_block_can_ask_for_another():
+    x, weights = drawn((4, 8, 34, 34, 16), (3, 3, 3, 16, 4))
+    wanted = conv.choose(jax.default_backend(), 34 * 34, 4 * 4 * 8 * 34 * 34 * 9 * 16)
+    assert conv.lowering_of(x, weights, (1, 1, 1)) == wanted
+    with conv.lowering("einsum"):
+        assert conv.lowering_of(x, weights, (1, 1, 1)) == "einsum"
+    assert conv.lowering_of(x, weights, (1, 1, 1)) == wanted
+    if jax.default_backend() == "cpu":
+        assert wanted == "frames"
+        assert conv.lowering_of(x[:, :, ::8, ::8], weights, (1, 1, 1)) == "einsum"
+        assert conv.lowering_of(x, weights[:, :1, :1], (1, 1, 1)) == "einsum"  # no patches at all
 
 
 @pytest.mark.parametrize("kernel", [(3, 1, 1), (1, 7, 1), (1, 1, 3)])
@@ -98,27 +142,42 @@ def test_depthwise_is_a_convolution_of_as_many_groups_as_channels(kernel):
     )
 
 
-def test_conv_transpose3d_is_xlas():
+def in_every_lowering(function):
+    """`function` as it is, and in the lowering 'xla'."""
+
+    def compilers_own(*operands):
+        with conv.lowering("xla"):
+            return function(*operands)
+
+    return function, compilers_own
+
+
+@pytest.mark.parametrize("function", in_every_lowering(conv.conv_transpose3d))
+def test_conv_transpose3d_lays_the_kernel_at_every_place(function):
     def wanted(x, kernel):
-        mirrored = kernel[::-1, ::-1, ::-1]  # XLA's, unlike PyTorch's, lays the kernel mirrored
-        return jax.lax.conv_transpose(
-            x, mirrored, (2, 2, 2), "VALID", dimension_numbers=LAYOUT, precision="highest"
-        )
+        laid = jnp.einsum("bthwi,pqrio->btphqwro", x, kernel, precision="highest")
+        return laid.reshape(2, 2, 6, 8, 3)
 
-    agree(conv.conv_transpose3d, wanted, *drawn((2, 1, 3, 4, 5), (2, 2, 2, 5, 3)))
+    agree(function, wanted, *drawn((2, 1, 3, 4, 5), (2, 2, 2, 5, 3)))
 
 
+@pytest.mark.parametrize("function", in_every_lowering(conv.max_pool3d))
 @pytest.mark.parametrize("size", [(2, 7, 8), (1, 5, 3)])
-def test_max_pool3d_is_a_window_maximum_with_its_gradient(size):
+def test_max_pool3d_is_the_maximum_of_each_window_with_its_gradient(size, function):
+    """Of every window written out; the gradient goes where the maximum is."""
+
     def wanted(x):
-        padding = ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0))
-        return jax.lax.reduce_window(
-            x, -jnp.inf, jax.lax.max, (1, 3, 3, 3, 1), (1, 2, 2, 2, 1), padding
-        )
+        padded = jnp.pad(x, ((0, 0), *3 * ((1, 1),), (0, 0)), constant_values=-jnp.inf)
+        outputs = [(n - 1) // 2 + 1 for n in size]
+        windows = [
+            padded[:, 2 * t : 2 * t + 3, 2 * h : 2 * h + 3, 2 * w : 2 * w + 3].max((1, 2, 3))
+            for t, h, w in np.ndindex(*outputs)
+        ]
+        return jnp.stack(windows, axis=1).reshape(2, *outputs, 3)
 
     (x,) = drawn((2, *size, 3))
     assert len(np.unique(x)) == x.size  # no ties: there the gradients may differ
-    agree(conv.max_pool3d, wanted, x)
+    agree(function, wanted, x)
 
 
 def layers(x, weights):
@@ -143,19 +202,34 @@ def gradients(x, weights):
     return jax.grad(lambda x, w: jnp.sum(layers(x, w) ** 2), (0, 1))(x, weights)
 
 
-def test_lifted_over_folds_each_fold_is_as_alone_and_no_convolution_is_grouped():
-    x, *weights = stacked(3)
-    by_vmap = jax.jit(jax.vmap(gradients)).lower(x, weights).compile()
-    by_map = jax.jit(lambda *operands: jax.lax.map(lambda one: gradients(*one), operands))
-    alone = jax.jit(gradients)
-    lifted = [jax.tree.leaves(lift(x, weights)) for lift in (by_vmap, by_map)]
-    for fold in range(3):
+@pytest.mark.parametrize("name", conv.LOWERINGS)
+def test_lifted_over_folds_each_fold_is_as_alone(name):
+    x, *weights = stacked(4)
+
+    def of_fold(x, weights):
+        with conv.lowering(name):
+            return gradients(x, weights)
+
+    mesh = parallel.fold_mesh()
+    lifts = [parallel.over_folds(of_fold, mesh, lift, folded=2) for lift in ("vmap", "map")]
+    lifted = [jax.tree.leaves(lift(*parallel.shard((x, weights), mesh))) for lift in lifts]
+    alone = jax.jit(of_fold)
+    for fold in range(4):
         wanted = jax.tree.leaves(alone(x[fold], [w[fold] for w in weights]))
         for leaves in lifted:
             for leaf, expected in zip(leaves, wanted, strict=True):
                 scale = float(jnp.abs(expected).max())
                 np.testing.assert_allclose(leaf[fold], expected, atol=1e-5 * scale, rtol=0)
-    grouped = jax.jit(jax.vmap(reference)).lower(x, weights[0]).compile()
-    for word in ("feature_group_count", "convolution("):
-        assert word in str(grouped.as_text())
-        assert word not in str(by_vmap.as_text())
+
+
+def test_no_convolution_is_grouped_under_vmap_but_xlas():
+    x, *weights = stacked(3)
+    for name in conv.LOWERINGS:
+
+        def of_fold(x, kernel, name=name):
+            with conv.lowering(name):
+                return conv.conv3d(x, kernel)
+
+        program = jax.jit(jax.vmap(of_fold)).lower(x, weights[0]).compile().as_text()
+        for word in ("feature_group_count", "convolution("):
+            assert (word in str(program)) == (name == "xla")

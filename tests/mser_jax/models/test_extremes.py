@@ -100,7 +100,7 @@ def test_a_batch_of_one_clip_says_nothing_of_a_cam_but_its_last_biases():
     for seed in range(2):
         x = np.random.default_rng(seed).standard_normal((1, 2, 3, 3, channels)).astype(np.float32)
         (gradients, by_x), weights = jax.grad(loss, (0, 1), has_aux=True)(params, jnp.asarray(x))
-        last = [("average", "layers", 1, "norm", "norm", "bias")]
+        last = [("average", "layers", 1, "norm", "bias")]
         last.append(("maximum", *last[0][1:]))
         biases = [functools.reduce(operator.getitem, path, params) for path in last]
         said = 1 / (1 + np.exp(-np.sum(biases, axis=0)))

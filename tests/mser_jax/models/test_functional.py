@@ -76,7 +76,7 @@ def test_weights_differ_between_names_and_within_a_network(network, start):
     for kernel, fan_in in zip(kernels, (2 * 27, 40 * 27, 40)):
         assert np.std(kernel) == pytest.approx((2 / fan_in) ** 0.5, rel=5 / kernel.size**0.5)
     assert not np.any(params["dense"]["bias"])
-    assert np.all(params["first"]["norm"]["norm"]["scale"] == 1)
+    assert np.all(params["first"]["norm"]["scale"] == 1)
 
 
 def test_statistics_move_in_training_alone(network, start, x):

@@ -30,7 +30,7 @@ def batch_norm(x, module):
     """By the batch's own statistics."""
     mean = x.mean(axis=(0, 1, 2, 3))
     variance = ((x - mean) ** 2).mean(axis=(0, 1, 2, 3))
-    scale, bias = np.asarray(module.norm.scale), np.asarray(module.norm.bias)
+    scale, bias = np.asarray(module.scale), np.asarray(module.bias)
     return (x - mean) / np.sqrt(variance + EPSILON) * scale + bias
 
 
