@@ -34,7 +34,7 @@ except ImportError:
 
 Run = Callable[[], object]
 
-STEPS = 4  # of an epoch
+STEPS = 3  # of an epoch
 PLAIN: dict[str, Any] = {"attention": False, "rc": None, "fusion": False}
 SMOKE: dict[str, Any] = {"block": "basic", "width": 8, "depths": (1, 1, 1, 1), "hidden": 32}
 
@@ -62,6 +62,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4, help="clips of a step")
     parser.add_argument("--folds", type=int, default=16)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument(
+        "--native", action="store_true", help="step: XLA's own too; minutes on a CPU"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--toy", action="store_true", help="small sizes, to see that it runs")
     flags = parser.parse_args()
@@ -134,9 +137,7 @@ def _steps(flags: argparse.Namespace) -> list[Sequence[object]]:
     for network, switches in networks.items():
         size = {"width": 4, "depths": (1, 1, 1, 1)} if flags.toy else {}
         candidates, memory = {}, {}
-        for name in ("auto", "xla"):
-            if name == "xla" and switches is not PLAIN:
-                continue  # it takes minutes on a CPU
+        for name in ("auto", "xla") if flags.native else ("auto",):
             candidates[name], memory[name] = _epoch(name, {**switches, **size}, flags)
         if conv_torch is not None:
             model = {**switches, **size}
