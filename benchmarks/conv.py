@@ -78,6 +78,10 @@ def _timed(candidates: dict[str, Run], flags: argparse.Namespace) -> dict[str, f
     return timing.side_by_side(candidates, flags.rounds, timing.clock(jax.default_backend()))
 
 
+def _clock() -> str:
+    return "CPU" if jax.default_backend() == "cpu" else "wall"
+
+
 def _layers(flags: argparse.Namespace) -> list[Sequence[object]]:
     """Milliseconds of each kind of convolution, forward / forward and backward."""
     names = [*conv.LOWERINGS, *(["PyTorch"] if conv_torch is not None else [])]
@@ -133,7 +137,9 @@ def _steps(flags: argparse.Namespace) -> list[Sequence[object]]:
     networks = {"plain 3D-ResNet50": PLAIN, "without fusion": {"fusion": False}, "whole": {}}
     if flags.batch == 1:
         del networks["whole"]  # PyTorch refuses to normalise a single value
-    rows: list[Sequence[object]] = [("network", "way", "s a step", "ratio to auto", "temporary GB")]
+    rows: list[Sequence[object]] = [
+        ("network", "way", f"{_clock()} s a step", "ratio to auto", "temporary GB")
+    ]
     for network, switches in networks.items():
         size = {"width": 4, "depths": (1, 1, 1, 1)} if flags.toy else {}
         candidates, memory = {}, {}
@@ -199,7 +205,7 @@ def _folds(flags: argparse.Namespace) -> list[Sequence[object]]:
 
     ways = [("xla", "loop"), ("xla", "vmap"), ("xla", "map"), ("auto", "vmap"), ("auto", "map")]
     seconds = _timed({f"{way}, {lift}": lifted(way, lift) for way, lift in ways}, flags)
-    rows: list[Sequence[object]] = [("lowering, lift", "ms a fold and step", "ratio to auto, map")]
+    rows: list[Sequence[object]] = [("lowering, lift", f"{_clock()} ms a fold and step", "ratio")]
     for name, taken in seconds.items():
         each = 1e3 * taken / flags.folds / STEPS
         rows.append((name, f"{each:.1f}", f"{taken / seconds['auto, map']:.2f}"))

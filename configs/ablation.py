@@ -12,6 +12,7 @@ data set's own file. Without a member all of them are run, one after the other, 
 
 Fewer of them: --config.ablation.members="('base', '+flow')". Several machines: give each a member
 alone with --workdir=FOLDER/MEMBER; the series with --workdir=FOLDER then takes them as they are.
+no_fusion is the same network as +rc, and its folder is FOLDER/+rc.
 
 How long: eight trainings (no_fusion is +rc), so up to eight times as long as the data set's own
 file; not measured.
@@ -22,14 +23,16 @@ from data_prep.datasets import SOURCES
 from data_prep.errors import UserError
 from mser_jax import config as base
 
+_FORM = "After configs/ablation.py: stands DATASET, DATASET-PRESET or DATASET-PRESET-MEMBER."
+
 
 def get_config(argument: str = "synthetic"):
     """The series, or one member, of DATASET[-PRESET[-MEMBER]]."""
     dataset, *rest = argument.split("-")
     if dataset not in SOURCES:
-        raise UserError(check.unknown("data set", dataset, SOURCES))
+        raise UserError(f"{check.unknown('data set', dataset, SOURCES)} {_FORM}")
     if len(rest) > 2:
-        raise UserError(f"{argument!r} is not DATASET, DATASET-PRESET or DATASET-PRESET-MEMBER.")
+        raise UserError(f"{argument!r} has more than three parts. {_FORM}")
     preset = rest[0] if rest else "smoke" if dataset == "synthetic" else "paper"
     config = base.get_config(dataset, preset)
     return base.member(config, rest[1]) if len(rest) == 2 else base.series(config)

@@ -75,7 +75,8 @@ def _config_first(argv: Sequence[str]) -> list[str]:
         raise UserError("Which configuration? Add, for example, --config=configs/synthetic.py")
     if any(argument.startswith("--config.preset") for argument in arguments):
         raise UserError(
-            f"The preset is written after the file: {files[0].split('.py')[0]}.py:smoke"
+            "The preset is written after the file: --config=configs/synthetic.py:smoke (for the "
+            "ablation: --config=configs/ablation.py:synthetic-smoke)"
         )
     if len(files) > 1:
         raise UserError(f"Only one configuration at a time, not {' and '.join(files)}.")

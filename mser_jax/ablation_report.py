@@ -20,20 +20,21 @@ _SERIES = {
     "left_out": "What each part adds to all others",
 }
 _READ = (
-    "Differences: the second member's score less the first's, so that above 0 the part helps; "
+    "Differences: the second member's score less the first's, so that above 0 speaks for the part; "
     "95\u00a0% intervals of the difference: bootstrap over subjects, the same resamples for both. "
     "Gained, lost: clips that only the second, or only the first, gets right; p: McNemar's exact "
-    "test, which takes clips for independent. Those of one subject are not: the interval is the "
-    "figure to trust."
+    "test, which takes clips for independent. Those of one subject are not, so that p tends to be "
+    "too small; the intervals allow for it."
 )
 _LIMITS = (
     "The intervals speak of other subjects, not of other seeds: another training of the same "
-    "member scores differently too. With so many comparisons some leave 0 by chance; nothing is "
-    "corrected for their number."
+    "member scores differently too. With few subjects they tend to be too narrow. Of several "
+    "comparisons some leave 0 by chance; nothing is corrected for their number."
 )
 _PUBLISHED = (
-    "Published: the gain in accuracy points that Jin et al. (2024, section 4.3.3) report for "
-    "adding the part; nothing of it was computed here, and their protocol is another."
+    "Published: the gain in accuracy, in points of 0.01, that Jin et al. (2024, section 4.3.3) "
+    "report for adding the part. Nothing of it was computed here; their protocol is "
+    "leave-one-sample-out as written (eq. 4.5)."
 )
 
 
@@ -83,8 +84,7 @@ def text_table(results: Mapping[str, Any]) -> str:
         if results[series]:
             lines += ["", f"{title}:", report.text_row("", (*_TITLES, "gained", "lost", "p"))]
             lines += [line for row in results[series] for line in _text_rows(row)]
-    notes = _READ + (f" {_PUBLISHED}" if _has_published(results) else "")
-    return "\n".join([*lines, "", textwrap.fill(notes, 79)])
+    return "\n".join([*lines, *(f"\n{textwrap.fill(note, 79)}" for note in _notes(results))])
 
 
 def render(
@@ -101,10 +101,12 @@ def render(
       events: the lines of the series' log.jsonl.
       logs: each member's lines.
     """
+    rows = [row for name in _SERIES for row in results[name]]  # all strips have one scale
+    limit = max(abs(end) for row in rows for end in row["interval"]["accuracy"]) or 1.0
     return page.document(
         f"{config['name']}: ablation",
         _head(results, config),
-        *(_comparisons(title, results[series]) for series, title in _SERIES.items()),
+        *(_comparisons(title, results[name], limit) for name, title in _SERIES.items()),
         page.section("How to read it", *(page.tag("p", text) for text in _notes(results))),
         _members(results, logs),
         _again(events),
@@ -159,12 +161,11 @@ def _head(results: Mapping, config: Mapping) -> Markup:
     return page.tag("header", page.join(parts))
 
 
-def _comparisons(title: str, rows: list[Mapping]) -> Markup:
+def _comparisons(title: str, rows: list[Mapping], limit: float) -> Markup:
     if not rows:
         return Markup("")
     with_published = any(row["published_points"] for row in rows)
     header = ["", *_TITLES, "gained", "lost", "p"]
-    limit = max(abs(end) for row in rows for end in row["interval"]["accuracy"]) or 1.0
     cells = []
     for row in rows:
         accuracy, uf1, uar = (_difference(row, name) for name in metrics.HEADLINE)
@@ -194,14 +195,14 @@ def _members(results: Mapping, logs: Mapping[str, list[dict]]) -> Markup:
     rows = []
     for row in results["members"]:
         log = logs[row["member"]]
-        seconds = {stage["name"]: stage["seconds"] for stage in history.stages(log)}.get("train")
+        epochs = history.epochs(log)  # rather than the stage: a stopped one is not logged
         rows.append(
             [
                 page.tag("a", _named(row), href=f"{quote(row['folder'])}/report.html"),
                 *("yes" if part in row["parts"] else "no" for part in PARTS),
                 *(report.number(row[name]) for name in metrics.HEADLINE),
                 history.last(log, "train").get("parameters", report.ABSENT),
-                report.ABSENT if seconds is None else f"{seconds:.0f}",
+                f"{sum(each['seconds'] for each in epochs):.0f}" if epochs else report.ABSENT,
             ]
         )
     header = ["", *PARTS, *_TITLES, "parameters", "training, s"]

@@ -123,7 +123,9 @@ def _paper(dataset: str) -> ConfigDict:
     config.model.block = "bottleneck"  # the name's ResNet50; 'basic': the text's layers (3.3.1)
     config.model.dtype = "float32"  # of the maps; parameters and statistics are always float32
     config.model.lowering = "auto"  # of convolutions: how they are computed (docs/design.md)
-    config.model.remat = False  # keep a stage's inputs alone for backward: less memory, more time
+    config.model.remat = (
+        False  # keep only the stages' inputs for backward; on a CPU it saves nothing
+    )
     config.model.width = 64  # channels after block 1 (3.3.1)
     config.model.depths = (3, 4, 6, 3)  # residual units in blocks 2 to 5 (3.3.1)
     config.model.attention = True  # temporal and spatial attention after block 1 (3.3.1)
@@ -220,5 +222,5 @@ def _validate_series(config: ConfigDict) -> None:
         if check.get(config, part.field) != part.on:
             raise UserError(
                 f"config.{part.field} is {check.get(config, part.field)}, but each member of the "
-                "ablation sets it. Remedy: leave it away, or choose with config.ablation.members."
+                "ablation sets it. Remedy: leave it out, or choose with config.ablation.members."
             )

@@ -5,7 +5,7 @@ The events and their fields that are read (a missing one is reported as not reco
   data: dropped {reason: clips};
   train: updates_per_epoch (of one fold), parameters;
   stage: name, seconds, reused;
-  epoch: epoch, loss, accuracy (means over the folds), fold_loss, fold_accuracy.
+  epoch: epoch, seconds, loss, accuracy (means over the folds), fold_loss, fold_accuracy.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ def compare(
 
     The interval is of the difference under resampling of the subjects, the same resamples for both
     tables (`metrics.bootstrap`). McNemar's test takes clips for independent, which those of one
-    subject are not: the interval is the figure to trust.
+    subject are not, so that p tends to be too small; the interval allows for it. With few subjects
+    a percentile interval tends to be too narrow.
 
     Args:
       tables: the predictions, by the names that messages use.

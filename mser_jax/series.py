@@ -27,7 +27,7 @@ def run_series(config: ConfigDict, workdir: str, mode: str) -> None:
     folder = open_workdir(config, workdir)
     members = [name for name in ablation.MEMBERS if name in config.ablation.members]
     print(f"Ablation: {folder}")
-    if mode != "report":
+    if mode in ("all", "train"):  # so that the page shows the command that trained
         Log(folder / "log.jsonl").write("start", **run.provenance(config, mode))
     done = set()
     for number, member in enumerate(members, 1):

@@ -65,8 +65,8 @@ def fold_epoch(network: Network, optimizer: optax.GradientTransformation, view: 
         grads, (stats, logits, head_losses) = jax.grad(loss, has_aux=True)(state.params)
         updates, opt = optimizer.update(grads, state.opt, state.params)
         moved = State(optax.apply_updates(state.params, updates), stats, opt)
-        # An empty step must change nothing: Adam moves even without a gradient, and the statistics
-        # of no clip are NaN.
+        # An empty step must change nothing: Adam moves even without a gradient, and the running
+        # statistics move towards those of no clip.
         kept = jax.tree.map(lambda new, old: jnp.where(mask.any(), new, old), moved, state)
         return kept, Progress(head_losses, _accuracy(logits, labels, mask), jnp.sum(mask))
 

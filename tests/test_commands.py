@@ -64,6 +64,8 @@ def test_the_other_databases_are_asked_for_by_their_names(name):
         ([SYNTHETIC, "--config.train.epochs=ten"], "--config.train.epochs=ten"),
         ([SYNTHETIC, "--config.model.block=basicc"], "Did you mean 'basic'?"),
         ([SYNTHETIC, "--config.train.batch_size=0"], "config.train.batch_size is 0"),
+        ([SYNTHETIC, "--config.preset=smoke"], "--config=configs/synthetic.py:smoke"),
+        ([ABLATION, "--config.preset=smoke"], "--config=configs/ablation.py:synthetic-smoke"),
         ([ABLATION + ":synthetic-smoke-no_flw"], "Did you mean 'no_flow'?"),
         ([ABLATION, "--config.ablation.members=('base', '+flw')"], "Did you mean '+flow'?"),
         ([SYNTHETIC, "configs/samm.py"], "flags are written --name=value"),

@@ -1,4 +1,4 @@
-"""The convolutions and the pooling of every model, each in several lowerings with one meaning.
+"""The convolutions and the pooling of every model, in several lowerings with one meaning.
 
 XLA's own 3-D convolution is slow on CPUs, its gradients more so, and under `vmap` over folds it is
 a grouped one. So a convolution is also written as one matrix product: the neighbours of each
@@ -40,6 +40,8 @@ _asked = contextvars.ContextVar("lowering", default="auto")
 @contextlib.contextmanager
 def lowering(name: str) -> Iterator[None]:
     """Everything traced in this block takes the lowering `name`; 'auto' is `choose`."""
+    if name not in ("auto", *LOWERINGS):
+        raise ValueError(f"no lowering {name!r}; there are auto, {', '.join(LOWERINGS)}")
     token = _asked.set(name)
     try:
         yield
@@ -48,7 +50,7 @@ def lowering(name: str) -> Iterator[None]:
 
 
 def choose(platform: str, positions: int, patches: int) -> str:
-    """The lowering that was fastest where it was measured (benchmarks/README.md).
+    """What 'auto' means: on a CPU as measured (benchmarks/README.md), elsewhere not measured yet.
 
     Args:
       platform: 'cpu', 'gpu' or 'tpu'.
@@ -72,13 +74,18 @@ def conv3d(
 
     Returns:
       The output; each side is `(n - 1) // stride + 1`.
+
+    Raises:
+      ValueError: a size of the kernel is even.
     """
+    if not all(size % 2 for size in kernel.shape[:3]):
+        raise ValueError(f"the sizes of a kernel must be odd; these are {kernel.shape[:3]}")
     kernel = _without_dead_taps(kernel, x.shape[1])
     kt, kh, kw, c_in, c_out = kernel.shape
     name = lowering_of(x, kernel, strides)
     if name == "xla":
         return _xla_conv3d(x, kernel, strides)
-    if strides[0] == 1 and kt * c_out <= kh * kw * c_in:
+    if _taps_after(kernel, strides):
         matrix = kernel.transpose(1, 2, 3, 0, 4).reshape(-1, kt * c_out)
         products = _convolve_frames(x, matrix, (kh, kw), strides[1:], name)
         return _sum_over_time(products, kt)
@@ -88,18 +95,26 @@ def conv3d(
 
 def _without_dead_taps(kernel: Array, steps: int) -> Array:
     """Drop the taps that see nothing but padding: two of three where one time step is left."""
-    reach = min(kernel.shape[0] // 2, steps - 1)
     middle = kernel.shape[0] // 2
+    reach = min(middle, steps - 1)
     return kernel[middle - reach : middle + reach + 1]
+
+
+def _taps_after(kernel: Array, strides: Size) -> bool:
+    """Whether the taps over time are narrower among the products than among the patches."""
+    kt, kh, kw, c_in, c_out = kernel.shape
+    return strides[0] == 1 and kt * c_out <= kh * kw * c_in
 
 
 def lowering_of(x: Array, kernel: Array, strides: Size) -> str:
     """Which lowering `conv3d` takes for these operands."""
     if (asked := _asked.get()) != "auto":
         return asked
-    positions = math.prod((n - 1) // s + 1 for n, s in zip(x.shape[2:4], strides[1:]))
-    _, kh, kw, c_in, _ = kernel.shape
-    patches = x.shape[0] * x.shape[1] * positions * kh * kw * c_in * x.dtype.itemsize
+    steps, *sides = ((n - 1) // s + 1 for n, s in zip(x.shape[1:4], strides))
+    positions = math.prod(sides)
+    kt, kh, kw, c_in, _ = kernel.shape
+    width = kh * kw * c_in * (1 if _taps_after(kernel, strides) else kt)
+    patches = len(x) * steps * positions * width * x.dtype.itemsize
     return choose(jax.default_backend(), positions, patches if kh * kw > 1 else 0)
 
 
@@ -220,7 +235,7 @@ def max_pool3d(x: Float[Array, "b t h w c"]) -> Float[Array, "b t2 h2 w2 c"]:
     """A 3x3x3 maximum at stride 2, padding 1.
 
     It is taken along one axis after the other, by slices; the lowering 'xla' is the compiler's own.
-    A gradient goes to one of equal values, whose choice is the lowering's.
+    Of equal values the slices divide a gradient, and the compiler gives it to one.
     """
     if _asked.get() == "xla":
         around = ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0))

@@ -84,9 +84,8 @@ class Statistic(nnx.BatchStat):
 class BatchNorm(nnx.Module):
     """Batch normalisation over clips, time and space (Ioffe and Szegedy 2015).
 
-    Flax's takes a mask too, but selects by it at every element and in a step of its own. Here it
-    weighs the sums of whole clips, and the passes over the map are few: on a CPU a training step of
-    this layer takes half as long (benchmarks/norm.py).
+    Flax's takes a mask too, and selects by it at every element. Here the mask weighs the sums of
+    whole clips, and the passes over the map are few (benchmarks/norm.py measures both).
     """
 
     def __init__(self, channels: int):
@@ -103,20 +102,22 @@ class BatchNorm(nnx.Module):
         """`[b, t, h, w, c]`, the same shape out; computed in float32 at least."""
         mean, variance = self.mean[...], self.var[...]
         if not self.use_running_average:
-            mean, variance = _moments(_wide(x), mask)
+            mean, variance = _moments(x, mask)
             self.mean[...] = MOMENTUM * self.mean[...] + (1 - MOMENTUM) * mean
             self.var[...] = MOMENTUM * self.var[...] + (1 - MOMENTUM) * variance
         factor = self.scale[...] * jax.lax.rsqrt(variance + EPSILON)
-        return _normalised(_wide(x), mean, factor, self.bias[...]).astype(x.dtype)
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        return _normalised(x, *(v.astype(wide) for v in (mean, factor, self.bias[...])))
 
 
-# The gradients of the next two are written out: JAX's own keep the map with its mean subtracted
-# beside the map itself, and go over both.
+# The gradients of the next two are written out, and without x - mean: else the compiler writes that
+# to memory as a second map. The map is kept in its own type, and widened when it is read.
 
 
 @jax.custom_vjp
 def _normalised(x: Map, mean: Array, factor: Array, bias: Array) -> Map:
-    return (x - _by_channel(mean)) * _by_channel(factor) + _by_channel(bias)
+    y = (_wide(x) - _by_channel(mean)) * _by_channel(factor) + _by_channel(bias)
+    return y.astype(x.dtype)
 
 
 def _normalised_forward(x: Map, mean: Array, factor: Array, bias: Array):
@@ -125,9 +126,11 @@ def _normalised_forward(x: Map, mean: Array, factor: Array, bias: Array):
 
 def _normalised_backward(kept, gradient: Map):
     x, mean, factor = kept
+    gradient = _wide(gradient)
     by_bias = jnp.sum(gradient, axis=(0, 1, 2, 3))
-    by_factor = jnp.sum(gradient * (x - _by_channel(mean)), axis=(0, 1, 2, 3))
-    return gradient * _by_channel(factor), -factor * by_bias, by_factor, by_bias
+    by_factor = jnp.sum(gradient * _wide(x), axis=(0, 1, 2, 3)) - mean * by_bias
+    by_x = (gradient * _by_channel(factor)).astype(x.dtype)
+    return by_x, -factor * by_bias, by_factor, by_bias
 
 
 _normalised.defvjp(_normalised_forward, _normalised_backward)
@@ -140,24 +143,28 @@ def _moments(x: Map, mask: Mask) -> tuple[Float[Array, " c"], Float[Array, " c"]
 
 
 def _moments_forward(x: Map, mask: Mask):
+    """Within each clip as Flax does it, E[x^2] - E[x]^2: one pass; among the clips exactly."""
+    each = math.prod(x.shape[1:-1])
+    clip_mean, clip_square = (jnp.sum(_wide(x) ** n, axis=(1, 2, 3)) / each for n in (1, 2))
+    within = jnp.maximum(clip_square - clip_mean**2, 0)
     count = len(x) if mask is None else jnp.maximum(jnp.sum(mask), 1)
-    places = count * math.prod(x.shape[1:-1])
 
-    def over_clips(values: Map) -> Float[Array, " c"]:
-        sums = jnp.sum(values, axis=(1, 2, 3))
-        return jnp.sum(sums if mask is None else jnp.where(mask[:, None], sums, 0), axis=0) / places
+    def over_clips(values: Float[Array, "b c"]) -> Float[Array, " c"]:
+        return jnp.sum(values if mask is None else jnp.where(mask[:, None], values, 0), 0) / count
 
-    mean = over_clips(x)
-    return (mean, over_clips((x - _by_channel(mean)) ** 2)), (x, mask, mean, places)
+    mean = over_clips(clip_mean)
+    variance = over_clips(within + (clip_mean - mean.reshape(1, -1)) ** 2)
+    return (mean, variance), (x, mask, mean, count * each)
 
 
 def _moments_backward(kept, gradients):
     x, mask, mean, places = kept
-    by_mean, by_variance = (_by_channel(gradient / places) for gradient in gradients)
-    gradient = by_mean + 2 * by_variance * (x - _by_channel(mean))
+    by_mean, by_variance = (gradient / places for gradient in gradients)
+    slope = 2 * by_variance
+    by_x = _wide(x) * _by_channel(slope) + _by_channel(by_mean - slope * mean)
     if mask is not None:
-        gradient = jnp.where(mask.reshape(-1, 1, 1, 1, 1), gradient, 0)
-    return gradient, None
+        by_x = jnp.where(mask.reshape(-1, 1, 1, 1, 1), by_x, 0)
+    return by_x.astype(x.dtype), None
 
 
 _moments.defvjp(_moments_forward, _moments_backward)

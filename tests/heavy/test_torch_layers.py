@@ -100,7 +100,7 @@ def test_batch_norm_in_training_and_after():
     ours, theirs = BatchNorm(5), torch.nn.BatchNorm3d(5)
     close(ours(jnp.asarray(x)), from_torch(theirs(to_torch(x))))
     close(ours.mean[...], theirs.running_mean)
-    # PyTorch keeps the variance with n - 1 in the denominator, Flax with n.
+    # PyTorch keeps the variance with n - 1 in the denominator, ours with n.
     count = x.size / 5
     moved = (np.asarray(ours.var[...]) - 0.9) * count / (count - 1) + 0.9
     close(moved, theirs.running_var)

@@ -270,7 +270,7 @@ def check_statistics(theirs, before, moved, counts, train):
     for name, tensor, value in transfer.pairs(theirs, moved):
         expected = tensor.numpy()
         if train and name.endswith("running_var"):
-            # PyTorch keeps the variance with n - 1 in the denominator, Flax with n.
+            # PyTorch keeps the variance with n - 1 in the denominator, ours with n.
             kept, count = 0.9 * before[name], counts[name.rpartition(".")[0]]
             expected = kept + (expected - kept) * (count - 1) / count
         near(name, value, expected)

@@ -21,7 +21,10 @@ SWITCHES = {"input.kind", "model.attention", "model.rc.on", "model.fusion.on"}
 EVENTS = [
     {"event": "start", "date": "2026-11-22", "command": "python -m mser_jax.main --config=x"},
     {"event": "train", "parameters": 4321},
-    {"event": "stage", "name": "train", "seconds": 12.0, "reused": False},
+    {"event": "epoch", "epoch": 1, "seconds": 700.0},
+    {"event": "epoch", "epoch": 2, "seconds": 65.0},  # before a stop, and anew after it
+    {"event": "epoch", "epoch": 2, "seconds": 77.0},
+    {"event": "stage", "name": "train", "seconds": 91.0, "reused": False},
 ]
 
 
@@ -113,7 +116,8 @@ def test_without_an_argument_it_is_the_series_on_synthetic_clips(get_ablation):
         ("samm-papr", "unknown preset 'papr'. Did you mean 'paper'?"),
         ("samm-paper-no_flw", "unknown member of the ablation 'no_flw'. Did you mean 'no_flow'?"),
         ("samm-no_flow", "unknown preset 'no_flow'. One of: paper, fast, smoke."),
-        ("samm-paper-no-flow", "'samm-paper-no-flow' is not DATASET"),
+        ("samm-paper-no-flow", "'samm-paper-no-flow' has more than three parts. After"),
+        ("smoke", "unknown data set 'smoke'. One of: synthetic, smic, samm, casme2. After"),
     ],
 )
 def test_a_wrong_argument_is_refused_with_the_nearest(get_ablation, argument, told):
@@ -188,7 +192,7 @@ def test_published_gains_stand_beside_the_series_of_the_paper_only(tmp_path, dat
     assert not any(row["published_points"] for row in results["left_out"])
     text = ablation_report.text_table(results)
     assert f"  published gain in accuracy: {fusion} points" in text
-    assert "nothing of it was computed here" in " ".join(text.split())
+    assert "Nothing of it was computed here" in " ".join(text.split())
     assert '<th scope="col">published</th>' in written(tmp_path, results, dataset)
 
 
@@ -213,7 +217,10 @@ def test_the_table_fits_a_terminal_and_says_what_is_what():
     assert lines[at + 1].split()[:4] == ["95", "%", "from", f"{low:+.3f}"]
     assert lines[at + 2].split()[:4] == ["95", "%", "to", f"{high:+.3f}"]
     assert any(line.startswith("no_fusion (is +rc) ") for line in lines)
-    assert "the interval is the figure to trust" in " ".join(" ".join(lines).split())
+    told = " ".join(" ".join(lines).split())
+    assert "p tends to be too small" in told
+    assert "not of other seeds" in told
+    assert "nothing is corrected for their number" in told
 
 
 def test_an_upper_bound_is_called_so_wherever_it_shows(tmp_path):
@@ -241,7 +248,18 @@ def test_the_page_links_to_every_members_report_and_needs_nothing_else(tmp_path)
     assert "<script" not in html
     assert "http" not in html.replace("http-equiv", "")
     assert "ablation-&lt;synthetic&gt;" in html
-    assert "4321" in html
+    assert "<td>4321</td><td>777</td>" in html
+
+
+def test_equal_intervals_are_drawn_alike_in_both_series(tmp_path):
+    results = ablation.results(tables(), "confidence", "synthetic")
+    html = written(tmp_path, results)
+    strips = [part.split("</span>")[0] for part in html.split('<span class="strip">')[1:]]
+    rows = [*results["added"], *results["left_out"]]
+    widest = max(rows, key=lambda row: row["interval"]["accuracy"][1])
+    assert widest in results["added"]
+    assert len(strips) == len(rows) == 8
+    assert strips[3] == strips[7], "+rc -> +fusion and no_fusion -> +fusion"
 
 
 def test_the_files_hold_every_comparison(tmp_path):

@@ -67,6 +67,16 @@ def test_nothing_is_narrowed_where_clips_and_weights_are_float64():
     assert "f16[" not in program
 
 
+def test_gradients_are_of_their_weights_type_where_clips_are_narrower():
+    with jax.enable_x64(True):
+        of = network(dataclasses.replace(BFLOAT16, dtype="float32"))
+        state = jax.eval_shape(of.init, jax.random.key(0))
+        assert types(state) == {"float64"}
+        x = jax.ShapeDtypeStruct(CLIPS, "float32")
+        by_weights, _ = jax.eval_shape(lambda *given: gradients(of, *given), *state, x)
+        assert types(by_weights) == {"float64"}
+
+
 def test_statistics_of_narrow_maps_are_those_of_float32():
     x = drawn(4, 4, 17, 17, 3, mean=20).astype(jnp.bfloat16)  # 8 bits: steps of 1/8
     exact = np.asarray(x, np.float64)

@@ -10,6 +10,7 @@ from data_prep.errors import UserError
 from mser_jax import config as configs
 from mser_jax import run, series, table
 from mser_jax.ablation import MEMBERS
+from mser_jax.logs import Log
 from mser_jax.workdir import open_workdir
 
 SMALL = {
@@ -77,6 +78,12 @@ def test_the_training_alone_compares_nothing(trained, tmp_path, capsys):
     assert {mode for *_, mode in trained} == {"train"}
     assert not list(tmp_path.glob("ablation.*"))
     assert "->" not in capsys.readouterr().out
+
+
+def test_the_log_keeps_the_calls_that_trained(trained, tmp_path):
+    for mode in ("train", "evaluate", "report", "all"):
+        series.run_series(config("data", ("base", "+flow")), str(tmp_path), mode)
+    assert [start["mode"] for start in Log(tmp_path / "log.jsonl").read()] == ["train", "all"]
 
 
 def test_a_run_and_a_series_do_not_share_a_folder(trained, tmp_path):

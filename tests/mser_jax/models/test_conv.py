@@ -92,6 +92,13 @@ def test_the_lowering_xla_is_the_compilers_own():
         assert ("scan" in program) == (name == "frames")
 
 
+@pytest.mark.parametrize("name", conv.LOWERINGS)
+def test_a_kernel_of_even_size_is_refused(name):
+    x, weights = drawn((1, 4, 6, 6, 2), (3, 2, 3, 2, 4))
+    with pytest.raises(ValueError, match=r"must be odd; these are \(3, 2, 3\)"):
+        in_lowering(name, (1, 1, 1))(x, weights)
+
+
 def test_time_taps_are_added_where_that_is_narrower():
     """Among the products of a wide input, among the patches of a narrow one."""
 
@@ -178,6 +185,12 @@ def test_max_pool3d_is_the_maximum_of_each_window_with_its_gradient(size, functi
     (x,) = drawn((2, *size, 3))
     assert len(np.unique(x)) == x.size  # no ties: there the gradients may differ
     agree(function, wanted, x)
+
+
+@pytest.mark.parametrize("function", in_every_lowering(conv.max_pool3d))
+def test_equal_values_receive_a_gradient_once(function):
+    by_x = jax.grad(lambda x: jnp.sum(function(x)))(jnp.ones((2, 3, 5, 5, 1)))
+    np.testing.assert_allclose(by_x.sum((1, 2, 3, 4)), 2 * 3 * 3)  # one for each output
 
 
 def layers(x, weights):

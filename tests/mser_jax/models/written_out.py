@@ -2,7 +2,7 @@
 
 import numpy as np
 
-EPSILON = 1e-5  # of Flax's batch normalisation
+EPSILON = 1e-5  # of a batch normalisation, in Flax and PyTorch too
 
 
 def sigmoid(x):
