@@ -123,9 +123,7 @@ def _paper(dataset: str) -> ConfigDict:
     config.model.block = "bottleneck"  # the name's ResNet50; 'basic': the text's layers (3.3.1)
     config.model.dtype = "float32"  # of the maps; parameters and statistics are always float32
     config.model.lowering = "auto"  # of convolutions: how they are computed (docs/design.md)
-    config.model.remat = (
-        False  # keep only the stages' inputs for backward; on a CPU it saves nothing
-    )
+    config.model.remat = False  # keep a stage's inputs alone for backward; not on CPUs
     config.model.width = 64  # channels after block 1 (3.3.1)
     config.model.depths = (3, 4, 6, 3)  # residual units in blocks 2 to 5 (3.3.1)
     config.model.attention = True  # temporal and spatial attention after block 1 (3.3.1)

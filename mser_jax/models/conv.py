@@ -81,7 +81,7 @@ def conv3d(
     if not all(size % 2 for size in kernel.shape[:3]):
         raise ValueError(f"the sizes of a kernel must be odd; these are {kernel.shape[:3]}")
     kernel = _without_dead_taps(kernel, x.shape[1])
-    kt, kh, kw, c_in, c_out = kernel.shape
+    kt, kh, kw, _, c_out = kernel.shape
     name = lowering_of(x, kernel, strides)
     if name == "xla":
         return _xla_conv3d(x, kernel, strides)
