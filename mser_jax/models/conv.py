@@ -85,6 +85,8 @@ def conv3d(
     name = lowering_of(x, kernel, strides)
     if name == "xla":
         return _xla_conv3d(x, kernel, strides)
+    if strides[0] == 1 and 1 < kt == 2 * x.shape[1] - 1:
+        return _dense_over_time(x, kernel, strides, name)
     if _taps_after(kernel, strides):
         matrix = kernel.transpose(1, 2, 3, 0, 4).reshape(-1, kt * c_out)
         products = _convolve_frames(x, matrix, (kh, kw), strides[1:], name)
@@ -128,6 +130,18 @@ def _over_time(x: Array, taps: int, stride: int) -> Array:
     b, t, h, w, c = x.shape
     y = _neighbours(x.reshape(b, t, h * w, c), 1, taps, stride)
     return y.reshape(b, -1, h, w, taps * c)
+
+
+def _dense_over_time(x: Array, kernel: Array, strides: Size, name: str) -> Array:
+    """Where each output step sees every input step: no product is spent on padding."""
+    _, kh, kw, _, c_out = kernel.shape
+    steps = x.shape[1]
+    seen = [kernel[steps - 1 - step :][:steps] for step in range(steps)]
+    matrices = [taps.transpose(1, 2, 0, 3, 4).reshape(-1, c_out) for taps in seen]
+    together = jnp.concatenate([x[:, step] for step in range(steps)], axis=-1)[:, None]
+    matrix = jnp.concatenate(matrices, axis=-1)
+    products = _convolve_frames(together, matrix, (kh, kw), strides[1:], name)
+    return jnp.stack(jnp.split(products[:, 0], steps, axis=-1), axis=1)
 
 
 def _sum_over_time(products: Array, taps: int) -> Array:

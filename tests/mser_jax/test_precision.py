@@ -148,6 +148,7 @@ def test_every_fold_learns_in_bfloat16_under_either_lift(lift):
     assert np.all(loss_of(seen)[-1] < 0.75 * loss_of(seen)[0])
 
 
+@pytest.mark.slow
 def test_the_papers_network_learns_in_bfloat16_with_its_stages_computed_anew(unoptimised):
     of = network(dataclasses.replace(BFLOAT16, remat=True))
     how = {"batch_size": 9, "augment": "none", "lift": "vmap"}

@@ -82,6 +82,7 @@ def test_an_epoch_is_its_steps_and_its_progress_their_mean_over_the_clips():
     assert progress.clips == 7
 
 
+@pytest.mark.slow
 def test_the_papers_network_learns_noise_by_heart_also_by_its_running_statistics():
     """Five folds of seven to nine clips of random flow, with random labels."""
     rng = np.random.default_rng(3)
