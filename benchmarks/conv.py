@@ -36,6 +36,7 @@ Run = Callable[[], object]
 
 STEPS = 3  # of an epoch
 PLAIN: dict[str, Any] = {"attention": False, "rc": None, "fusion": False}
+NETWORKS = {"plain": PLAIN, "without-fusion": {"fusion": False}, "whole": {}}
 SMOKE: dict[str, Any] = {"block": "basic", "width": 8, "depths": (1, 1, 1, 1), "hidden": 32}
 
 # Input without the batch, kernel, strides: the kinds of convolution that the full network has.
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4, help="clips of a step")
     parser.add_argument("--folds", type=int, default=16)
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS])
     parser.add_argument(
         "--native", action="store_true", help="step: XLA's own too; minutes on a CPU"
     )
@@ -134,9 +136,9 @@ def _ours(name: str, x: jax.Array, weights: jax.Array, strides: conv.Size) -> tu
 
 def _steps(flags: argparse.Namespace) -> list[Sequence[object]]:
     """Seconds of a training step at full size, and what the compiled program needs beside it."""
-    networks = {"plain 3D-ResNet50": PLAIN, "without fusion": {"fusion": False}, "whole": {}}
+    networks = {name: NETWORKS[name] for name in flags.networks}
     if flags.batch == 1:
-        del networks["whole"]  # PyTorch refuses to normalise a single value
+        networks.pop("whole", None)  # PyTorch refuses to normalise a single value
     rows: list[Sequence[object]] = [
         ("network", "way", f"{_clock()} s a step", "ratio to auto", "temporary GB")
     ]
