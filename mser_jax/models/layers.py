@@ -110,8 +110,8 @@ class BatchNorm(nnx.Module):
         return _normalised(x, *(v.astype(wide) for v in (mean, factor, self.bias[...])))
 
 
-# The gradients of the next two are written out, and without x - mean: else the compiler writes that
-# to memory as a second map. The map is kept in its own type, and widened when it is read.
+# The gradient is written out, and without x - mean: else the compiler writes that to memory as a
+# second map. The map is kept in its own type, and widened when it is read.
 
 
 @jax.custom_vjp
@@ -136,14 +136,11 @@ def _normalised_backward(kept, gradient: Map):
 _normalised.defvjp(_normalised_forward, _normalised_backward)
 
 
-@jax.custom_vjp
 def _moments(x: Map, mask: Mask) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
-    """Mean and (biased) variance of each channel over the clips that are there; 0 of none."""
-    return _moments_forward(x, mask)[0]
+    """Mean and (biased) variance of each channel over the clips that are there; 0 of none.
 
-
-def _moments_forward(x: Map, mask: Mask):
-    """Within each clip as Flax does it, E[x^2] - E[x]^2: one pass; among the clips exactly."""
+    Within each clip as Flax does it, E[x^2] - E[x]^2: one pass; among the clips exactly.
+    """
     each = math.prod(x.shape[1:-1])
     clip_mean, clip_square = (jnp.sum(_wide(x) ** n, axis=(1, 2, 3)) / each for n in (1, 2))
     within = jnp.maximum(clip_square - clip_mean**2, 0)
@@ -153,21 +150,7 @@ def _moments_forward(x: Map, mask: Mask):
         return jnp.sum(values if mask is None else jnp.where(mask[:, None], values, 0), 0) / count
 
     mean = over_clips(clip_mean)
-    variance = over_clips(within + (clip_mean - mean.reshape(1, -1)) ** 2)
-    return (mean, variance), (x, mask, mean, count * each)
-
-
-def _moments_backward(kept, gradients):
-    x, mask, mean, places = kept
-    by_mean, by_variance = (gradient / places for gradient in gradients)
-    slope = 2 * by_variance
-    by_x = _wide(x) * _by_channel(slope) + _by_channel(by_mean - slope * mean)
-    if mask is not None:
-        by_x = jnp.where(mask.reshape(-1, 1, 1, 1, 1), by_x, 0)
-    return by_x.astype(x.dtype), None
-
-
-_moments.defvjp(_moments_forward, _moments_backward)
+    return mean, over_clips(within + (clip_mean - mean.reshape(1, -1)) ** 2)
 
 
 def _by_channel(values: Float[Array, " c"]) -> Float[Array, "1 1 1 1 c"]:
