@@ -111,20 +111,16 @@ def _layers(flags: argparse.Namespace) -> list[Sequence[object]]:
 
 def _ours(name: str, x: jax.Array, weights: jax.Array, strides: conv.Size) -> tuple[Run, Run]:
     """Forward, and with the gradients; by the clips only where something before them learns."""
-    wanted = (1,) if x.shape[-1] == 3 else (0, 1)
+    learns = x.shape[-1] != 3
 
     def forward(x: jax.Array, weights: jax.Array) -> jax.Array:
         with conv.lowering(name):
             return conv.conv3d(x, weights, strides)
 
     def both(x: jax.Array, weights: jax.Array, cotangent: jax.Array):
-        operands = [(x, weights)[place] for place in wanted]
-
-        def of(*moving: jax.Array) -> jax.Array:
-            return forward(*moving) if len(moving) == 2 else forward(x, *moving)
-
-        outputs, back = jax.vjp(of, *operands)
-        return outputs, back(cotangent)
+        outputs, back = jax.vjp(forward, x, weights)
+        gradients = back(cotangent)
+        return outputs, gradients if learns else gradients[1]
 
     one, two = jax.jit(forward), jax.jit(both)
     cotangent = jax.random.normal(jax.random.key(0), one(x, weights).shape, x.dtype)
@@ -143,12 +139,11 @@ def _steps(flags: argparse.Namespace) -> list[Sequence[object]]:
         ("network", "way", f"{_clock()} s a step", "ratio to auto", "temporary GB")
     ]
     for network, switches in networks.items():
-        size = {"width": 4, "depths": (1, 1, 1, 1)} if flags.toy else {}
+        model = switches | ({"width": 4, "depths": (1, 1, 1, 1)} if flags.toy else {})
         candidates, memory = {}, {}
         for name in ("auto", "xla") if flags.native else ("auto",):
-            candidates[name], memory[name] = _epoch(name, {**switches, **size}, flags)
+            candidates[name], memory[name] = _epoch(name, model, flags)
         if conv_torch is not None:
-            model = {**switches, **size}
             shape = (flags.batch, *_sides(flags), 3)
             candidates["PyTorch"] = conv_torch.epoch(model, shape, STEPS, flags.dtype)
         seconds = _timed(candidates, flags)

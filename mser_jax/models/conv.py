@@ -91,8 +91,13 @@ def conv3d(
         matrix = kernel.transpose(1, 2, 3, 0, 4).reshape(-1, kt * c_out)
         products = _convolve_frames(x, matrix, (kh, kw), strides[1:], name)
         return _sum_over_time(products, kt)
-    matrix = kernel.transpose(1, 2, 0, 3, 4).reshape(-1, c_out)
-    return _convolve_frames(_over_time(x, kt, strides[0]), matrix, (kh, kw), strides[1:], name)
+    together = _over_time(x, kt, strides[0])
+    return _convolve_frames(together, _over_patches(kernel), (kh, kw), strides[1:], name)
+
+
+def _over_patches(kernel: Array) -> Array:
+    """A kernel as the matrix for patches of height, width and time: `[kh * kw * kt * c, o]`."""
+    return kernel.transpose(1, 2, 0, 3, 4).reshape(-1, kernel.shape[-1])
 
 
 def _without_dead_taps(kernel: Array, steps: int) -> Array:
@@ -134,12 +139,11 @@ def _over_time(x: Array, taps: int, stride: int) -> Array:
 
 def _dense_over_time(x: Array, kernel: Array, strides: Size, name: str) -> Array:
     """Where each output step sees every input step: no product is spent on padding."""
-    _, kh, kw, _, c_out = kernel.shape
+    _, kh, kw, _, _ = kernel.shape
     steps = x.shape[1]
     seen = [kernel[steps - 1 - step :][:steps] for step in range(steps)]
-    matrices = [taps.transpose(1, 2, 0, 3, 4).reshape(-1, c_out) for taps in seen]
     together = jnp.concatenate([x[:, step] for step in range(steps)], axis=-1)[:, None]
-    matrix = jnp.concatenate(matrices, axis=-1)
+    matrix = jnp.concatenate([_over_patches(taps) for taps in seen], axis=-1)
     products = _convolve_frames(together, matrix, (kh, kw), strides[1:], name)
     return jnp.stack(jnp.split(products[:, 0], steps, axis=-1), axis=1)
 

@@ -12,6 +12,7 @@ from data_prep.errors import UserError
 from data_prep.fields import flat
 from mser_jax import config as train_config
 from mser_jax.config import PRESETS, get_config, series, validate
+from mser_jax.models import conv
 
 CHOICES = {**data_config.CHOICES, **train_config.CHOICES}
 LEAST = {**data_config.LEAST, **train_config.LEAST}
@@ -140,3 +141,7 @@ def test_every_field_has_a_reader():
         config.train.beta = 0.9  # a field that nothing reads is found
         config.prep.flow.gamma = 1.0
     assert sorted(unread(config)) == ["prep.flow.gamma", "train.beta"]
+
+
+def test_the_lowerings_are_those_of_the_convolutions():
+    assert CHOICES["model.lowering"] == ("auto", *conv.LOWERINGS)
