@@ -17,15 +17,16 @@ ROOT = Path(__file__).parent.parent
 def side_by_side(
     candidates: Mapping[str, Callable[[], object]], rounds: int, clock: Callable[[], float]
 ) -> dict[str, float]:
-    """Seconds of each candidate, the median of `rounds`, taken in turn after one unmeasured call.
+    """Seconds of each candidate, the median of `rounds`, taken in turn.
 
-    In turn, so that a machine whose speed drifts is as slow for one as for the other.
+    In turn, so that a machine whose speed drifts is as slow for one as for the other; each after
+    an unmeasured call of its own, as a virtual machine takes its time to give memory again that
+    the other one has freed.
     """
-    for run in candidates.values():
-        run()
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(rounds):
         for name, run in candidates.items():
+            run()
             began = clock()
             run()
             seconds[name].append(clock() - began)
