@@ -19,7 +19,7 @@ few passes over memory.
 from __future__ import annotations
 
 import functools
-import itertools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -27,14 +27,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from data_prep import flow_images
 from data_prep.errors import UserError
+from data_prep.flow_images import Pair
 
-PYRAMID_STEP = 0.5
-SMALLEST_SIDE = 24  # px: the pyramid stops before its images are smaller
 TIME_STEP = 0.25  # tau of the dual iteration
+NOISE = 2.0  # grey levels per px: a pixel of less slope is a flat one
 FLAT = 1e-6  # squared gradient below which a pixel says nothing of the movement
+CHECK_EVERY = 5  # iterations between looks at the change: a look costs passes over memory
 
-Pair = tuple[jax.Array, jax.Array]
+State = tuple[Pair, tuple[Pair, Pair]]  # the flow and its dual
 
 
 def flow(
@@ -46,7 +48,9 @@ def flow(
     scales: int,
     warps: int,
     iterations: int,
+    epsilon: float,
     median: bool,
+    gain: bool,
 ) -> np.ndarray:
     """The movement from a reference to every later frame of a clip.
 
@@ -58,7 +62,9 @@ def flow(
       scales: see `tvl1`.
       warps: see `tvl1`.
       iterations: see `tvl1`.
+      epsilon: see `tvl1`.
       median: see `tvl1`.
+      gain: see `tvl1`.
 
     Returns:
       float32 `[n, h, w, 2]`: (u right, v down) in pixels.
@@ -82,12 +88,16 @@ def flow(
             scales=scales,
             warps=warps,
             iterations=iterations,
+            epsilon=epsilon,
             median=median,
+            gain=gain,
         )
     )
 
 
-@functools.partial(jax.jit, static_argnames=("scales", "warps", "iterations", "median"))
+@functools.partial(
+    jax.jit, static_argnames=("scales", "warps", "iterations", "epsilon", "median", "gain")
+)
 def tvl1(
     first: jax.typing.ArrayLike,
     second: jax.typing.ArrayLike,
@@ -97,7 +107,9 @@ def tvl1(
     scales: int,
     warps: int,
     iterations: int,
+    epsilon: float,
     median: bool,
+    gain: bool,
 ) -> jax.Array:
     """The flow that takes each pixel of `first` to its place in `second`, pair by pair.
 
@@ -112,15 +124,19 @@ def tvl1(
       tightness: theta, how far the two halves of the split problem may differ.
       scales: levels of the pyramid at most.
       warps: times that `second` is warped and the brightness linearised anew, a level.
-      iterations: of the primal-dual scheme, a warp.
+      iterations: of the primal-dual scheme, a warp, at most.
+      epsilon: px; a warp also ends when the flow changes by less (root mean square) from one
+        iteration to the next, which is looked at every CHECK_EVERY iterations. 0: never. It pays
+        with many iterations only: with 15 the looks cost more than they save (benchmarks/flow.py).
       median: take a 3x3 median of the flow before each warp (Wedel et al.).
+      gain: scale `second` to the brightness of `first`. Light that flickers by one part in a
+        hundred breaks the constancy of brightness as much as a movement of a fraction of a pixel.
 
     Returns:
       float32 `[b, h, w, 2]`.
     """
-    settings = _Settings(
-        jnp.asarray(smoothness), jnp.asarray(tightness), scales, warps, iterations, median
-    )
+    weights = (jnp.asarray(smoothness), jnp.asarray(tightness))
+    settings = _Settings(*weights, scales, warps, iterations, epsilon, median, gain)
     pairs = (jnp.asarray(first), jnp.asarray(second))
     # On a CPU one pair after the other: its fields stay in the cache.
     together = 1 if jax.default_backend() == "cpu" else len(pairs[0])
@@ -133,23 +149,41 @@ class _Settings(NamedTuple):
     scales: int
     warps: int
     iterations: int
+    epsilon: float
     median: bool
+    gain: bool
 
 
 def _pair_flow(first: jax.Array, second: jax.Array, settings: _Settings) -> jax.Array:
     """The flow `[h, w, 2]` of one pair, from the coarsest level to the finest."""
-    firsts, seconds = _pyramid(first, settings.scales), _pyramid(second, settings.scales)
+    if settings.gain:
+        second = second * _gain(first, second)
+    firsts, seconds = (
+        flow_images.pyramid(first, settings.scales),
+        flow_images.pyramid(second, settings.scales),
+    )
     flow = (jnp.zeros_like(firsts[-1]), jnp.zeros_like(firsts[-1]))
     for level_first, level_second in zip(reversed(firsts), reversed(seconds)):
-        flow = _resize_flow(flow, level_first.shape)
+        flow = flow_images.resize_flow(flow, level_first.shape)
         flow = _solve(flow, level_first, level_second, settings)
     return jnp.stack(flow, axis=-1)
+
+
+def _gain(first: jax.Array, second: jax.Array) -> jax.Array:
+    """How much brighter the light of `first` is.
+
+    The ratio of the mean brightness, flat pixels counting most: those do not change as they move.
+    """
+    _, across, down = flow_images.with_gradient((first + second) / 2)
+    weight = 1 / (NOISE**2 + across**2 + down**2)
+    bright, now = jnp.sum(weight * first), jnp.sum(weight * second)
+    return jnp.where(now > 0, bright / jnp.where(now > 0, now, 1), 1)  # a black frame has no light
 
 
 def _solve(flow: Pair, first: jax.Array, second: jax.Array, settings: _Settings) -> Pair:
     """The flow of one level, started from `flow`."""
     still = (jnp.zeros_like(first), jnp.zeros_like(first))
-    second = _with_gradient(second)
+    second = flow_images.with_gradient(second)
 
     def refine(_, state):
         flow, dual = state
@@ -160,17 +194,17 @@ def _solve(flow: Pair, first: jax.Array, second: jax.Array, settings: _Settings)
 
 def _refine(
     flow: Pair, dual: tuple[Pair, Pair], first: jax.Array, second: jax.Array, settings: _Settings
-) -> tuple[Pair, tuple[Pair, Pair]]:
+) -> State:
     """One warp: linearise the brightness around the flow, then solve for the flow."""
-    u, v = (_median(flow[0]), _median(flow[1])) if settings.median else flow
-    warped, across, down = _warp(second, u, v)
+    u, v = (flow_images.median(flow[0]), flow_images.median(flow[1])) if settings.median else flow
+    warped, across, down = flow_images.warp(second, u, v)
     norm = across**2 + down**2
     inverse = jnp.where(norm > FLAT, 1 / jnp.maximum(norm, FLAT), 0.0)
     constant = warped - first - across * u - down * v
     tightness = settings.tightness
     reach = settings.smoothness * tightness
 
-    def iterate(_, state):
+    def iterate(state):
         (u, v), (dual_u, dual_v) = state
         residual = constant + across * u + down * v  # rho(u)
         step = jnp.clip(-residual * inverse, -reach, reach)  # the three cases of thresholding
@@ -178,7 +212,36 @@ def _refine(
         v = v + step * down + tightness * _divergence(dual_v)
         return (u, v), (_ascend(dual_u, u, tightness), _ascend(dual_v, v, tightness))
 
-    return lax.fori_loop(0, settings.iterations, iterate, ((u, v), dual))
+    return _repeat(iterate, ((u, v), dual), settings.iterations, settings.epsilon)
+
+
+def _repeat(iterate: Callable[[State], State], state: State, most: int, epsilon: float) -> State:
+    """`iterate` `most` times, or until the flow changes by less than `epsilon`.
+
+    Over a batch, `vmap` turns the condition into one for each pair: a pair that has come to rest
+    is left as it is while others go on.
+    """
+    if not epsilon:
+        return lax.fori_loop(0, most, lambda _, state: iterate(state), state)
+
+    def goes_on(progress):
+        count, change, _ = progress
+        return (count < most) & (change >= epsilon**2)
+
+    def several(progress):
+        count, _, state = progress
+        until = jnp.minimum(count + CHECK_EVERY, most)
+        last = lax.fori_loop(count, until - 1, lambda _, state: iterate(state), state)
+        state = iterate(last)
+        return until, _mean_square(last[0], state[0]), state
+
+    return lax.while_loop(goes_on, several, (0, jnp.inf, state))[2]
+
+
+def _mean_square(before: Pair, after: Pair) -> jax.Array:
+    """The mean square length of the difference of two flows."""
+    (u, v), (next_u, next_v) = before, after
+    return jnp.mean((next_u - u) ** 2 + (next_v - v) ** 2)
 
 
 def _ascend(dual: Pair, field: jax.Array, tightness: jax.Array) -> Pair:
@@ -205,79 +268,3 @@ def _divergence(dual: Pair) -> jax.Array:
     left = jnp.pad(across[:, :-1], ((0, 0), (1, 0)))
     above = jnp.pad(down[:-1], ((1, 0), (0, 0)))
     return across - left + down - above
-
-
-def _with_gradient(image: jax.Array) -> jax.Array:
-    """`[3, h, w]`: an image and its five-point derivatives along x and y (Wedel et al.)."""
-    height, width = image.shape
-    padded = jnp.pad(image, 2, mode="edge")
-    columns = [padded[2:-2, start : start + width] for start in range(5)]
-    rows = [padded[start : start + height, 2:-2] for start in range(5)]
-    return jnp.stack([image, _five_point(columns), _five_point(rows)])
-
-
-def _five_point(samples: list[jax.Array]) -> jax.Array:
-    """The derivative in the middle of five samples one pixel apart."""
-    return (samples[0] - 8 * samples[1] + 8 * samples[3] - samples[4]) / 12
-
-
-def _warp(images: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
-    """`images` `[c, h, w]` at the places that (u, v) lead to, bilinear; the edge goes on beyond."""
-    channels, height, width = images.shape
-    x = jnp.clip(jnp.arange(width, dtype=u.dtype)[None, :] + u, 0, width - 1)
-    y = jnp.clip(jnp.arange(height, dtype=v.dtype)[:, None] + v, 0, height - 1)
-    left = jnp.minimum(jnp.floor(x), width - 2)
-    top = jnp.minimum(jnp.floor(y), height - 2)
-    right_share, bottom_share = (x - left)[None], (y - top)[None]
-    corner = (top * width + left).astype(jnp.int32).ravel()
-    pixels = images.reshape(channels, -1)
-
-    def at(offset):
-        return jnp.take(pixels, corner + offset, axis=1, mode="clip").reshape(images.shape)
-
-    upper = at(0) + right_share * (at(1) - at(0))
-    lower = at(width) + right_share * (at(width + 1) - at(width))
-    return upper + bottom_share * (lower - upper)
-
-
-def _median(field: jax.Array) -> jax.Array:
-    """The median of each 3x3 neighbourhood, by 19 exchanges (Devillard) instead of a sort."""
-    height, width = field.shape
-    padded = jnp.pad(field, 1, mode="edge")
-    corners = itertools.product(range(3), range(3))
-    cells = [padded[row : row + height, column : column + width] for row, column in corners]
-    for low, high in _EXCHANGES:
-        cells[low], cells[high] = (
-            jnp.minimum(cells[low], cells[high]),
-            jnp.maximum(cells[low], cells[high]),
-        )
-    return cells[4]
-
-
-# fmt: off
-_EXCHANGES = (
-    (1, 2), (4, 5), (7, 8), (0, 1), (3, 4), (6, 7), (1, 2), (4, 5), (7, 8), (0, 3),
-    (5, 8), (4, 7), (3, 6), (1, 4), (2, 5), (4, 7), (4, 2), (6, 4), (4, 2),
-)
-# fmt: on
-
-
-def _pyramid(image: jax.Array, scales: int) -> list[jax.Array]:
-    """An image `[h, w]` at full size, then smaller and smaller."""
-    levels = [image]
-    for _ in range(scales - 1):
-        height, width = levels[-1].shape
-        smaller = (round(height * PYRAMID_STEP), round(width * PYRAMID_STEP))
-        if min(smaller) < SMALLEST_SIDE:
-            break
-        levels.append(jax.image.resize(levels[-1], smaller, "linear"))
-    return levels
-
-
-def _resize_flow(flow: Pair, shape: tuple[int, ...]) -> Pair:
-    """The flow of a coarser level at a level of `shape`, in that level's pixels."""
-    u, v = flow
-    height, width = u.shape
-    u = jax.image.resize(u, shape, "linear") * (shape[1] / width)
-    v = jax.image.resize(v, shape, "linear") * (shape[0] / height)
-    return u, v

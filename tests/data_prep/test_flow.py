@@ -9,8 +9,9 @@ import pytest
 from skimage import data
 from skimage.registration import optical_flow_tvl1
 
-from data_prep import config, flow
+from data_prep import config, face, flow, flow_images
 from data_prep.errors import UserError
+from data_prep.synthetic import SyntheticSource
 
 SETTINGS: dict[str, Any] = config.recipe().to_dict()["flow"]
 SIDE = 64
@@ -70,7 +71,7 @@ def test_no_movement_is_no_flow():
 
 
 def test_flat_frames_of_other_brightness_do_not_move():
-    frames = np.stack([np.full((32, 32), 90.0), np.full((32, 32), 110.0)]).astype(np.float32)
+    frames = np.stack([np.full((SIDE, SIDE), light, np.float32) for light in (90, 110)])
     np.testing.assert_array_equal(flow.flow(frames, **SETTINGS), 0.0)
 
 
@@ -95,21 +96,79 @@ def as_on_a_gpu(monkeypatch):
     jax.clear_caches()
 
 
-def check_pairs_stand_alone():
-    pairs = [moved(np.eye(2), shift)[0] for shift in [(0.2, 0.1), (2.0, -1.0), (0.0, 0.0)]]
+def tvl1(pairs, **changes):
+    """One level and two warps, which compile in little time."""
     settings = {name: value for name, value in SETTINGS.items() if name != "reference"}
-    first, second = np.swapaxes(pairs, 0, 1)
-    together = np.asarray(flow.tvl1(first, second, **settings))
-    alone = np.stack([flow.flow(pair, **SETTINGS)[0] for pair in pairs])
-    np.testing.assert_allclose(together, alone, atol=1e-4)
+    small = {"scales": 1, "warps": 2, "iterations": 12}
+    return np.asarray(flow.tvl1(*np.swapaxes(pairs, 0, 1), **{**settings, **small, **changes}))
 
 
-def test_a_pair_does_not_depend_on_its_neighbours():
-    check_pairs_stand_alone()
+def check_pairs_stand_alone(epsilon):
+    shifts = [(0.2, 0.1), (1.2, -0.8), (0.0, 0.0)]
+    pairs = [moved(np.eye(2), shift, side=32)[0] for shift in shifts]
+    together = tvl1(pairs, epsilon=epsilon)
+    alone = np.stack([tvl1([pair] * 3, epsilon=epsilon)[0] for pair in pairs])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_a_pair_does_not_depend_on_its_neighbours_on_a_gpu(as_on_a_gpu):
-    check_pairs_stand_alone()
+@pytest.mark.parametrize("epsilon", [0.0, 0.02])
+def test_a_pair_does_not_depend_on_its_neighbours(epsilon):
+    check_pairs_stand_alone(epsilon)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.02])
+def test_a_pair_does_not_depend_on_its_neighbours_on_a_gpu(as_on_a_gpu, epsilon):
+    check_pairs_stand_alone(epsilon)
+
+
+def test_epsilon_ends_the_iterations_of_each_pair():
+    """Halving a number until it changes by less than 1: the counts tell when each one ended."""
+
+    def halve(state):
+        (u, v), ((rounds, same), dual_v) = state
+        return (u / 2, v), ((rounds + 1, same), dual_v)
+
+    def rounds(start):
+        nothing = (jnp.zeros_like(start), jnp.zeros_like(start))
+        state = (start, nothing[0]), (nothing, nothing)
+        _, ((count, _), _) = flow._repeat(halve, state, most=23, epsilon=1.0)
+        return count
+
+    starts = jnp.array([0.5, 40.0, 1e4, 1e9])[:, None]
+    # Looked at after 5, 10, 15 and 20 iterations, and at the most.
+    np.testing.assert_array_equal(jax.vmap(rounds)(starts)[:, 0], [5, 10, 15, 23])
+
+
+def test_epsilon_ends_early():
+    pairs = [moved(np.eye(2), (-0.4, 0.7), side=32)[0]] * 3
+    early = tvl1(pairs, epsilon=1e3)
+    np.testing.assert_allclose(early, tvl1(pairs, iterations=flow.CHECK_EVERY), atol=1e-5)
+
+
+def test_gain_removes_flicker_and_no_movement():
+    shift = (0.5, -0.75)
+    frames = face_frames(shift)
+    steady = error(flow.flow(frames, **SETTINGS)[0], shift)
+    frames[1] *= 0.97
+    assert error(flow.flow(frames, **SETTINGS)[0], shift) < steady + 0.01
+    assert error(flow.flow(frames, **{**SETTINGS, "gain": False})[0], shift) > 2 * steady
+    np.testing.assert_array_equal(flow.flow(np.zeros_like(frames), **SETTINGS), 0.0)
+
+
+def test_the_action_units_of_a_synthetic_face():
+    """The apex of two clips: an error of a fraction of the movement, and less than no flow's."""
+    spec = config.synthetic()
+    spec.subjects, spec.clips_per_subject, spec.amplitude = 1, 2, (2.0, 2.0)
+    source = SyntheticSource(spec)
+    for entry in source.entries():
+        clip = source.load(entry)
+        ends = np.stack([face.grey(clip.frames[index]) for index in (clip.onset, clip.apex or 0)])
+        units = np.linalg.norm(source.action_unit_motion(entry)[clip.apex], axis=-1)
+        area = units > 0.25 * units.max()
+        truth = source.motion(entry)[clip.apex].astype(np.float32)[area]
+        found = flow.flow(ends, **SETTINGS)[0][area]
+        wrong = np.linalg.norm(found - truth, axis=-1).mean()
+        assert wrong < 0.25 * np.linalg.norm(truth, axis=-1).mean()
 
 
 def test_a_face_no_worse_than_scikit_image():
@@ -126,9 +185,9 @@ def test_a_face_no_worse_than_scikit_image():
 def test_median_removes_one_wild_pixel():
     field = np.full((9, 9), 0.5, np.float32)
     field[4, 4] = 50.0
-    np.testing.assert_array_equal(flow._median(jnp.asarray(field)), np.full((9, 9), 0.5))
+    np.testing.assert_array_equal(flow_images.median(jnp.asarray(field)), np.full((9, 9), 0.5))
     noise = np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32)
-    assert flow._median(jnp.asarray(noise))[2, 3] == np.median(noise[1:4, 2:5])
+    assert flow_images.median(jnp.asarray(noise))[2, 3] == np.median(noise[1:4, 2:5])
 
 
 def test_divergence_is_minus_the_adjoint_of_the_gradient():
