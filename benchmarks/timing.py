@@ -59,4 +59,4 @@ def table(rows: Sequence[Sequence[object]]) -> str:
 
 def _command() -> list[str]:
     module = Path(sys.argv[0]).stem
-    return [f"benchmarks.{module}", shlex.join(sys.argv[1:])]
+    return [f"benchmarks.{module}", *map(shlex.quote, sys.argv[1:])]

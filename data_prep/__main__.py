@@ -1,20 +1,88 @@
-"""`python -m data_prep --config=configs/samm.py`: face videos to shards, without any training."""
+"""The command that prepares face videos, without any training.
+
+`python -m data_prep --config=configs/samm.py` makes shards of a database, and
+`python -m data_prep --video=face.mp4 --out=clip/` key frames and optical flow of one video.
+"""
 
 import sys
+from pathlib import Path
 
+from absl import flags, logging
 from ml_collections import ConfigDict
 
 from data_prep import command
+from data_prep import config as configs
+from data_prep.errors import UserError
+
+VIDEO = flags.DEFINE_string(
+    "video", None, "A video, or a folder of frames, to prepare by itself; --config is not needed."
+)
+OUT = flags.DEFINE_string("out", None, "The folder to make.")
+ONSET = flags.DEFINE_integer(
+    "onset",
+    None,
+    "Frame of --video at which the movement begins, by default the first. A video's first frame is "
+    "0; in a folder the number is that in the file's name.",
+    lower_bound=0,
+)
+APEX = flags.DEFINE_integer("apex", None, "Frame of its peak, if known.", lower_bound=0)
+OFFSET = flags.DEFINE_integer("offset", None, "Its last frame, by default the last.", lower_bound=0)
+FPS = flags.DEFINE_float(
+    "fps",
+    None,
+    "Frames a second of --video: a folder does not say it, and slow motion says another.",
+    lower_bound=1.0,
+)
+LANDMARKS = flags.DEFINE_string(
+    "landmarks",
+    None,
+    "Of --video: 68 lines 'x,y' of its onset frame, or OpenFace's CSV of all of it.",
+)
+TFRECORD = flags.DEFINE_string(
+    "tfrecord", None, "A folder to make: the set of --config once more, as TFRecord for TensorFlow."
+)
+OF_A_VIDEO = (ONSET, APEX, OFFSET, FPS, LANDMARKS)
 
 
 def main(config: ConfigDict) -> None:
-    """Prepare the set of a configuration and say where it is."""
+    """Prepare one video, or the set of a configuration, and say where it is."""
+    logging.set_verbosity(logging.WARNING)  # else JAX names every back end that it did not find
+    if VIDEO.value is not None:
+        return _video(config, Path(VIDEO.value))
+    for flag in OF_A_VIDEO:
+        if flag.value is not None:
+            raise UserError(f"--{flag.name} is about a video: add --video=face.mp4 --out=clip/")
     # Here, so that a missing system library is answered like any mistake.
+    from data_prep import export
     from data_prep.prepare import prepare
 
+    out = Path(TFRECORD.value) if TFRECORD.value else None
+    if out:
+        export.check(out)
     prepared = prepare(config)
     print(f"{prepared.counts['written']} clips in {prepared.seconds:.1f} s: {prepared.path}")
+    if out:
+        print(f"The same as TFRecord: {export.write(prepared.path, out)}")
+
+
+def _video(config: ConfigDict, path: Path) -> None:
+    if TFRECORD.value:
+        raise UserError("--tfrecord is about the set of a --config, not about a video.")
+    if not OUT.value:
+        raise UserError("Where to? Add the folder to make: --out=clip/")
+    configs.validate(config)
+    from data_prep import video
+
+    marked = video.Marked(
+        path=path,
+        onset=ONSET.value,
+        apex=APEX.value,
+        offset=OFFSET.value,
+        fps=FPS.value,
+        landmarks=Path(LANDMARKS.value) if LANDMARKS.value else None,
+    )
+    video.prepare(marked, Path(OUT.value), config.prep.to_dict())
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    sys.exit(command.run(main, defaults={"video": Path(configs.__file__)}))

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
+
+
+class Frames(Protocol):
+    """The frames of a clip, read one at a time: a NumPy array is one of these, and so is a video.
+
+    Every frame is `[h, w]` grey or `[h, w, 3]` RGB, of one size and type.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> np.ndarray: ...
+
+    def __iter__(self) -> Iterator[np.ndarray]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,8 +27,9 @@ class Clip:
     """One micro-expression clip.
 
     Attributes:
-      frames: `[t, h, w]` grey or `[t, h, w, 3]` RGB; uint8 from a reader, float32 in 0..255 after
-        the face stage (so that no stage rounds away a motion of a fraction of a pixel).
+      frames: from a reader, grey or RGB frames in 0..255, each read when it is asked for;
+        after the face stage an array float32 `[t, h, w]` in 0..255 (so that no stage rounds away a
+        motion of a fraction of a pixel).
       fps: frames a second of `frames`.
       onset: index into `frames` of the first frame of the movement.
       apex: index of its peak, or None when nobody has marked it.
@@ -23,10 +39,15 @@ class Clip:
       label: the class name, one of the data set's class names.
       emotion: the word in the database's own sheet.
       dataset: the database's name.
+      first: the number that the source gives to its first frame here, as in a file's name.
       landmarks: `[68, 2]` float (x, y) in pixels of the onset frame, or None.
+      transform: `[2, 3]` float, from the onset frame as read to its crop; None before that stage.
+      positions: `[t]` float, where each frame lies in the frames that the reader gave; None before
+        the key frames are chosen. TIM puts frames between frames.
+      notes: what a user should know of the clip that did not stop it, a sentence each.
     """
 
-    frames: np.ndarray
+    frames: Frames
     fps: float
     onset: int
     apex: int | None
@@ -36,7 +57,11 @@ class Clip:
     label: str
     emotion: str
     dataset: str
+    first: int = 0
     landmarks: np.ndarray | None = None
+    transform: np.ndarray | None = None
+    positions: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
@@ -19,8 +21,14 @@ MISTAKE, INTERRUPTED = 2, 130
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, as configs/samm.py")
 
 
-def run(main: Callable[[ConfigDict], object]) -> int:
+def run(
+    main: Callable[[ConfigDict], object], defaults: Mapping[str, Path] = MappingProxyType({})
+) -> int:
     """Parse the flags, call `main` with the configuration, and give the exit status.
+
+    Args:
+      main: the command.
+      defaults: flag -> file that is the configuration when this flag is given and --config is not.
 
     Returns:
       2 after a UserError or a wrong flag, whose message goes to stderr alone. Ctrl-C ends the
@@ -30,7 +38,8 @@ def run(main: Callable[[ConfigDict], object]) -> int:
       SystemExit: with status 0 when `main` is through, or after --help.
     """
     try:
-        app.run(lambda _: main(CONFIG.value), flags_parser=_parse)
+        parse = functools.partial(_parse, defaults=defaults)
+        app.run(lambda _: main(CONFIG.value), flags_parser=parse)
     except UserError as error:
         print(f"\n{error}", file=sys.stderr)
         return MISTAKE
@@ -49,10 +58,10 @@ def run(main: Callable[[ConfigDict], object]) -> int:
     os._exit(INTERRUPTED)
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def _parse(argv: Sequence[str], defaults: Mapping[str, Path]) -> list[str]:
     """Parse flags; a name that no flag or field has is a UserError with the nearest one."""
     try:
-        rest = flags.FLAGS(_config_first(argv))
+        rest = flags.FLAGS(_config_first(argv, defaults))
         if CONFIG.value is not None:
             CONFIG.value.keys()  # a file that could not be loaded raises only when it is used
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
@@ -62,17 +71,23 @@ def _parse(argv: Sequence[str]) -> list[str]:
     return rest
 
 
-def _config_first(argv: Sequence[str]) -> list[str]:
+def _config_first(argv: Sequence[str], defaults: Mapping[str, Path]) -> list[str]:
     """The same arguments with --config=FILE before the fields that belong to it."""
     program, *arguments = argv
     for at in range(len(arguments) - 1, 0, -1):
         if arguments[at - 1] == "--config":  # written with a blank
             arguments[at - 1 : at + 1] = [f"--config={arguments[at]}"]
     files = [argument for argument in arguments if argument.startswith("--config=")]
+    names = [argument.partition("=")[0] for argument in arguments]
     if not files:
         if {"--help", "--helpfull", "--helpshort"} & {*arguments}:
             return [*argv]
-        raise UserError("Which configuration? Add, for example, --config=configs/synthetic.py")
+        files = [f"--config={defaults[flag]}" for flag in defaults if f"--{flag}" in names]
+    if not files:
+        others = "".join(f", or give --{flag}" for flag in defaults)
+        raise UserError(
+            f"Which configuration? Add, for example, --config=configs/synthetic.py{others}"
+        )
     if any(argument.startswith("--config.preset") for argument in arguments):
         raise UserError(
             "The preset is written after the file: --config=configs/synthetic.py:smoke (for the "

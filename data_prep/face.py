@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import importlib
-import importlib.util
-import pathlib
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from data_prep import landmarks
 from data_prep.clip import Clip
 from data_prep.cv import cv2
 from data_prep.errors import UserError
+from data_prep.pictures import grey
 
 # Where a face is put, as fractions of the window's side. Measured from the eye line, brows rise to
 # about 0.5 and a chin drops to about 1.75 distances between the eyes.
@@ -26,12 +24,17 @@ LEFT_EYE = slice(42, 48)
 MOUTH = slice(48, 68)
 NOSE_BRIDGE = slice(27, 31)
 
-_MODEL_PACKAGE = "face_recognition_models"
-_MODEL_FILE = "shape_predictor_68_face_landmarks.dat"
-_REMEDY = "pip install '.[landmarks]'"
 
-
-def crop(clip: Clip, *, size: int, margin: int, points: str, per_frame: bool, model: str) -> Clip:
+def crop(
+    clip: Clip,
+    *,
+    size: int,
+    margin: int,
+    points: str,
+    box: Sequence[float],
+    per_frame: bool,
+    model: str,
+) -> Clip:
     """Cut the aligned face out of every frame, grey and in floating point.
 
     The eyes are made level and the face is scaled so that brows and chin lie inside the central
@@ -40,65 +43,98 @@ def crop(clip: Clip, *, size: int, margin: int, points: str, per_frame: bool, mo
     frame by frame jitter by as much as a micro-expression moves.
 
     Args:
-      clip: frames `[t, h, w]` or `[t, h, w, 3]`.
+      clip: frames `[h, w]` or `[h, w, 3]`; one is held at a time.
       size: side of the central window, pixels.
       margin: pixels kept around it.
-      points: 'auto' (the clip's own landmarks, else dlib), 'dlib', or 'box' (the centre square of
-        the frame becomes the window, for releases that are cropped already).
+      points: 'auto' (the clip's own landmarks, else dlib), 'dlib', or 'box' (a square of the frame
+        becomes the window as it is, for releases that are cropped already).
+      box: for 'box', (x, y, width, height) px: its centre square is taken; () is the whole frame.
       per_frame: find the face with dlib in every frame and align each on its own.
       model: path of dlib's 68-point model; '' looks in the package face_recognition_models.
 
     Returns:
-      The clip with frames float32 `[t, S, S]` in 0..255, S = size + 2 * margin, and its landmarks,
-      where known, moved along with the onset frame.
+      The clip with frames float32 `[t, S, S]` in 0..255, S = size + 2 * margin, its onset frame's
+      transform, the landmarks, where known, moved along, and notes on what was doubtful.
 
     Raises:
-      UserError: a frame without a face, landmarks that cannot be used, dlib or its model missing.
+      UserError: a frame without a face, landmarks or a box that cannot be used, dlib or its model
+        missing.
     """
-    transforms, landmarks = _transforms(clip, size, margin, points, per_frame, model)
-    side = size + 2 * margin
-    frames = np.stack(
-        [_warp(frame, matrix, side) for frame, matrix in zip(clip.frames, transforms)]
-    )
-    if landmarks is not None:
-        landmarks = _move(landmarks, transforms[clip.onset])
-    return dataclasses.replace(clip, frames=frames, landmarks=landmarks)
-
-
-def grey(frame: np.ndarray) -> np.ndarray:
-    """Grey float32 `[h, w]` of a grey `[h, w]` or RGB `[h, w, 3]` frame; nothing is rounded."""
-    frame = frame.astype(np.float32)
-    return frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-
-
-def _transforms(
-    clip: Clip, size: int, margin: int, points: str, per_frame: bool, model: str
-) -> tuple[list[np.ndarray], np.ndarray | None]:
-    """A 2x3 matrix for every frame, and the onset frame's landmarks before it."""
-    count = len(clip.frames)
     if points not in ("auto", "dlib", "box"):
         raise UserError(f"face.points = {points!r}: take 'auto', 'dlib' or 'box'.")
-    if points == "box":
-        if per_frame:
+    if per_frame:
+        if points == "box":
             raise UserError(
                 "face.per_frame needs landmarks: with face.points = 'box' set it False."
             )
-        height, width = clip.frames.shape[1:3]
-        return [_box(height, width, size, margin)] * count, clip.landmarks
-    if per_frame:
-        found = [detect(frame, model=model, name=clip.name) for frame in clip.frames]
-        return [align(face, size, margin, clip.name) for face in found], found[clip.onset]
-    landmarks = clip.landmarks if points == "auto" else None
-    if landmarks is None:
-        landmarks = detect(clip.frames[clip.onset], model=model, name=clip.name)
-    return [align(landmarks, size, margin, clip.name)] * count, landmarks
+        return _crop_each(clip, size, margin, model)
+    if points == "box":
+        matrix = _box(clip, box, size, margin)
+    else:
+        clip = _with_landmarks(clip, points, model)
+        assert clip.landmarks is not None
+        matrix = align(clip.landmarks, size, margin, clip.name)
+    frames = _empty(clip, size, margin)
+    for frame, made in zip(clip.frames, frames, strict=True):
+        made[:] = _warp(frame, matrix, len(made))
+    moved = None if clip.landmarks is None else _move(clip.landmarks, matrix)
+    return dataclasses.replace(clip, frames=frames, landmarks=moved, transform=matrix)
 
 
-def align(landmarks: np.ndarray, size: int, margin: int, name: str = "face") -> np.ndarray:
+def _with_landmarks(clip: Clip, points: str, model: str) -> Clip:
+    """The clip with the onset frame's landmarks, its own or those of the largest face there."""
+    if points == "dlib" or clip.landmarks is None:
+        found, faces = landmarks.detect(clip.frames[clip.onset], model=model, name=clip.name)
+        notes = [*clip.notes]
+        if faces > 1:
+            notes.append(_several(faces, "in the onset frame"))
+        if not landmarks.is_seen(clip.frames[clip.offset], model=model):
+            notes.append("dlib finds no face in the offset frame: is it there to the end?")
+        return dataclasses.replace(clip, landmarks=found, notes=tuple(notes))
+    height, width = clip.frames[0].shape[:2]
+    eyes = np.asarray(clip.landmarks)[RIGHT_EYE.start : LEFT_EYE.stop].reshape(-1, 2)
+    if ((eyes < 0) | (eyes > (width, height))).any():
+        raise UserError(
+            f"{clip.name}: the landmarks put the eyes outside the frame of {width}x{height} "
+            "pixels. Are they of another video, or of another size of it?"
+        )
+    return clip
+
+
+def _crop_each(clip: Clip, size: int, margin: int, model: str) -> Clip:
+    """Align every frame by its own landmarks."""
+    frames, most = _empty(clip, size, margin), 0
+    notes = clip.notes
+    for index, (frame, made) in enumerate(zip(clip.frames, frames, strict=True)):
+        name = f"{clip.name}, frame {clip.first + index}"
+        found, faces = landmarks.detect(frame, model=model, name=name)
+        matrix = align(found, size, margin, name)
+        made[:] = _warp(frame, matrix, len(made))
+        most = max(most, faces)
+        if index == clip.onset:
+            clip = dataclasses.replace(clip, landmarks=_move(found, matrix), transform=matrix)
+    if most > 1:
+        notes = (*notes, _several(most, "in a frame"))
+    return dataclasses.replace(clip, frames=frames, notes=notes)
+
+
+def _several(faces: int, where: str) -> str:
+    return (
+        f"{faces} faces {where}; the largest was taken. If it is the wrong one, give the landmarks "
+        "of the right one, or a box (face.points = 'box', face.box)."
+    )
+
+
+def _empty(clip: Clip, size: int, margin: int) -> np.ndarray:
+    side = size + 2 * margin
+    return np.empty((len(clip.frames), side, side), np.float32)
+
+
+def align(points: np.ndarray, size: int, margin: int, name: str = "face") -> np.ndarray:
     """The similarity `[2, 3]` that levels the eyes and puts the face into the window.
 
     Args:
-      landmarks: `[68, 2]` (x, y) in pixels of the frame.
+      points: `[68, 2]` landmarks, (x, y) in pixels of the frame.
       size: side of the window, pixels.
       margin: pixels left of and above the window.
       name: what to call the face in an error.
@@ -106,12 +142,10 @@ def align(landmarks: np.ndarray, size: int, margin: int, name: str = "face") -> 
     Raises:
       UserError: the landmarks have another shape, or both eyes at one place.
     """
-    landmarks = np.asarray(landmarks, np.float64)
-    if landmarks.shape != (68, 2):
-        raise UserError(
-            f"{name}: landmarks of shape {landmarks.shape}; 68 points (x, y) are needed."
-        )
-    right, left = landmarks[RIGHT_EYE].mean(0), landmarks[LEFT_EYE].mean(0)
+    points = np.asarray(points, np.float64)
+    if points.shape != (landmarks.COUNT, 2):
+        raise UserError(f"{name}: landmarks of shape {points.shape}; 68 points (x, y) are needed.")
+    right, left = points[RIGHT_EYE].mean(0), points[LEFT_EYE].mean(0)
     across = left - right
     distance = float(np.hypot(*across))
     if not distance > 1.0:
@@ -119,7 +153,7 @@ def align(landmarks: np.ndarray, size: int, margin: int, name: str = "face") -> 
     cosine, sine = across / distance
     upright = np.array([[cosine, sine], [-sine, cosine]])
     centre = (right + left) / 2
-    heights = ((landmarks - centre) @ upright.T)[:, 1]
+    heights = ((points - centre) @ upright.T)[:, 1]
     scale = size * min(
         EYE_DISTANCE / distance,
         (EYE_LINE - BORDER) / max(-heights.min(), 1e-6),
@@ -131,12 +165,19 @@ def align(landmarks: np.ndarray, size: int, margin: int, name: str = "face") -> 
     return np.column_stack([linear, target - linear @ centre])
 
 
-def _box(height: int, width: int, size: int, margin: int) -> np.ndarray:
-    """The scaling `[2, 3]` that makes the centre square of a frame the window."""
-    scale = size / min(height, width)
+def _box(clip: Clip, box: Sequence[float], size: int, margin: int) -> np.ndarray:
+    """The scaling `[2, 3]` that makes the centre square of a box the window."""
+    frame_height, frame_width = clip.frames[0].shape[:2]
+    left, top, width, height = box or (0, 0, frame_width, frame_height)
+    if min(left, top) < 0 or left + width > frame_width or top + height > frame_height:
+        raise UserError(
+            f"{clip.name}: face.box = {tuple(box)} (x, y, width, height) reaches beyond the frame "
+            f"of {frame_width}x{frame_height} pixels."
+        )
+    scale = size / min(width, height)
     middle = margin + size / 2 - 0.5
-    shift = [middle - scale * (width - 1) / 2, middle - scale * (height - 1) / 2]
-    return np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]])
+    x, y = left + (width - 1) / 2, top + (height - 1) / 2
+    return np.array([[scale, 0.0, middle - scale * x], [0.0, scale, middle - scale * y]])
 
 
 def _move(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -156,76 +197,3 @@ def _warp(frame: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
         image, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
     )
     return np.clip(warped, 0, 255, out=warped)
-
-
-def detect(frame: np.ndarray, *, model: str = "", name: str = "frame") -> np.ndarray:
-    """The 68 landmarks of the largest face, by dlib.
-
-    Args:
-      frame: `[h, w]` or `[h, w, 3]`, 0..255.
-      model: path of the 68-point model; '' looks in the package face_recognition_models.
-      name: what to call the frame in an error.
-
-    Returns:
-      float32 `[68, 2]`: (x, y) in pixels.
-
-    Raises:
-      UserError: no face, or dlib or its model missing.
-    """
-    detector, predictor = _dlib(model)
-    image = np.clip(np.rint(grey(frame)), 0, 255).astype(np.uint8)
-    faces = detector(image, 0) or detector(image, 1)  # enlarged only when needed: 4 times slower
-    if not faces:
-        height, width = image.shape
-        raise UserError(
-            f"{name}: dlib finds no face in a frame of {width}x{height} pixels. Give the clip its "
-            "landmarks, or, where the frames are cropped to the face already, set "
-            "face.points = 'box'."
-        )
-    shape = predictor(image, max(faces, key=lambda face: face.area()))
-    return np.array([(point.x, point.y) for point in shape.parts()], np.float32)
-
-
-def check_detector(model: str) -> None:
-    """Load what finds faces.
-
-    Raises:
-      UserError: dlib or its model is missing; with the remedy.
-    """
-    _dlib(model)
-
-
-@functools.lru_cache(maxsize=1)
-def _dlib(model: str) -> tuple[Any, Any]:
-    """Detector and predictor, loaded once: the model file is 100 MB."""
-    try:
-        dlib: Any = importlib.import_module("dlib")  # an extra without types, slow to import
-    except ImportError as error:
-        raise UserError(
-            f"Finding faces needs dlib ({error}).\nRemedy: {_REMEDY}, or set face.points = 'box' "
-            "for frames that are cropped already."
-        ) from error
-    return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(_model_path(model)))
-
-
-def _model_path(model: str) -> pathlib.Path:
-    """The 68-point model's file; the package that holds it is found and never imported.
-
-    (Its import fails where setuptools no longer brings pkg_resources.)
-    """
-    if model:
-        path, remedy = pathlib.Path(model).expanduser(), "correct face.model"
-    else:
-        spec = importlib.util.find_spec(_MODEL_PACKAGE)
-        if spec is None or not spec.submodule_search_locations:
-            raise UserError(
-                f"dlib's 68-point model is not installed.\nRemedy: {_REMEDY}, or set face.model to "
-                f"the path of {_MODEL_FILE}."
-            )
-        path, remedy = (
-            pathlib.Path(spec.submodule_search_locations[0], "models", _MODEL_FILE),
-            _REMEDY,
-        )
-    if not path.is_file():
-        raise UserError(f"dlib's 68-point model is not at {path}.\nRemedy: {remedy}.")
-    return path

@@ -16,23 +16,41 @@ MOUTH_ROW = 0.64
 MIDDLE_COLUMN = 0.5
 
 
+@dataclasses.dataclass(frozen=True)
+class Slice:
+    """A spatio-temporal slice: one line of pixels of every frame, the lines in frame order (3.1).
+
+    Attributes:
+      name: 'eye line', 'mouth line' or 'mid-line'.
+      axis: of a frame that the line is at one place of: 0 for a row, 1 for a column.
+      at: the row or column, px.
+      image: `[t, m]`, the slice image.
+    """
+
+    name: str
+    axis: int
+    at: int
+    image: np.ndarray
+
+
 def select(clip: Clip, *, count: int, rule: str, radius: int) -> Clip:
     """Bring the frames from onset to offset to a fixed number.
 
     Onset, apex (when known) and offset are always among the key frames, and no frame is there
     twice. A clip with fewer frames than `count` is brought to it by temporal interpolation (TIM),
-    whatever the rule; its apex is then the key frame nearest in time.
+    whatever the rule.
 
     Args:
-      clip: frames `[t, h, w]` or `[t, h, w, 3]`.
+      clip: frames `[t, h, w]`, as the face stage leaves them.
       count: of key frames, at least 3.
       rule: 'slices' (equal steps of change in spatio-temporal slices, eq. 3.1), 'uniform' (equal
         steps of time), or 'tim' (frames interpolated at equal steps of time, Zhou et al. 2011).
+        Where the apex is none of them, the inner key frame nearest to it takes its place.
       radius: px, reach of the nearest-pixel matching of 'slices'; 0 compares pixel with pixel.
 
     Returns:
-      The clip with `count` frames, onset 0, offset count - 1, apex an index of these or None, and
-      as fps the mean rate of the key frames.
+      The clip with `count` frames, onset 0, offset count - 1, apex an index of these or None, their
+      positions in the clip that came, and as fps the mean rate of the key frames.
 
     Raises:
       UserError: an unknown rule, a count below 3, or an onset, apex and offset out of order.
@@ -42,25 +60,46 @@ def select(clip: Clip, *, count: int, rule: str, radius: int) -> Clip:
     if count < 3:
         raise UserError(f"{count} key frames: onset, apex and offset need 3 or more (raise steps).")
     _check_order(clip)
-    frames = clip.frames[clip.onset : clip.offset + 1]
-    apex = None if clip.apex is None else clip.apex - clip.onset
+    frames = np.asarray(clip.frames)[clip.onset : clip.offset + 1]
     if rule == "tim" or len(frames) < count:
-        chosen, key_apex = interpolate(frames, count), _nearest(apex, len(frames), count)
+        places = np.linspace(0, len(frames) - 1, count)
     else:
-        progress = np.arange(len(frames), dtype=np.float64)
-        if rule == "slices":
-            progress = _progress(frames, *_slice_lines(clip), radius)
-        indices = _equal_steps(progress, count, apex)
-        chosen = frames[indices]
-        key_apex = None if apex is None else int(np.flatnonzero(indices == apex)[0])
+        places = _equal_steps(_progress(clip, rule, radius), count)
+    apex = None if clip.apex is None else _keep(places, clip.apex - clip.onset)
     return dataclasses.replace(
         clip,
-        frames=chosen,
+        frames=_at(frames, places),
         fps=(count - 1) * clip.fps / (clip.offset - clip.onset),
         onset=0,
-        apex=key_apex,
+        apex=apex,
         offset=count - 1,
+        positions=clip.onset + places.astype(np.float32),
     )
+
+
+def slices(clip: Clip) -> list[Slice]:
+    """The spatio-temporal slices of a clip: rows through the eyes and the mouth, and the mid-line.
+
+    Args:
+      clip: frames `[t, h, w]`; its landmarks say where the slices lie, or else fixed shares of the
+        crop.
+    """
+    frames = np.asarray(clip.frames)
+    height, width = frames.shape[1:]
+    if clip.landmarks is None:
+        eyes, mouth, middle = EYE_ROW * height, MOUTH_ROW * height, MIDDLE_COLUMN * width
+    else:
+        points = clip.landmarks
+        eyes = points[face.RIGHT_EYE.start : face.LEFT_EYE.stop, 1].mean()
+        mouth = points[face.MOUTH, 1].mean()
+        middle = points[face.NOSE_BRIDGE, 0].mean()
+    eyes, mouth = (int(np.clip(round(row), 0, height - 1)) for row in (eyes, mouth))
+    middle = int(np.clip(round(middle), 0, width - 1))
+    return [
+        Slice("eye line", 0, eyes, frames[:, eyes]),
+        Slice("mouth line", 0, mouth, frames[:, mouth]),
+        Slice("mid-line", 1, middle, frames[:, :, middle]),
+    ]
 
 
 def _check_order(clip: Clip) -> None:
@@ -73,37 +112,27 @@ def _check_order(clip: Clip) -> None:
         )
 
 
-def _nearest(apex: int | None, length: int, count: int) -> int | None:
-    """The key frame nearest in time to the apex; at an end only when the apex is there."""
-    if apex is None or apex == 0:
-        return apex
-    if apex == length - 1:
-        return count - 1
-    return int(np.clip(round(apex * (count - 1) / (length - 1)), 1, count - 2))
+def _keep(places: np.ndarray, apex: int) -> int:
+    """Move the inner place nearest to the apex onto it, unless one is there; its index."""
+    if apex not in places:
+        places[1 + np.argmin(np.abs(places[1:-1] - apex))] = apex
+    return int(np.flatnonzero(places == apex)[0])
 
 
-def _slice_lines(clip: Clip) -> tuple[list[int], list[int]]:
-    """The rows (eye line, mouth line) and columns (mid-line) that are cut through the frames."""
-    height, width = clip.frames.shape[1:3]
-    if clip.landmarks is None:
-        rows, columns = [EYE_ROW * height, MOUTH_ROW * height], [MIDDLE_COLUMN * width]
-    else:
-        points = clip.landmarks
-        eyes = points[face.RIGHT_EYE.start : face.LEFT_EYE.stop]
-        rows = [eyes[:, 1].mean(), points[face.MOUTH, 1].mean()]
-        columns = [points[face.NOSE_BRIDGE, 0].mean()]
-    return (
-        [int(np.clip(round(row), 0, height - 1)) for row in rows],
-        [int(np.clip(round(column), 0, width - 1)) for column in columns],
-    )
+def _at(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The frames at whole places as they are; TIM where a place lies between frames."""
+    whole = places.astype(int)
+    return frames[whole] if (whole == places).all() else interpolate(frames, places)
 
 
-def _progress(frames: np.ndarray, rows: list[int], columns: list[int], radius: int) -> np.ndarray:
-    """Cumulative change of the slices, `[t]`, from 0 at the first frame."""
-    grey = np.stack([face.grey(frame) for frame in frames])
-    slices = [grey[:, row, :] for row in rows] + [grey[:, :, column] for column in columns]  # (3.1)
-    change = sum(_slice_distances(image, radius) for image in slices)
-    return np.concatenate([[0.0], np.cumsum(change, dtype=np.float64)])
+def _progress(clip: Clip, rule: str, radius: int) -> np.ndarray:
+    """How far the clip has come at each frame from onset to offset: in change, or in time."""
+    steps = np.ones(clip.offset - clip.onset)
+    if rule == "slices":
+        marked = slice(clip.onset, clip.offset + 1)
+        change = np.sum([_slice_distances(line.image[marked], radius) for line in slices(clip)], 0)
+        steps = change if change.any() else steps  # in a still clip only time goes on
+    return np.concatenate([[0.0], np.cumsum(steps, dtype=np.float64)])
 
 
 def _slice_distances(image: np.ndarray, radius: int) -> np.ndarray:
@@ -121,13 +150,12 @@ def _slice_distances(image: np.ndarray, radius: int) -> np.ndarray:
     return np.abs(near - image[:-1, :, None]).min(axis=2).mean(axis=1)
 
 
-def _equal_steps(progress: np.ndarray, count: int, apex: int | None) -> np.ndarray:
-    """`count` different frames at about equal steps of `progress`, with both ends and the apex.
+def _equal_steps(progress: np.ndarray, count: int) -> np.ndarray:
+    """`count` different frames at about equal steps of `progress`.
 
     Args:
       progress: `[t]`, not falling, t >= count.
       count: of frames to choose, at least 3.
-      apex: a frame that must be among them, or None.
 
     Returns:
       int `[count]`, rising from 0 to t - 1.
@@ -141,15 +169,11 @@ def _equal_steps(progress: np.ndarray, count: int, apex: int | None) -> np.ndarr
     slack = np.maximum.accumulate(np.where(nearer_before, after - 1, after) - order)
     slack = slack.clip(0, length - count)
     slack[0], slack[-1] = 0, length - count
-    chosen = slack + order
-    if apex is not None and apex not in chosen:
-        inner = 1 + np.argmin(np.abs(chosen[1:-1] - apex))
-        chosen[inner] = apex
-    return chosen
+    return slack + order
 
 
-def interpolate(frames: np.ndarray, count: int) -> np.ndarray:
-    """Resample a clip in time by TIM (Zhou, Zhao and Pietikainen, CVPR 2011).
+def interpolate(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Frames between frames, by TIM (Zhou, Zhao and Pietikainen, CVPR 2011).
 
     TIM embeds the frames in a path graph, where they lie on the curve of `_curve`, and maps that
     curve back to pixels through the SVD of the mean-free frames and a least-squares fit. Since the
@@ -158,17 +182,17 @@ def interpolate(frames: np.ndarray, count: int) -> np.ndarray:
 
     Args:
       frames: `[t, ...]`, t >= 2, 0..255.
-      count: of frames wanted, evenly spaced from the first to the last.
+      places: `[count]` in 0..t - 1, where a frame is wanted; at a whole number it is that frame.
 
     Returns:
       float32 `[count, ...]`, clipped to 0..255.
     """
     length = len(frames)
     known = _curve(np.arange(1, length + 1) / length, length)
-    wanted = _curve(np.linspace(1 / length, 1, count), length)
+    wanted = _curve((np.asarray(places) + 1) / length, length)
     weights = (1 + 2 * wanted @ known.T) / length
     flat = frames.reshape(length, -1).astype(np.float32)
-    made = (weights.astype(np.float32) @ flat).reshape(count, *frames.shape[1:])
+    made = (weights.astype(np.float32) @ flat).reshape(len(places), *frames.shape[1:])
     return np.clip(made, 0, 255, out=made)
 
 

@@ -1,4 +1,10 @@
-"""Eulerian video magnification (section 3.2, step 4; Wu et al., SIGGRAPH 2012)."""
+"""Eulerian video magnification (section 3.2, step 4; Wu et al., SIGGRAPH 2012).
+
+The method's four steps are a spatial pyramid, a temporal band-pass, the amplification of each level
+and the reconstruction. The first two are linear, one in space and one in time, so their order does
+not matter: here the whole clip is band-passed first, once, and then each frame goes through its
+pyramid alone.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +18,7 @@ from data_prep.clip import Clip
 from data_prep.cv import cv2
 from data_prep.errors import UserError
 
-FINEST_WAVELENGTH = (
-    4.0  # px, middle of the finest level's octaves (2 to 8); doubles with each level
-)
+FINEST_WAVELENGTH = 4.0  # px, middle of the finest level's octaves (2 to 8); doubles at each level
 SMALLEST_SIDE = 4  # px: a pyramid stops before its levels are smaller
 BUTTERWORTH_ORDER = 2
 
@@ -34,10 +38,14 @@ def magnify(
     The onset frame stays as it is: eq. (3.2) counts the movement from there. The band-passed signal
     alone has no such zero; it would push a lasting movement back into the onset.
 
+    The method is an expansion of first order, eq. (3.4): it holds while (1 + alpha) d is below an
+    eighth of the wavelength of what moves (Wu et al.). Beyond that, edges are doubled rather than
+    moved; docs/data.md measures what this does to the optical flow.
+
     The coarsest remainder of the pyramid is left alone: it holds the light, not the movement.
 
     Args:
-      clip: frames `[t, h, w]` or `[t, h, w, 3]`, 0..255, evenly spaced at `clip.fps`.
+      clip: frames `[t, h, w]`, 0..255, evenly spaced at `clip.fps`.
       alpha: amplification (eq. 3.3).
       band: lowest and highest amplified frequency, Hz.
       filter: 'ideal' (nothing outside the band) or 'butterworth' (smooth edges, zero phase).
@@ -53,16 +61,14 @@ def magnify(
     Raises:
       UserError: a band that these frames cannot hold, or an unknown filter.
     """
-    frames = clip.frames.astype(np.float32)
-    gain = _gain(len(frames), clip, band, filter)
-    depth = max(1, min(levels, int(np.log2(min(frames.shape[1:3]) / SMALLEST_SIDE))))
-    motion = []
-    for level, laplacian in enumerate(_laplacian_pyramid(frames, depth)):
-        amplification = _level_alpha(alpha, wavelength, level)
-        filtered = _filter(laplacian, gain)
-        motion.append(amplification * (filtered - filtered[clip.onset]))  # alpha B(x, t), eq. (3.5)
-    magnified = frames + _collapse(motion)  # eq. (3.6)
-    return dataclasses.replace(clip, frames=np.clip(magnified, 0, 255, out=magnified))
+    frames = np.asarray(clip.frames, np.float32)
+    movement = _filter(frames, _gain(len(frames), clip, band, filter))
+    movement -= movement[clip.onset].copy()  # B(x, t), eq. (3.5)
+    depth = max(1, min(levels, int(np.log2(min(frames.shape[1:]) / SMALLEST_SIDE))))
+    alphas = [_level_alpha(alpha, wavelength, level) for level in range(depth)]
+    for frame, moved in zip(frames, movement):
+        np.add(frame, _amplified(moved, alphas), out=moved)  # eq. (3.6)
+    return dataclasses.replace(clip, frames=np.clip(movement, 0, 255, out=movement))
 
 
 def _level_alpha(alpha: float, wavelength: float, level: int) -> float:
@@ -72,27 +78,18 @@ def _level_alpha(alpha: float, wavelength: float, level: int) -> float:
     return float(np.clip(bound, 0, alpha))
 
 
-def _laplacian_pyramid(frames: np.ndarray, depth: int) -> list[np.ndarray]:
-    """`depth` band-passed copies of the frames, finest first, each half as large as the last."""
-    levels = []
-    for _ in range(depth):
-        smaller = np.stack([cv2.pyrDown(frame) for frame in frames])
-        levels.append(frames - _enlarge(smaller, frames.shape[1:3]))
-        frames = smaller
-    return levels
+def _amplified(image: np.ndarray, alphas: list[float]) -> np.ndarray:
+    """The levels of an image's Laplacian pyramid, each times its factor, put together again.
 
-
-def _collapse(levels: list[np.ndarray]) -> np.ndarray:
-    """The inverse of the pyramid, over a remainder of zero."""
-    total = levels[-1]
-    for level in reversed(levels[:-1]):
-        total = level + _enlarge(total, level.shape[1:3])
-    return total
-
-
-def _enlarge(frames: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    height, width = shape
-    return np.stack([cv2.pyrUp(frame, dstsize=(width, height)) for frame in frames])
+    A level is what an image has and the enlarged half-size image has not; what is left when the
+    factors end is dropped.
+    """
+    if not alphas:
+        return np.zeros_like(image)
+    smaller = cv2.pyrDown(image)
+    # alpha (image - enlarge(smaller)) + enlarge(coarser levels), enlarged together.
+    coarser = _amplified(smaller, alphas[1:]) - alphas[0] * smaller
+    return alphas[0] * image + cv2.pyrUp(coarser, dstsize=image.shape[::-1])
 
 
 def _gain(length: int, clip: Clip, band: tuple[float, float], filter: str) -> np.ndarray:
@@ -102,15 +99,15 @@ def _gain(length: int, clip: Clip, band: tuple[float, float], filter: str) -> np
         raise UserError(
             f"magnify.band = {tuple(band)}: give two frequencies in Hz, 0 < low < high."
         )
-    nyquist = clip.fps / 2
-    frequencies = np.arange(length) * nyquist / length
-    if low >= nyquist or length < 2 or frequencies[1] > high:
+    frequencies = np.arange(length) * clip.fps / (2 * length)
+    inside = (frequencies >= low) & (frequencies <= high)
+    if not inside.any():
         raise UserError(
             f"{clip.name}: {length} frames at {clip.fps:g} a second hold no movement of "
             f"{low:g} to {high:g} Hz. Widen magnify.band, or take 'magnify' out of the stages."
         )
     if filter == "ideal":
-        gain = (frequencies >= low) & (frequencies <= high)
+        gain = inside
     elif filter == "butterworth":
         gain = _butterworth(frequencies, low, high, clip.fps)
     else:

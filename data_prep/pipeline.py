@@ -25,6 +25,7 @@ from data_prep.workers import executor
 
 _Submitted = TypeVar("_Submitted")
 
+QUARANTINE, NOTES = "quarantine.jsonl", "notes.jsonl"
 AHEAD = 2  # clips a worker that are in flight or wait for the parent
 
 
@@ -45,6 +46,7 @@ class Tally:
 
     made: int = 0
     reused: int = 0
+    noted: int = 0
     quarantined: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -60,35 +62,40 @@ def run(
     *,
     cache_dir: Path,
     workers: int,
+    keep_stages: bool = True,
 ) -> Generator[Outcome]:
     """Yield one outcome for each entry, in the order of the entries.
 
     The records are the same, to the bit, for any number of workers. A clip that fails is set
     aside and the others go on; what is finished is in the cache, so that a run that is
-    interrupted goes on where it stopped.
+    interrupted goes on where it stopped. However many clips there are, no more than `AHEAD` a
+    worker are in memory.
 
     Args:
       source: where clips are loaded from; picklable when there are several workers.
       entries: its clips.
       recipe: the fields of `data_prep.config.recipe()` as a plain dict.
-      cache_dir: folder of the single clips' records.
+      cache_dir: folder of what was made of single clips.
       workers: processes that load and preprocess; 0 or 1 works in this process.
+      keep_stages: whether the cache keeps the result of each stage beside the records.
 
     Raises:
       UserError: a worker process was ended from outside.
+      OSError: the disk is full or fails.
     """
-    place = _placer(source, recipe, Path(cache_dir))
+    stages_dir = cache_dir if keep_stages else None
     window = AHEAD * workers if workers > 1 else 0
     try:
         with executor(workers) as pool:
 
             def submit(entry: Entry) -> Future[Any] | Record:
-                stored = cache.read(place(entry))
-                return stored or pool.submit(record.key_frames, source, recipe, entry)
+                stored = cache.read(record.path(source, recipe, entry, cache_dir))
+                return stored or pool.submit(record.key_frames, source, recipe, entry, stages_dir)
 
             for entry, pending in _ahead(entries, submit, window):
                 if isinstance(pending, Future):
-                    yield _finish(entry, pending, recipe, place(entry))
+                    path = record.path(source, recipe, entry, cache_dir)
+                    yield _finish(entry, pending, recipe, path)
                 else:
                     yield Outcome(entry.name, pending, reused=True)
     except BrokenProcessPool as error:
@@ -99,14 +106,23 @@ def run(
         ) from error
 
 
-def good_records(outcomes: Iterable[Outcome], tally: Tally, quarantine: Path) -> Iterator[Record]:
-    """Pass on the records; count, and write the clips that failed to a JSON-lines file."""
+def good_records(outcomes: Iterable[Outcome], tally: Tally, folder: Path) -> Iterator[Record]:
+    """Pass on the records, and count.
+
+    The clips that failed go into `folder/quarantine.jsonl` with the reason, and those of which
+    there is something to know into `folder/notes.jsonl`.
+    """
+    quarantine, notes = folder / QUARANTINE, folder / NOTES
     quarantine.unlink(missing_ok=True)
+    notes.unlink(missing_ok=True)
     for outcome in outcomes:
         if outcome.record is None:
             tally.quarantined[outcome.name] = outcome.reason
-            _append(quarantine, outcome)
+            _append(quarantine, outcome.name, reason=outcome.reason, details=outcome.details)
             continue
+        if told := outcome.record["notes"]:
+            tally.noted += 1
+            _append(notes, outcome.name, notes=told.splitlines())
         tally.reused += outcome.reused
         tally.made += not outcome.reused
         yield outcome.record
@@ -120,13 +136,6 @@ def progress(outcomes: Iterable[Outcome], total: int, title: str) -> Iterator[Ou
     yield from tqdm.tqdm(
         outcomes, title, total, unit="clip", ncols=columns, mininterval=interval, maxinterval=60
     )
-
-
-def _placer(source: Source, recipe: Recipe, cache_dir: Path) -> Callable[[Entry], Path]:
-    """Where an entry's record lies: a name for all that it depends on."""
-    common = [str(record.FORMAT), record.canonical(recipe), record.canonical(source.class_names)]
-    folder = cache_dir / source.name
-    return lambda entry: folder / f"{record.digest(*common, entry.name, entry.key)}.npz"
 
 
 def _ahead(
@@ -146,7 +155,7 @@ def _finish(entry: Entry, pending: Future, recipe: Recipe, path: Path) -> Outcom
     """Wait for the key frames, add the flow and store the record; or say what failed."""
     try:
         partial, frames = pending.result()
-    except BrokenProcessPool:
+    except (BrokenProcessPool, OSError):  # the process or the disk, not the clip
         raise
     except UserError as error:
         return Outcome(entry.name, reason=str(error))
@@ -160,8 +169,7 @@ def _finish(entry: Entry, pending: Future, recipe: Recipe, path: Path) -> Outcom
     return Outcome(entry.name, made)
 
 
-def _append(quarantine: Path, outcome: Outcome) -> None:
-    quarantine.parent.mkdir(parents=True, exist_ok=True)
-    line = {"clip": outcome.name, "reason": outcome.reason, "details": outcome.details}
-    with quarantine.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+def _append(file: Path, clip: str, **told: Any) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="utf-8") as lines:
+        lines.write(json.dumps({"clip": clip, **told}) + "\n")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_prep import cache, datasets, folders, landmarks, pipeline, record, shards
 from data_prep import config as configs
-from data_prep import datasets, face, pipeline, record, shards
 from data_prep.datasets.base import Entry, Source, dropped
 from data_prep.errors import UserError
 
@@ -23,7 +26,7 @@ class Prepared:
       path: its folder, for `shards.load`.
       name: `<data set>/<fingerprint>`.
       reused: whether it was there before.
-      counts: 'written', 'dropped' and 'quarantined' clips.
+      counts: 'written', 'noted', 'dropped' and 'quarantined' clips.
       reused_clips: of those written, the clips that came from the cache; all when `reused`.
       seconds: the time that this took.
     """
@@ -34,6 +37,25 @@ class Prepared:
     counts: dict[str, int]
     reused_clips: int
     seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """One set to be made, or found."""
+
+    source: Source
+    entries: Sequence[Entry]
+    recipe: record.Recipe
+    data: Any  # the section `data` of the configuration
+    path: Path  # of the finished set
+
+    @property
+    def cache_dir(self) -> Path:
+        return Path(self.data.data_dir) / "cache"
+
+    @property
+    def keep_stages(self) -> bool:
+        return self.data.cache == "stages"
 
 
 def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
@@ -49,30 +71,20 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
     start = time.perf_counter()
     configs.validate(config)
     _check_writable(Path(config.data.data_dir))
-    source = datasets.source(config)
-    recipe = config.prep.to_dict()
-    entries = source.entries()
-    _say_dropped(source, say)
-    name = fingerprint(source, entries, recipe)
-    path = shards.set_path(Path(config.data.data_dir), source.name, name)
-    reused = shards.is_finished(path)
-    made = 0
-    if not reused:
-        _check_landmarks(config)
-        try:
-            made = _make(source, entries, recipe, config.data, path, say)
-        except OSError as error:
-            raise UserError(
-                f"{error.filename or config.data.data_dir}: {error.strerror or error}. What is "
-                "finished is kept. Remedy: make room, or give another --config.data.data_dir."
-            ) from error
-    counts = shards.load(path, recipe).info.counts
-    if reused:
-        say(f"Reused {path}: {counts['written']} clips, prepared before.")
-    _say_quarantined(counts["quarantined"], path, say)
+    job = _job(config)
+    _say_dropped(job.source, say)
+    reused, made = shards.is_finished(job.path), 0
+    with _disk_told(config.data.data_dir):
+        if not reused:
+            _check_landmarks(config)
+            made = _make(job)
+        stored = shards.load(job.path, job.recipe)
+        counts = stored.info.counts
+        _say_counts(counts, made, reused, job.path, say)
+        _preview(job, stored, say)
     return Prepared(
-        path=path,
-        name=f"{source.name}/{name}",
+        path=job.path,
+        name=f"{job.source.name}/{job.path.parent.name}",
         reused=reused,
         counts=counts,
         reused_clips=counts["written"] - made,
@@ -80,11 +92,28 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
     )
 
 
+def fingerprint(source: Source, entries: Sequence[Entry], recipe: record.Recipe) -> str:
+    """Two digests, of the recipe and of the clips: `1f0c9a27-88b1d3e0`."""
+    clips = [(entry.name, entry.key) for entry in entries]
+    how = record.digest(record.canonical(record.VERSIONS), record.canonical(recipe))
+    what = record.digest(record.canonical([source.class_names, clips]))
+    return f"{how[:8]}-{what[:8]}"
+
+
+def _job(config: Any) -> _Job:
+    source = datasets.source(config)
+    recipe, entries = config.prep.to_dict(), source.entries()
+    name = fingerprint(source, entries, recipe)
+    path = shards.set_path(Path(config.data.data_dir), source.name, name)
+    return _Job(source, entries, recipe, config.data, path)
+
+
 def _check_landmarks(config: Any) -> None:
     """Miss dlib before the first clip is read rather than after the last."""
-    points = config.prep.face.points
-    if points == "dlib" or (points == "auto" and config.data.dataset != "synthetic"):
-        face.check_detector(config.prep.face.model)
+    wanted = config.prep.face
+    given = config.data.landmarks_dir or config.data.dataset == "synthetic"
+    if wanted.points == "dlib" or (wanted.points == "auto" and (wanted.per_frame or not given)):
+        landmarks.load_detector(wanted.model)
 
 
 def _check_writable(folder: Path) -> None:
@@ -99,39 +128,49 @@ def _check_writable(folder: Path) -> None:
         ) from error
 
 
-def fingerprint(source: Source, entries: Sequence[Entry], recipe: record.Recipe) -> str:
-    """Two digests, of the recipe and of the clips: `1f0c9a27-88b1d3e0`."""
-    clips = [(entry.name, entry.key) for entry in entries]
-    how = record.digest(str(record.FORMAT), record.canonical(recipe))
-    what = record.digest(record.canonical([source.class_names, clips]))
-    return f"{how[:8]}-{what[:8]}"
+@contextlib.contextmanager
+def _disk_told(data_dir: str) -> Iterator[None]:
+    """Tell of a full or failing disk with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or data_dir}: {error.strerror or error}. What is finished is kept. "
+            "Remedy: make room (--config.data.cache=clips needs less), or give another "
+            "--config.data.data_dir."
+        ) from error
 
 
-def _make(
-    source: Source,
-    entries: Sequence[Entry],
-    recipe: record.Recipe,
-    data: Any,
-    path: Path,
-    say: Callable[[str], None],
-) -> int:
+def _make(job: _Job) -> int:
     """Write the set; return how many of its clips were not in the cache."""
     tally = pipeline.Tally()
     outcomes = pipeline.run(
-        source, entries, recipe, cache_dir=Path(data.data_dir) / "cache", workers=data.workers
+        job.source,
+        job.entries,
+        job.recipe,
+        cache_dir=job.cache_dir,
+        workers=job.data.workers,
+        keep_stages=job.keep_stages,
     )
-    outcomes = pipeline.progress(outcomes, len(entries), f"Preparing {source.name}")
-    shards.write(
-        pipeline.good_records(outcomes, tally, _quarantine(path)),
-        data_dir=Path(data.data_dir),
-        name=source.name,
-        fingerprint=path.parent.name,
-        recipe=recipe,
-        class_names=source.class_names,
-        describe=lambda: _description(source, tally),
-    )
-    say(f"Reused {tally.reused} of {tally.written} clips, made {tally.made}: {path}")
+    outcomes = pipeline.progress(outcomes, len(job.entries), f"Preparing {job.source.name}")
+    with folders.claimed(job.path.parents[1], functools.partial(_sweep, job)):
+        shards.write(
+            pipeline.good_records(outcomes, tally, job.path.parent),
+            data_dir=Path(job.data.data_dir),
+            name=job.source.name,
+            fingerprint=job.path.parent.name,
+            recipe=job.recipe,
+            class_names=job.source.class_names,
+            describe=lambda: _description(job.source, tally),
+        )
     return tally.made
+
+
+def _sweep(job: _Job) -> None:
+    """Remove what killed preparations of this data set left half written."""
+    for unfinished in job.path.parents[1].glob(f"*/{folders.INCOMPLETE}*"):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    cache.sweep(job.cache_dir / job.source.name)
 
 
 def _description(source: Source, tally: pipeline.Tally) -> dict[str, Any]:
@@ -139,6 +178,7 @@ def _description(source: Source, tally: pipeline.Tally) -> dict[str, Any]:
     return {
         "counts": {
             "written": tally.written,
+            "noted": tally.noted,
             "dropped": sum(left_out.values()),
             "quarantined": len(tally.quarantined),
         },
@@ -152,14 +192,36 @@ def _say_dropped(source: Source, say: Callable[[str], None]) -> None:
         say(f"Left out {count} rows of {source.name}: {reason}.")
 
 
-def _say_quarantined(count: int, path: Path, say: Callable[[str], None]) -> None:
-    if count:
+def _say_counts(
+    counts: Mapping[str, int], made: int, reused: bool, path: Path, say: Callable[[str], None]
+) -> None:
+    written, noted, failed = counts["written"], counts["noted"], counts["quarantined"]
+    if reused:
+        say(f"Reused {path}: {written} clips, prepared before.")
+    else:
         say(
-            f"{count} clips failed and are not in the set; each with its reason in\n"
-            f"{_quarantine(path)}\nRemove {path.parent} to try them again."
+            f"Reused {written - made} of {written} clips, made {made}, left out "
+            f"{counts['dropped']}, failed {failed}: {path}"
+        )
+    if noted:
+        say(f"{noted} clips have a note, in\n{path.parent / pipeline.NOTES}")
+    if failed:
+        say(
+            f"{failed} clips failed and are not in the set; each with its reason in\n"
+            f"{path.parent / pipeline.QUARANTINE}\nRemove {path.parent} to try them again."
         )
 
 
-def _quarantine(path: Path) -> Path:
-    """Beside the set's folder, which appears only when the set is whole."""
-    return path.parent / "quarantine.jsonl"
+def _preview(job: _Job, stored: shards.Shards, say: Callable[[str], None]) -> None:
+    """Draw the first clips of the set, as many as the configuration asks for."""
+    count = len(stored) if job.data.preview < 0 else min(job.data.preview, len(stored))
+    if not count:
+        return
+    from data_prep import preview  # with Matplotlib, which nothing else here needs
+
+    folder = job.path.parent / "preview"
+    kept = job.cache_dir if job.keep_stages else None
+    written = [entry for entry in job.entries if entry.name not in stored.info.quarantined]
+    for index, entry in enumerate(written[:count]):
+        preview.write(folder, record.history(job.source, job.recipe, entry, kept), stored[index])
+    say(f"Drew {count} clips: {folder}")

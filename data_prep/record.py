@@ -1,28 +1,35 @@
 """One clip made into one record: the stages in their order, then the flow.
 
-`key_frames` runs in worker processes and never imports jax; `with_flow` runs in the parent.
+`key_frames` and `history` run in worker processes and never import jax; `with_flow` runs in the
+parent. What a stage makes of a clip is kept in the cache under a key that stands for the clip's
+source and for all stages up to that one: when a stage changes, those before it are not run again.
 
 A record is a dict:
   flow: float16 `[steps, S, S, 2]`, (u right, v down) in pixels; S is the size and twice the margin.
   frames: uint8 `[steps + 1, S, S, 1]`, the key frames.
+  positions: float32 `[steps + 1]`, where each key frame lies in the frames of the clip as read.
   label: index of the class.
   emotion, subject, clip_id, dataset: text.
-  onset, apex, offset: frames of the clip as loaded; apex -1 when unknown.
+  onset, apex, offset: frames of the clip as read; apex -1 when unknown.
   apex_index: the apex among the key frames, -1 when unknown.
-  fps: frames a second of the clip as loaded.
+  fps: frames a second of the clip as read.
+  notes: what a user should know of the clip, a line each; mostly empty.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data_prep import cache
 from data_prep.clip import Clip
 from data_prep.config import margin
 from data_prep.datasets.base import Entry, Source
@@ -30,8 +37,28 @@ from data_prep.datasets.base import Entry, Source
 Record = dict[str, Any]
 Recipe = Mapping[str, Any]
 
-FORMAT = 1  # raise it whenever a stage or the record changes: cached clips are then made anew
+# Raise a stage's number when its code gives other values, and that of 'read' when the readers or
+# `Clip` change; what follows a stage is then made anew too.
+VERSIONS = {"read": 2, "face": 2, "magnify": 2, "keyframes": 2, "flow": 2, "record": 2}
 _FUNCTIONS = {"face": "crop", "magnify": "magnify", "keyframes": "select"}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stage:
+    """One step of the recipe for one clip; `key` stands for all that its result depends on."""
+
+    name: str
+    key: str
+    apply: Callable[[Clip], Clip]
+    path: Path | None  # of its result in the cache
+
+
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """A clip after some stage, and the facts that a record takes from the clip as read."""
+
+    clip: Clip
+    facts: Record
 
 
 def canonical(content: Any) -> str:
@@ -44,26 +71,59 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def key_frames(source: Source, recipe: Recipe, entry: Entry) -> tuple[Record, np.ndarray]:
-    """Load a clip and apply the stages: its record without the flow, and float32 `[t, S, S]`."""
-    loaded = source.load(entry)
-    clip = loaded
-    for stage in _stages(recipe):
-        clip = stage(clip)
-    record = {
-        "frames": np.rint(clip.frames).clip(0, 255).astype(np.uint8)[..., None],
-        "label": source.class_names.index(loaded.label),
-        "emotion": loaded.emotion,
-        "subject": loaded.subject,
-        "clip_id": loaded.clip_id,
-        "dataset": loaded.dataset,
-        "onset": int(loaded.onset),
-        "apex": -1 if loaded.apex is None else int(loaded.apex),
-        "offset": int(loaded.offset),
-        "apex_index": -1 if clip.apex is None else int(clip.apex),
-        "fps": float(loaded.fps),
+def key_frames(
+    source: Source, recipe: Recipe, entry: Entry, cache_dir: Path | None = None
+) -> tuple[Record, np.ndarray]:
+    """Load a clip and apply the stages, from the last one whose result is in the cache.
+
+    Args:
+      source: what the entry is loaded from.
+      recipe: the fields of `data_prep.config.recipe()` as a plain dict.
+      entry: the clip.
+      cache_dir: where results of stages are kept; None keeps none.
+
+    Returns:
+      Its record without the flow, and the key frames, float32 `[steps + 1, S, S]`.
+
+    Raises:
+      UserError: the clip cannot be used.
+    """
+    made = _after(_stages(source, recipe, entry, cache_dir), source, entry)
+    return assemble(made.facts, made.clip, source.class_names)
+
+
+def facts(clip: Clip) -> Record:
+    """What a record says of the clip as read."""
+    return {
+        "emotion": clip.emotion,
+        "subject": clip.subject,
+        "clip_id": clip.clip_id,
+        "dataset": clip.dataset,
+        "onset": int(clip.onset),
+        "apex": -1 if clip.apex is None else int(clip.apex),
+        "offset": int(clip.offset),
+        "fps": float(clip.fps),
     }
-    return record, np.asarray(clip.frames, np.float32)
+
+
+def assemble(known: Record, last: Clip, class_names: Sequence[str]) -> tuple[Record, np.ndarray]:
+    """The record without the flow, and the key frames, float32 `[steps + 1, S, S]`.
+
+    Args:
+      known: the `facts` of the clip as read.
+      last: the clip after the last stage.
+      class_names: in the order of the labels.
+    """
+    frames = np.asarray(last.frames, np.float32)
+    record = {
+        "frames": np.rint(frames).clip(0, 255).astype(np.uint8)[..., None],
+        "positions": np.asarray(last.positions, np.float32),
+        **known,
+        "label": class_names.index(last.label),
+        "apex_index": -1 if last.apex is None else int(last.apex),
+        "notes": "\n".join(last.notes),
+    }
+    return record, frames
 
 
 def with_flow(record: Record, frames: np.ndarray, recipe: Recipe) -> Record:
@@ -73,12 +133,65 @@ def with_flow(record: Record, frames: np.ndarray, recipe: Recipe) -> Record:
     return {"flow": np.asarray(flow(frames, **recipe["flow"])).astype(np.float16), **record}
 
 
-def _stages(recipe: Recipe) -> list[Callable[[Clip], Clip]]:
+def history(
+    source: Source, recipe: Recipe, entry: Entry, cache_dir: Path | None = None
+) -> dict[str, Clip]:
+    """The clip as read, under 'source', and after each stage, under the stage's name, in order.
+
+    Args and errors are those of `key_frames`.
+    """
+    clip = source.load(entry)
+    clips, made = {"source": clip}, _Made(clip, facts(clip))
+    for stage in _stages(source, recipe, entry, cache_dir):
+        made = _apply(stage, lambda made=made: made)
+        clips[stage.name] = made.clip
+    return clips
+
+
+def path(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path) -> Path:
+    """Where the cache keeps the finished record of an entry."""
+    before = _stages(source, recipe, entry, None)[-1].key
+    versions = canonical([VERSIONS["flow"], VERSIONS["record"]])
+    key = digest(before, versions, canonical(recipe["flow"]), canonical(source.class_names))
+    return _place(cache_dir, source, "record", key)
+
+
+def _stages(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path | None) -> list[_Stage]:
     """The stages in the recipe's order, each with its own section's fields."""
     size, steps = recipe["size"], recipe["steps"]
     fixed = {"face": {"size": size, "margin": margin(size)}, "keyframes": {"count": steps + 1}}
+    key = digest(str(VERSIONS["read"]), entry.name, entry.key)
     stages = []
     for name in recipe["stages"]:
+        fields = {**fixed.get(name, {}), **recipe[name]}
+        key = digest(key, name, str(VERSIONS[name]), canonical(fields))
         function = getattr(importlib.import_module(f"data_prep.{name}"), _FUNCTIONS[name])
-        stages.append(functools.partial(function, **fixed.get(name, {}), **recipe[name]))
+        kept = None if cache_dir is None else _place(cache_dir, source, name, key)
+        stages.append(_Stage(name, key, functools.partial(function, **fields), kept))
     return stages
+
+
+def _place(cache_dir: Path, source: Source, name: str, key: str) -> Path:
+    return cache_dir / source.name / name / f"{key}.npz"
+
+
+def _after(stages: list[_Stage], source: Source, entry: Entry) -> _Made:
+    """The clip after the last of the stages; the earlier ones run only when they have to."""
+    if not stages:
+        clip = source.load(entry)
+        return _Made(clip, facts(clip))
+    *earlier, last = stages
+    return _apply(last, functools.partial(_after, earlier, source, entry))
+
+
+def _apply(stage: _Stage, before: Callable[[], _Made]) -> _Made:
+    """The stage's result from the cache, or made from what `before` gives, and kept."""
+    stored = cache.read(stage.path) if stage.path else None
+    if stored is not None:
+        known, notes = stored.pop("facts"), stored.pop("notes")
+        return _Made(Clip(**stored, notes=tuple(notes)), known)
+    earlier = before()
+    clip = stage.apply(earlier.clip)
+    if stage.path:
+        cache.write(stage.path, {**vars(clip), "facts": earlier.facts})
+    return _Made(clip, earlier.facts)

@@ -1,15 +1,18 @@
-"""Records as ArrayRecord shards: a tfds builder to write them, and reading at random.
+"""Records as ArrayRecord shards, in a folder that TensorFlow Datasets reads; without TensorFlow.
 
-Neither needs TensorFlow. A set lies in `<data_dir>/<data set>/<fingerprint>/1.0.0`; the
-fingerprint stands for the recipe and the clips, and both are described in the set's metadata, so
-that sets made in different ways cannot be mixed up.
+A set lies in `<data_dir>/<data set>/<fingerprint>/1.0.0`; the fingerprint stands for the recipe and
+the clips, and both are described in the set's metadata, so that sets made in different ways cannot
+be mixed up.
+
+Files are written as the records come. (A tfds builder collects them first, in memory up to 1 GiB,
+and needs TensorFlow's files beyond that.)
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -18,14 +21,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
-from data_prep import fields
+from data_prep import fields, folders, shard_files
 from data_prep.config import margin
 from data_prep.errors import UserError
 from data_prep.record import Recipe, Record
 
 VERSION = "1.0.0"
-SPLIT = "clips"  # the only one; tfds reserves the name 'all' for the sum of the splits
-TEXTS = ("emotion", "subject", "clip_id", "dataset")
+TEXTS = ("emotion", "subject", "clip_id", "dataset", "notes")
 _DOCUMENTS = Path(__file__).parent / "datasets"  # a folder for each database, with its README.md
 
 
@@ -37,7 +39,7 @@ class Info:
       source: the data set's name.
       class_names: in the order of the labels.
       recipe: the fields of the preprocessing, as plain JSON.
-      counts: 'written', 'dropped' and 'quarantined' clips.
+      counts: 'written', 'noted', 'dropped' and 'quarantined' clips.
       dropped: reason -> number of rows that the source left out.
       quarantined: name of a clip that failed -> reason.
     """
@@ -53,7 +55,11 @@ class Info:
 class Shards:
     """A finished set: `len(shards)` records, `shards[index]` reads one.
 
-    Arrays and numbers come back as they were written, text as str.
+    Arrays and numbers come back as they were written, text as str. The description of the set is
+    checked when it is opened, each record when it is read.
+
+    Raises:
+      UserError: there is no finished set, or a file of it is damaged.
     """
 
     def __init__(self, path: Path):
@@ -61,20 +67,42 @@ class Shards:
             raise UserError(
                 f"{path}: no finished set of clips. Remedy: python -m data_prep --config=..."
             )
+        _check_description(path)
         with _quiet():
             builder: Any = tfds.builder_from_directory(str(path))
-            self._records = builder.as_data_source("all")
+            self._records = builder.as_data_source(
+                shard_files.SPLIT, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+            )
+        split = builder.info.splits[shard_files.SPLIT]
+        ends = itertools.accumulate(split.shard_lengths)
+        self.files = dict(zip(map(Path, split.filepaths), itertools.pairwise([0, *ends])))
+        self._features = builder.info.features
         self.info = Info(**_read_metadata(builder.info.metadata))
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: SupportsIndex) -> Record:
-        stored = self._records[index]
+        stored = self._features.deserialize_example_np(self.serialized(index))
         return {
             name: value.decode() if name in TEXTS else value  # tfds gives text as bytes
             for name, value in stored.items()
         }
+
+    def serialized(self, index: SupportsIndex) -> bytes:
+        """A record as it was written: a serialized `tf.train.Example`."""
+        if not 0 <= index.__index__() < len(self):
+            raise IndexError(f"record {index} of {len(self)}")
+        try:
+            stored = self._records[index]
+        except RuntimeError as error:  # ArrayRecord has a hash for all that a record is read from
+            raise folders.damaged(self._file(index), _first_line(error)) from error
+        if not stored:  # so it answers for a file that was cut off between two of its blocks
+            raise folders.damaged(self._file(index), "its end is missing")
+        return stored
+
+    def _file(self, index: SupportsIndex) -> Path:
+        return next(file for file, (_, end) in self.files.items() if index.__index__() < end)
 
 
 def set_path(data_dir: Path, name: str, fingerprint: str) -> Path:
@@ -83,7 +111,7 @@ def set_path(data_dir: Path, name: str, fingerprint: str) -> Path:
 
 
 def is_finished(path: Path) -> bool:
-    """Whether a whole set lies there: tfds renames the folder only when all is written."""
+    """Whether a whole set lies there: the folder gets its name only when all is written."""
     return (Path(path) / "dataset_info.json").is_file()
 
 
@@ -146,82 +174,41 @@ def write(
       UserError: when there is no record at all.
     """
     path = set_path(data_dir, name, fingerprint)
-    if path.exists() and not is_finished(path):  # tfds would take it for the whole set
+    if path.exists() and not is_finished(path):
         raise UserError(f"{path}: not a whole set of clips. Remedy: remove this folder.")
-    metadata = {"source": name, "class_names": list(class_names), "recipe": fields.plain(recipe)}
-    builder_class = type(
-        "Builder",
-        (_Builder,),
-        {"name": name, "pkg_dir_path": _documents(name)},
-        skip_registration=True,
-    )
-    with _quiet(), tempfile.TemporaryDirectory() as scratch:
-        builder = builder_class(
-            records=records,
-            metadata=metadata,
-            describe=describe,
-            data_dir=str(data_dir),
-            config=tfds.core.BuilderConfig(name=fingerprint, version=VERSION),
-            file_format="array_record",
-        )
-        # Nothing is ever downloaded, but tfds makes the folder for it.
-        try:
-            builder.download_and_prepare(download_dir=scratch)
-        except FileExistsError:  # another process made the same set meanwhile
-            if not is_finished(path):
-                raise
+    features = _features(recipe, class_names)
+    serialized = (shard_files.serialize(features, record) for record in records)
+    try:
+        with folders.whole(path) as folder, _quiet():
+            split = shard_files.write(serialized, folder, name)
+            if not split.num_examples:
+                raise UserError(_nothing_left(name, describe()["quarantined"]))
+            about = {"source": name, "class_names": list(class_names), **describe()}
+            tfds.folder_dataset.write_metadata(
+                data_dir=str(folder),
+                features=features,
+                split_infos=[split],
+                version=VERSION,
+                filename_template=shard_files.names(folder, name),
+                check_data=False,  # that would need TensorFlow
+                disable_shuffling=True,
+                metadata=tfds.core.MetadataDict(about | {"recipe": fields.plain(recipe)}),
+                **_documents(name),
+            )
+    except OSError:
+        if not is_finished(path):  # else another process made the same set meanwhile
+            raise
     return path
 
 
-class _Info(tfds.core.DatasetInfo):
-    """Metadata that are never looked for in a bucket on the network."""
-
-    def initialize_from_bucket(self) -> None:
-        """Do nothing: the original also leaves a temporary folder behind each time."""
-
-
-class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Writes one set; `write` names a subclass after the data set."""
-
-    VERSION = tfds.core.Version(VERSION)
-
-    def __init__(self, *, records, metadata, describe, **kwargs):
-        self._records = records
-        self._stored = tfds.core.MetadataDict(metadata)
-        self._describe = describe
-        super().__init__(**kwargs)
-
-    def _info(self) -> tfds.core.DatasetInfo:
-        documents = self.get_metadata()
-        return _Info(
-            builder=self,
-            description=documents.description or f"Micro-expressions: {self.name}",
-            citation=documents.citation,
-            features=_features(self._stored["recipe"], self._stored["class_names"]),
-            metadata=self._stored,
-            disable_shuffling=True,
-        )
-
-    def _split_generators(self, dl_manager):
-        del dl_manager
-        return {SPLIT: self._generate_examples()}
-
-    def _generate_examples(self):
-        index = -1
-        for index, record in enumerate(self._records):
-            yield index, record
-        if index < 0:
-            raise UserError(_nothing_left(self.name, self._describe()["quarantined"]))
-        self._stored.update(self._describe())
-
-    def _log_download_bytes(self) -> None:
-        """Say nothing: nothing is downloaded."""
-
-    def _log_download_done(self) -> None:
-        """Say nothing: the caller does."""
+def _check_description(path: Path) -> None:
+    """Compare all but the shards, whose records ArrayRecord itself checks, with their digests."""
+    for name, digest in folders.sums(path).items():
+        if not shard_files.is_shard(name):
+            folders.check(path / name, digest)
 
 
-def _features(recipe: Recipe, class_names: list[str]) -> tfds.features.FeaturesDict:
+def _features(recipe: Recipe, class_names: Iterable[str]) -> tfds.features.FeaturesDict:
     side, steps = recipe["size"] + 2 * margin(recipe["size"]), recipe["steps"]
     array = tfds.features.Tensor
     raw = tfds.features.Encoding.BYTES
@@ -229,7 +216,8 @@ def _features(recipe: Recipe, class_names: list[str]) -> tfds.features.FeaturesD
         {
             "flow": array(shape=(steps, side, side, 2), dtype=np.float16, encoding=raw),
             "frames": array(shape=(steps + 1, side, side, 1), dtype=np.uint8, encoding=raw),
-            "label": tfds.features.ClassLabel(names=class_names),
+            "positions": array(shape=(steps + 1,), dtype=np.float32, encoding=raw),
+            "label": tfds.features.ClassLabel(names=list(class_names)),
             **{name: tfds.features.Text() for name in TEXTS},
             **{
                 name: tfds.features.Scalar(np.int64)
@@ -247,10 +235,15 @@ def _nothing_left(name: str, quarantined: Mapping[str, str]) -> str:
     return f"{name}: every one of its {len(quarantined)} clips failed. The first, {clip}:\n{reason}"
 
 
-def _documents(name: str) -> Path:
-    """The folder with the data set's README.md, CITATIONS.bib and TAGS.txt."""
+def _documents(name: str) -> dict[str, str]:
+    """What is known of the database, for the set's description."""
     folder = _DOCUMENTS / name
-    return folder if folder.is_dir() else _DOCUMENTS
+    if not folder.is_dir():
+        return {"description": f"Micro-expressions: {name}"}
+    return {
+        "description": (folder / "README.md").read_text(encoding="utf-8"),
+        "citation": (folder / "CITATIONS.bib").read_text(encoding="utf-8"),
+    }
 
 
 def _read_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -258,6 +251,10 @@ def _read_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
     return {name: metadata[name] for name in names} | {
         "class_names": tuple(metadata["class_names"])
     }
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
 
 
 @contextlib.contextmanager

@@ -104,8 +104,11 @@ def _paper(dataset: str) -> ConfigDict:
     config.data = ConfigDict()
     config.data.dataset = dataset  # which reader (4.1)
     config.data.manual_dir = ""  # where the release lies on this machine; never downloaded (4.1)
+    config.data.landmarks_dir = ""  # <subject>/<clip>.csv: the faces' landmarks (3.2, 1)
     config.data.data_dir = "data"  # preprocessed clips and shards
     config.data.workers = 2  # processes that preprocess
+    config.data.cache = "stages"  # what is kept of a clip: each stage's result, or 'clips' alone
+    config.data.preview = 0  # clips that are drawn, the first of the set; -1 draws all
 
     config.synthetic = data_config.synthetic()  # read when data.dataset is 'synthetic'
     config.prep = data_config.recipe()

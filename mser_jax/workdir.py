@@ -14,8 +14,11 @@ from mser_jax import config as configs
 # Where things are, how many processes help, which head answers: none changes what is trained.
 _INDIFFERENT = (
     "data.manual_dir",
+    "data.landmarks_dir",
     "data.data_dir",
     "data.workers",
+    "data.cache",
+    "data.preview",
     "train.checkpoint_every",
     "evaluation.select",
     "ablation.members",  # each has a folder of its own within this one

@@ -38,8 +38,9 @@ def source(config: Any) -> Source:
       UserError: for an unknown name, or when the database's folder is not set or not complete.
     """
     name = config.data.dataset
-    made_from = config.synthetic if name == "synthetic" else config.data.manual_dir
-    return _reader(name)(made_from)
+    if name == "synthetic":
+        return _reader(name)(config.synthetic)
+    return _reader(name)(config.data.manual_dir, config.data.landmarks_dir)
 
 
 def _reader(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What every source of clips has in common: the protocol, and reading folders of frames.
+"""What every source of clips has in common: the protocol, and databases of folders of frames.
 
 A database's own module says where its frames are, how its sheet is read and which emotion goes to
 which class; the rest is here.
@@ -10,19 +10,16 @@ import collections
 import dataclasses
 import hashlib
 import json
-import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
-
+from data_prep import landmarks
 from data_prep.clip import Clip
-from data_prep.cv import cv2
 from data_prep.errors import UserError
+from data_prep.frames import Images, frame_paths, is_frame, locate
 
-FRAME_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 SEARCH_DEPTH = 3  # folders below manual_dir in which a release is looked for
 
 
@@ -110,12 +107,22 @@ class Database:
     class_names: ClassVar[tuple[str, ...]]
     classes: ClassVar[Mapping[str, str]]  # emotion in lower case -> class
 
-    def __init__(self, manual_dir: str | Path | None):
+    def __init__(self, manual_dir: str | Path | None, landmarks_dir: str | Path | None = None):
+        """Look for the release in `manual_dir`, for the faces' landmarks in `landmarks_dir`.
+
+        Landmarks are read from `<landmarks_dir>/<subject>/<clip>.csv` (`landmarks.read` has the
+        forms); without that folder the clips carry none.
+        """
         if not manual_dir:
             raise self.missing("no folder is set")
         self.root = Path(manual_dir).expanduser()
         if not self.root.is_dir():
             raise self.missing(f"there is no folder {self.root}")
+        self.landmarks_root = Path(landmarks_dir).expanduser() if landmarks_dir else None
+        if self.landmarks_root and not self.landmarks_root.is_dir():
+            raise UserError(
+                f"{self.landmarks_root}: no such folder. Correct config.data.landmarks_dir."
+            )
         self.dropped: dict[str, int] = {}
 
     def rows(self) -> Iterable[Row]:
@@ -133,12 +140,20 @@ class Database:
         return [self._entry(row) for row in kept]
 
     def load(self, entry: FolderEntry) -> Clip:
-        """Read every frame of the clip's folder."""
+        """Find the clip's frames, which are read when they are asked for, and its landmarks."""
         row = entry.row
-        paths = frame_paths(row.folder)
-        onset, apex, offset = _check_marks(row, sorted(paths))
+        frames = Images(frame_paths(row.folder))
+        onset, apex, offset = locate(
+            frames.numbers,
+            row.onset,
+            row.apex,
+            row.offset,
+            where=row.folder,
+            remedy="Unpack the release again, or correct the sheet.",
+        )
+        path = self._landmarks_path(row)
         return Clip(
-            frames=read_frames(list(paths.values())),
+            frames=frames,
             fps=self.fps,
             onset=onset,
             apex=apex,
@@ -148,6 +163,9 @@ class Database:
             label=entry.label,
             emotion=row.emotion,
             dataset=self.name,
+            first=frames.numbers[0],
+            landmarks=landmarks.read(path, onset) if path else None,
+            notes=frames.notes,
         )
 
     def missing(self, lack: str) -> UserError:
@@ -172,67 +190,18 @@ class Database:
 
     def _entry(self, row: Row) -> FolderEntry:
         label = self.classes[row.emotion.lower()]
-        return FolderEntry(self.name, label, row, _key(row, label, self.root))
+        key = _key(row, label, self.root, self._landmarks_path(row))
+        return FolderEntry(self.name, label, row, key)
+
+    def _landmarks_path(self, row: Row) -> Path | None:
+        # By the folder's name: several expressions of one folder have one file of landmarks.
+        root = self.landmarks_root
+        return root and root / row.subject / f"{row.folder.name}.csv"
 
 
 def dropped(source: Source) -> dict[str, int]:
     """Rows that a source left out, by reason; empty for a source that drops none."""
     return dict(getattr(source, "dropped", {}))
-
-
-def frame_number(path: Path) -> int | None:
-    """The last integer in a file's name, or None: `006_05562.jpg` is frame 5562."""
-    numbers = re.findall(r"\d+", path.stem)
-    return int(numbers[-1]) if numbers else None
-
-
-def frame_paths(folder: Path) -> dict[int, Path]:
-    """The frames of a folder by their number, in numeric order.
-
-    Raises:
-      UserError: when the folder is absent, two files share a number, or fewer than 2 are there.
-    """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: the clip's folder is absent. Unpack the release again.")
-    numbered: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        number = frame_number(path)
-        if number is None or not _is_frame(path):
-            continue
-        if number in numbered:
-            raise UserError(
-                f"{path}: frame {number} is there twice, also as {numbered[number].name}. "
-                "Keep one of them."
-            )
-        numbered[number] = path
-    if len(numbered) < 2:
-        raise UserError(
-            f"{folder}: {len(numbered)} frames ({', '.join(FRAME_SUFFIXES)}), at least 2 are "
-            "needed. Unpack the release again."
-        )
-    return dict(sorted(numbered.items()))
-
-
-def _is_frame(path: Path) -> bool:
-    return path.suffix.lower() in FRAME_SUFFIXES and not path.name.startswith(".")
-
-
-def read_frames(paths: Sequence[Path]) -> np.ndarray:
-    """Read frames of one size: uint8 `[t, h, w]` when grey, `[t, h, w, 3]` RGB when coloured.
-
-    Raises:
-      UserError: naming the file that cannot be read or differs in size.
-    """
-    frames: list[np.ndarray] = []
-    for path in paths:
-        frame = _read_frame(path)
-        if frames and frame.shape != frames[0].shape:
-            raise UserError(
-                f"{path}: {_size(frame)}, but {paths[0].name} is {_size(frames[0])}. "
-                "The frames of a clip must have one size: unpack the release again."
-            )
-        frames.append(frame)
-    return np.stack(frames)
 
 
 def folders_below(root: Path, depth: int = SEARCH_DEPTH) -> Iterator[Path]:
@@ -252,44 +221,6 @@ def subfolders(folder: Path) -> list[Path]:
         return []
 
 
-def _read_frame(path: Path) -> np.ndarray:
-    # imdecode rather than imread: paths may hold letters that imread cannot open on Windows.
-    try:
-        content = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be opened ({error.strerror}). Check the file.") from error
-    frame = cv2.imdecode(content, cv2.IMREAD_ANYCOLOR) if content.size else None
-    if frame is None:
-        raise UserError(f"{path}: not a readable image. Unpack the release again.")
-    return frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-
-
-def _size(frame: np.ndarray) -> str:
-    colour = "grey" if frame.ndim == 2 else "colour"
-    return f"{frame.shape[1]} x {frame.shape[0]} {colour}"
-
-
-def _check_marks(row: Row, numbers: list[int]) -> tuple[int, int | None, int]:
-    """Turn frame numbers into indices of `numbers`; what the release omits is first and last."""
-    onset = numbers[0] if row.onset is None else row.onset
-    offset = numbers[-1] if row.offset is None else row.offset
-    where = f"{row.subject}/{row.clip_id}"
-    if not onset < offset or (row.apex is not None and not onset <= row.apex <= offset):
-        raise UserError(
-            f"{where}: onset {onset}, apex {row.apex}, offset {offset} are not in this order. "
-            "Correct the sheet."
-        )
-    absent = sorted(set(range(onset, offset + 1)) - set(numbers))
-    if absent and row.onset is not None:
-        raise UserError(
-            f"{row.folder}: {len(absent)} of the frames {onset} to {offset} are absent, "
-            f"first {absent[0]}. Unpack the release again, or correct the sheet."
-        )
-    position = {number: index for index, number in enumerate(numbers)}
-    apex = None if row.apex is None else position[row.apex]
-    return position[onset], apex, position[offset]
-
-
 def _distinct(rows: Sequence[Row], dropped: collections.Counter[str]) -> Iterator[Row]:
     """Leave out repeated rows; where one clip holds several expressions, name them by the onset."""
     clips = collections.Counter((row.subject, row.clip_id) for row in dict.fromkeys(rows))
@@ -304,14 +235,15 @@ def _distinct(rows: Sequence[Row], dropped: collections.Counter[str]) -> Iterato
         yield row
 
 
-def _key(row: Row, label: str, root: Path) -> str:
-    """Digest of the annotation and of each frame's name, size and time of change."""
+def _key(row: Row, label: str, root: Path, landmarks_path: Path | None) -> str:
+    """Digest of the annotation and of each file's name, size and time of change."""
     files = []
     if row.folder.is_dir():
-        frames = filter(_is_frame, sorted(row.folder.iterdir()))
-        states = ((path.name, path.stat()) for path in frames)
-        files = [(name, state.st_size, state.st_mtime_ns) for name, state in states]
+        files += filter(is_frame, sorted(row.folder.iterdir()))
+    if landmarks_path and landmarks_path.is_file():
+        files.append(landmarks_path)
+    states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     marks = (row.subject, row.clip_id, row.emotion, label, row.onset, row.apex, row.offset)
     folder = row.folder.relative_to(root).as_posix() if row.folder.is_relative_to(root) else ""
-    content = json.dumps([folder, marks, files])
+    content = json.dumps([folder, marks, states])
     return hashlib.sha256(content.encode()).hexdigest()

@@ -53,6 +53,11 @@ def draw(folder, names, shape=(6, 8)):
         cv2.imwrite(str(folder / name), image)
 
 
+def positions(clip):
+    """The first pixels of the frames, as `draw` made them."""
+    return [int(frame[0, 0]) for frame in clip.frames]
+
+
 def sheet(path, header, rows, above=0):
     book = openpyxl.Workbook()
     page = book.worksheets[0]
@@ -135,8 +140,9 @@ def test_samm_reads_ids_as_text_marks_by_number_and_counts_what_it_drops(samm):
         "emotion 'Bored' is outside the classes in use": 1,
     }
     clip = source.load(entries[0])
-    assert clip.frames.shape == (6, 6, 8)
-    assert clip.frames[:, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]  # 98, 99, 100, ...
+    assert clip.frames[0].shape == (6, 8)
+    assert positions(clip) == [0, 1, 2, 3, 4, 5]  # 98, 99, 100, ...
+    assert (clip.first, clip.notes) == (98, ())
     assert (clip.onset, clip.apex, clip.offset, clip.fps) == (0, 2, 5, 200.0)
     assert (clip.subject, clip.emotion, clip.name) == ("006", "Anger", "samm/006/006_1_2")
     assert source.load(entries[1]).apex is None
@@ -163,7 +169,7 @@ def test_casme2_prefers_raw_frames_and_tells_equal_clip_names_apart(casme2):
     }
     clip = source.load(entries[1])
     assert (clip.onset, clip.apex, clip.offset) == (0, None, 2)
-    assert clip.frames[:, 0, 0].tolist() == [0, 1, 2, 3]  # 9, 10, 11, 12: numeric order
+    assert positions(clip) == [0, 1, 2, 3]  # 9, 10, 11, 12: numeric order
 
 
 def test_smic_reads_the_hs_camera_only_and_marks_no_apex(smic):
@@ -174,7 +180,7 @@ def test_smic_reads_the_hs_camera_only_and_marks_no_apex(smic):
     assert all("HS" in entry.row.folder.parts for entry in entries)
     clip = source.load(entries[0])
     assert (clip.onset, clip.apex, clip.offset, clip.fps) == (0, None, 3, 100.0)
-    assert clip.frames[:, 0, 0].tolist() == [0, 1, 2, 3]  # 99998, 99999, 100000, 100001
+    assert positions(clip) == [0, 1, 2, 3]  # 99998, 99999, 100000, 100001
     assert Smic(smic / "SMIC" / "HS").entries()[0].name == entries[0].name
 
 
@@ -189,9 +195,9 @@ def test_sources_and_entries_travel_to_other_processes(samm):
     source = Samm(samm)
     entry = source.entries()[0]
     copied_source, copied_entry = pickle.loads(pickle.dumps((source, entry)))
-    np.testing.assert_array_equal(
-        copied_source.load(copied_entry).frames, source.load(entry).frames
-    )
+    clip = copied_source.load(copied_entry)
+    assert positions(clip) == positions(source.load(entry))
+    assert positions(pickle.loads(pickle.dumps(clip))) == positions(clip)
 
 
 def test_key_follows_frames_and_annotation(casme2):
@@ -280,38 +286,35 @@ def test_impossible_marks_are_refused(samm, marks, message):
         source.load(source.entries()[0])
 
 
-def test_frames_that_cannot_be_used_are_named(tmp_path):
-    draw(tmp_path / "sizes", ["1.png", "2.png"])
-    draw(tmp_path / "sizes", ["3.png"], shape=(6, 9))
-    with pytest.raises(UserError, match=r"3\.png: 9 x 6 grey, but 1\.png is 8 x 6 grey"):
-        base.read_frames(list(base.frame_paths(tmp_path / "sizes").values()))
-    draw(tmp_path / "broken", ["1.png"])
-    (tmp_path / "broken" / "2.jpg").write_bytes(b"\xff\xd8 no picture")
-    with pytest.raises(UserError, match=r"2\.jpg: not a readable image"):
-        base.read_frames(list(base.frame_paths(tmp_path / "broken").values()))
-    draw(tmp_path / "one", ["1.png"])
-    with pytest.raises(UserError, match=r"one: 1 frames .* at least 2"):
-        base.frame_paths(tmp_path / "one")
-    draw(tmp_path / "twice", ["img1.png", "img01.jpg"])
-    with pytest.raises(UserError, match="frame 1 is there twice"):
-        base.frame_paths(tmp_path / "twice")
+def test_frames_are_read_after_the_clip_is_loaded(samm):
+    source = Samm(samm)
+    entry = source.entries()[0]
+    broken = entry.row.folder / "006_00100.png"
+    broken.write_bytes(b"no picture")
+    clip = source.load(entry)
+    with pytest.raises(UserError, match=rf"{broken.name}: not a readable picture"):
+        positions(clip)
 
 
-def test_frame_order_and_strangers_in_the_folder(tmp_path):
-    draw(tmp_path, ["reg_img10.png", "reg_img9.bmp", "x_0011.jpg"])
-    for stranger in ("Thumbs1.db", "._x_0011.jpg", "cover.png"):
-        (tmp_path / stranger).write_bytes(b"")
-    assert list(base.frame_paths(tmp_path)) == [9, 10, 11]
-
-
-def test_colour_frames_are_rgb(tmp_path):
-    image = np.zeros((4, 4, 3), np.uint8)
-    image[..., 2] = 200  # red, in the order of OpenCV
-    for name in ("1.png", "2.png"):
-        cv2.imwrite(str(tmp_path / name), image)
-    frames = base.read_frames([tmp_path / "1.png", tmp_path / "2.png"])
-    assert frames.shape == (2, 4, 4, 3)
-    assert frames[0, 0, 0].tolist() == [200, 0, 0]
+def test_landmarks_come_from_a_file_a_clip(samm, tmp_path):
+    folder = tmp_path / "points"
+    (folder / "006").mkdir(parents=True)
+    path = folder / "006" / "006_1_2.csv"
+    points = np.random.default_rng(0).random((68, 2)).astype(np.float32)
+    np.savetxt(path, points, delimiter=",")
+    source = Samm(samm, folder)
+    entries = source.entries()
+    landmarks = source.load(entries[0]).landmarks
+    assert landmarks is not None
+    np.testing.assert_allclose(landmarks, points, rtol=1e-5)
+    with pytest.raises(UserError, match=r"011_3_1\.csv: no landmarks can be read"):
+        source.load(entries[1])  # not silently by dlib
+    path.write_text(path.read_text() + "\n")
+    again = source.entries()
+    assert again[0].key != entries[0].key
+    assert again[1].key == entries[1].key
+    with pytest.raises(UserError, match=r"config\.data\.landmarks_dir"):
+        Samm(samm, tmp_path / "absent")
 
 
 def test_registry_knows_its_names_and_suggests(samm):

@@ -1,5 +1,7 @@
 """Which frames are kept, and what TIM makes of too few."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -32,13 +34,22 @@ def ramp_clip(progress, onset=0, offset=None, apex=None):
         "positive",
         "joy",
         "test",
-        landmarks(),
+        landmarks=landmarks(),
     )
+
+
+def frames_of(clip):
+    return np.asarray(clip.frames)
+
+
+def positions_of(clip):
+    assert clip.positions is not None
+    return clip.positions
 
 
 def chosen(clip, before):
     """The index in `before` of each key frame."""
-    differences = np.abs(clip.frames[:, None] - before.frames[None]).mean(axis=(2, 3))
+    differences = np.abs(frames_of(clip)[:, None] - frames_of(before)).mean(axis=(2, 3))
     assert (differences.min(axis=1) < 1e-3).all()
     return differences.argmin(axis=1)
 
@@ -55,12 +66,24 @@ def test_count_and_marks(rule, length, share):
     assert clip.fps == pytest.approx(8 / ((length - 1) / 100))
     np.testing.assert_allclose(clip.frames[0], before.frames[5], atol=1e-2)
     np.testing.assert_allclose(clip.frames[8], before.frames[length + 4], atol=1e-2)
-    if share is None or apex is None:
-        assert clip.apex is None
-    elif rule != "tim" and length >= 9:
-        np.testing.assert_array_equal(clip.frames[clip.apex], before.frames[apex])
-    else:
-        assert abs(clip.apex - share * 8) <= 1
+    assert (clip.apex is None) == (apex is None)
+    if clip.apex is not None and apex is not None:
+        assert positions_of(clip)[clip.apex] == apex
+        np.testing.assert_allclose(clip.frames[clip.apex], before.frames[apex], atol=1e-2)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("length", [5, 9, 30])
+def test_positions_say_where_the_frames_come_from(rule, length):
+    before = ramp_clip(np.linspace(0, 9, length + 7), onset=4, offset=length + 3, apex=6)
+    clip = keyframes.select(before, count=9, rule=rule, radius=2)
+    positions = positions_of(clip)
+    assert (np.diff(positions) > 0).all()
+    assert (positions[0], positions[-1]) == (4, length + 3)
+    whole = positions == positions.astype(int)
+    at_frames = frames_of(before)[positions[whole].astype(int)]
+    np.testing.assert_allclose(frames_of(clip)[whole], at_frames, atol=1e-2)
+    assert whole.all() == (length == 9 or (rule != "tim" and length > 9))
 
 
 @pytest.mark.parametrize("rule", ["slices", "uniform"])
@@ -73,6 +96,9 @@ def test_frames_are_real_distinct_and_in_order(rule, apex):
     assert (np.diff(indices) > 0).all()
     assert (indices[0], indices[-1]) == (2, 22)
     assert apex is None or apex in indices
+    np.testing.assert_array_equal(
+        indices, keyframes.select(before, count=9, rule=rule, radius=2).positions
+    )
 
 
 def test_uniform_is_evenly_spaced():
@@ -90,9 +116,33 @@ def test_slices_follow_the_change():
     assert (by_time >= 30).sum() < 6
 
 
+@pytest.mark.parametrize("radius", [0, 2])
+def test_a_still_clip_is_sampled_in_time(radius):
+    before = ramp_clip(np.zeros(33))
+    clip = keyframes.select(before, count=9, rule="slices", radius=radius)
+    np.testing.assert_array_equal(clip.positions, np.arange(0, 33, 4))
+
+
 def test_slices_are_cut_through_the_landmarks():
-    rows, columns = keyframes._slice_lines(ramp_clip(np.arange(5.0)))
-    assert (rows, columns) == ([10, 30], [20])
+    clip = ramp_clip(np.arange(5.0))
+    lines = keyframes.slices(clip)
+    assert [(line.name, line.axis, line.at) for line in lines] == [
+        ("eye line", 0, 10),
+        ("mouth line", 0, 30),
+        ("mid-line", 1, 20),
+    ]
+    np.testing.assert_array_equal(lines[1].image, frames_of(clip)[:, 30, :])
+    np.testing.assert_array_equal(lines[2].image, frames_of(clip)[:, :, 20])
+
+
+def test_slices_without_landmarks_lie_where_an_aligned_face_has_eyes_and_mouth():
+    clip = dataclasses.replace(ramp_clip(np.arange(5.0)), landmarks=None)
+    assert [line.at for line in keyframes.slices(clip)] == [14, 26, 20]
+
+
+def test_slices_beyond_the_crop_are_cut_at_its_edge():
+    clip = dataclasses.replace(ramp_clip(np.arange(5.0)), landmarks=landmarks() + 35)
+    assert [line.at for line in keyframes.slices(clip)] == [39, 39, 39]
 
 
 def test_nearest_pixel_matching_ignores_movement_within_its_radius():
@@ -129,12 +179,25 @@ def zhou(frames, count):
 def test_tim_is_zhous(length, count):
     frames = np.random.default_rng(0).uniform(50, 200, (length, 6, 5))
     expected = np.clip(zhou(frames, count), 0, 255)
-    np.testing.assert_allclose(keyframes.interpolate(frames, count), expected, atol=1e-2)
+    made = keyframes.interpolate(frames, np.linspace(0, length - 1, count))
+    np.testing.assert_allclose(made, expected, atol=1e-2)
 
 
 def test_tim_goes_through_the_frames_it_is_given():
-    frames = ramp_clip(np.linspace(0, 8, 5)).frames
-    np.testing.assert_allclose(keyframes.interpolate(frames, 17)[::4], frames, atol=1e-2)
+    frames = frames_of(ramp_clip(np.linspace(0, 8, 5)))
+    made = keyframes.interpolate(frames, np.linspace(0, 4, 17))
+    np.testing.assert_allclose(made[::4], frames, atol=1e-2)
+
+
+def test_tim_puts_a_slow_movement_between_its_frames():
+    y, x = np.mgrid[:20, :20]
+
+    def waves(times):
+        return 128 + 90 * np.cos(np.pi * (times[:, None, None] + 0.5) / 12 + (x + y) / 9)
+
+    places = np.linspace(3, 8, 16)  # away from the ends, where the cosine is not the clip's own
+    made = keyframes.interpolate(waves(np.arange(12.0)), places)
+    assert np.abs(made - waves(places)).max() < 2
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,20 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
 from test_pipeline import RECIPE, NoiseSource, NumberedEntry
 
-from data_prep import command, datasets, record, shards
+from data_prep import cache, command, datasets, folders, record, shards
 from data_prep.config import synthetic
 from data_prep.errors import UserError
 from data_prep.prepare import prepare
@@ -20,17 +23,26 @@ from data_prep.prepare import prepare
 
 @pytest.fixture
 def config(tmp_path):
-    data = {"dataset": "noise", "manual_dir": "", "data_dir": str(tmp_path), "workers": 1}
+    data = {
+        "dataset": "noise",
+        "manual_dir": "",
+        "data_dir": str(tmp_path),
+        "workers": 1,
+        "cache": "stages",
+        "preview": 0,
+    }
     return ConfigDict({"data": data, "prep": RECIPE, "synthetic": synthetic()})
+
+
+def with_flow(partial, frames, recipe):
+    """A flow that needs no compilation: the differences to the first key frame."""
+    flow = np.stack([frames[1:] - frames[:1]] * 2, axis=-1)
+    return {"flow": flow.astype(np.float16), **partial}
 
 
 @pytest.fixture
 def source(monkeypatch):
     made = NoiseSource(3)
-
-    def with_flow(partial, frames, recipe):
-        flow = np.stack([frames[1:] - frames[:1]] * 2, axis=-1)
-        return {"flow": flow.astype(np.float16), **partial}
 
     monkeypatch.setattr(datasets, "source", lambda config: made)
     monkeypatch.setattr(record, "with_flow", with_flow)
@@ -43,9 +55,10 @@ def test_set_is_made_then_found_again(config, source):
     second = prepare(config, said.append)
     assert (first.reused, first.reused_clips) == (False, 0)
     assert (second.reused, second.reused_clips) == (True, 3)
-    assert first.counts == {"written": 3, "dropped": 0, "quarantined": 0} == second.counts
+    assert first.counts == second.counts
+    assert first.counts == {"written": 3, "noted": 0, "dropped": 0, "quarantined": 0}
     assert first.path == second.path
-    assert said[0].startswith("Reused 0 of 3 clips, made 3")
+    assert said[0] == f"Reused 0 of 3 clips, made 3, left out 0, failed 0: {first.path}"
     assert said[1].startswith(f"Reused {first.path}: 3 clips")
     names = [shards.load(first.path)[number]["clip_id"] for number in range(3)]
     assert names == ["clip 0 é", "clip 1 é", "clip 2 é"]
@@ -73,16 +86,21 @@ def test_another_recipe_lies_in_another_folder_and_is_not_mixed_up(config, sourc
 
 
 def test_what_is_left_out_is_counted_and_said(config, source):
-    source.bad, source.dropped = [1], {"emotion 'fear' is outside the classes in use": 4}
+    source.bad, source.odd = [1], [2]
+    source.dropped = {"emotion 'fear' is outside the classes in use": 4}
     said = []
     made = prepare(config, said.append)
-    assert made.counts == {"written": 2, "dropped": 4, "quarantined": 1}
+    assert made.counts == {"written": 2, "noted": 1, "dropped": 4, "quarantined": 1}
     info = shards.load(made.path).info
     assert info.dropped == source.dropped
     assert info.quarantined == {"noise/s1/1": "noise/s1/1: frame 7 is absent."}
     told = "\n".join(said)
     assert "Left out 4 rows of noise: emotion 'fear'" in told
-    file = made.path.parent / "quarantine.jsonl"
+    assert f"Reused 0 of 2 clips, made 2, left out 4, failed 1: {made.path}" in told
+    notes, file = (made.path.parent / name for name in ("notes.jsonl", "quarantine.jsonl"))
+    assert f"1 clips have a note, in\n{notes}" in told
+    assert json.loads(notes.read_text())["notes"] == ["Two faces.", "Dark."]
+    assert shards.load(made.path)[1]["notes"] == "Two faces.\nDark."
     assert f"1 clips failed and are not in the set; each with its reason in\n{file}" in told
     assert json.loads(file.read_text())["clip"] == "noise/s1/1"
 
@@ -90,6 +108,83 @@ def test_what_is_left_out_is_counted_and_said(config, source):
 def test_every_clip_failing_is_an_error_with_the_reason(config, source):
     source.bad = range(3)
     with pytest.raises(UserError, match=r"every one of its 3 clips failed.*\n.*frame 7 is absent"):
+        prepare(config)
+
+
+def test_failed_clips_are_tried_again_when_the_set_is_removed(config, source):
+    source.bad = [1]
+    first = prepare(config)
+    shutil.rmtree(first.path.parent)
+    source.bad = []
+    again = prepare(config)
+    assert (again.counts["written"], again.reused_clips) == (3, 2)
+
+
+@pytest.mark.parametrize(("preview", "drawn"), [(0, 0), (2, 2), (9, 3), (-1, 3)])
+def test_as_many_clips_are_drawn_as_asked(config, source, monkeypatch, preview, drawn):
+    seen = []
+
+    def write(folder, history, made):
+        seen.append((folder, list(history), history["source"].clip_id, made["clip_id"]))
+        return []
+
+    monkeypatch.setattr("data_prep.preview.write", write)
+    config.data.preview = preview
+    path = prepare(config).path
+    stages = ["source", "face", "magnify", "keyframes"]
+    names = [f"clip {number} é" for number in range(drawn)]
+    expected = [(path.parent / "preview", stages, name, name) for name in names]
+    assert seen == expected
+    prepare(config)  # the set is there; the pictures are asked for all the same
+    assert seen == 2 * expected
+
+
+@pytest.mark.parametrize(("field", "value"), [("cache", "all"), ("preview", -2)])
+def test_wrong_fields_are_named(config, source, field, value):
+    config.data[field] = value
+    with pytest.raises(UserError, match=rf"config\.data\.{field}"):
+        prepare(config)
+
+
+def test_memory_does_not_grow_with_the_number_of_clips(config, source):
+    config.prep.size = 80
+    peaks = []
+    for count in (6, 6, 36):  # the first one pays for what is loaded once
+        source.count, source.name = count, f"noise{count}{len(peaks)}"
+        tracemalloc.start()
+        path = prepare(config, lambda line: None).path
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    record_size = sum(np.asarray(value).nbytes for value in shards.load(path)[0].values())
+    assert peaks[2] - peaks[1] < 5 * record_size
+
+
+def test_leftovers_go_when_nobody_works_there(config, source):
+    prepare(config)
+    sets = Path(config.data.data_dir) / "noise"
+    leftovers = [
+        sets / "0123-4567" / "incomplete.1a2b_1.0.0" / "0",
+        sets.parent / "cache" / "noise" / "face" / "f.npz.123.tmp",
+    ]
+    for file in leftovers:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    with folders.claimed(sets, lambda: None):  # as another preparation would
+        config.prep.magnify.alpha = 9.0
+        prepare(config)
+    assert [file.exists() for file in leftovers] == [True, True]
+    config.prep.magnify.alpha = 10.0
+    prepare(config)
+    assert [file.exists() for file in leftovers] == [False, False]
+    assert not leftovers[0].parent.exists()
+
+
+def test_full_disk_is_told_with_the_remedy(config, source, monkeypatch):
+    def fail(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache, "write", fail)
+    with pytest.raises(UserError, match=r"No space left.*data\.cache=clips.*data\.data_dir"):
         prepare(config)
 
 
@@ -118,7 +213,7 @@ def config_file(tmp_path):
         "    if preset != 'small':\n"
         "        raise UserError(f'no preset {preset}')\n"
         f"    data = dict(dataset='samm', manual_dir='', data_dir={str(tmp_path / 'data')!r},"
-        " workers=2)\n"
+        " workers=2, cache='stages', preview=0)\n"
         "    return ConfigDict(dict(data=data, prep=RECIPE, synthetic=synthetic())).lock()\n"
     )
     return file
@@ -159,28 +254,33 @@ def test_wrong_configuration_file_is_told(config_file, flags, message):
     assert process.returncode == 2
 
 
-def test_ctrl_c_ends_at_once_keeps_the_cache_and_leaves_no_process(tmp_path, config_file):
+SLOW = """
+import sys, time
+from data_prep import command, datasets, record
+from data_prep.prepare import prepare
+from test_pipeline import NoiseSource
+from test_prepare import with_flow
+
+def slow(*args):
+    print("clip", flush=True)
+    time.sleep(0.2)
+    return with_flow(*args)
+
+datasets.source = lambda config: NoiseSource(8)
+record.with_flow = slow
+sys.exit(command.run(prepare))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_preparation_leaves_no_process_and_goes_on(
+    tmp_path, config, config_file, source, how
+):
     script = tmp_path / "slow.py"
-    script.write_text(
-        "import sys, time\n"
-        "from pathlib import Path\n"
-        "from data_prep import command, pipeline, record\n"
-        "from test_pipeline import RECIPE, NoiseSource\n"
-        "def with_flow(partial, frames, recipe):\n"
-        "    time.sleep(0.2)\n"
-        "    return {'flow': frames, **partial}\n"
-        "record.with_flow = with_flow\n"
-        "def main(config):\n"
-        "    source = NoiseSource(1000)\n"
-        "    for _ in pipeline.run(source, source.entries(), RECIPE, cache_dir=Path('cache'),"
-        " workers=2):\n"
-        "        print('clip', flush=True)\n"
-        "sys.exit(command.run(main))\n"
-    )
+    script.write_text(SLOW)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(["", *sys.path])}
     process = subprocess.Popen(
         [sys.executable, script, f"--config={config_file}"],
-        cwd=tmp_path,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -188,18 +288,40 @@ def test_ctrl_c_ends_at_once_keeps_the_cache_and_leaves_no_process(tmp_path, con
         start_new_session=True,
     )
     assert process.stdout
-    assert process.stdout.readline() == "clip\n"
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers as well
-    interrupted = time.monotonic()
+    for _ in range(3):
+        assert process.stdout.readline() == "clip\n"
+    if how == signal.SIGINT:
+        os.killpg(process.pid, how)  # as a terminal does: to the workers as well
+    else:
+        process.kill()
+    stopped = time.monotonic()
     err = process.communicate(timeout=30)[1]
-    assert process.returncode == command.INTERRUPTED == 130
-    assert err.strip().splitlines() == [
-        "Interrupted. What is finished is kept: run the same command again to go on."
-    ]
-    assert time.monotonic() - interrupted < 15
-    assert list((tmp_path / "cache").rglob("*.npz"))
-    assert not list((tmp_path / "cache").rglob("*.tmp"))
+    assert time.monotonic() - stopped < 15
     assert _ends(process.pid)
+    data = tmp_path / "data"
+    if how == signal.SIGINT:
+        assert process.returncode == command.INTERRUPTED == 130
+        assert err.strip().splitlines()[-1] == (
+            "Interrupted. What is finished is kept: run the same command again to go on."
+        )
+        assert "Traceback" not in err
+        assert not list(data.rglob("*.tmp"))
+    else:
+        assert process.returncode == -signal.SIGKILL
+        assert list(data.rglob("incomplete.*"))
+    source.count, config.data.data_dir = 8, str(data)
+    resumed = prepare(config)
+    assert 2 <= resumed.reused_clips < 8
+    assert not list(data.rglob("incomplete.*"))
+    config.data.data_dir = str(tmp_path / "other")
+    anew = prepare(config)
+    assert [_bytes(file) for file in sorted(resumed.path.iterdir())] == [
+        _bytes(file) for file in sorted(anew.path.iterdir())
+    ]
+
+
+def _bytes(file: Path) -> tuple[str, bytes]:
+    return file.name, file.read_bytes()
 
 
 def _ends(group: int) -> bool:

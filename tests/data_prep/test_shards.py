@@ -1,6 +1,7 @@
 """Shards: what is written comes back, whole sets only, of the right recipe only."""
 
 import copy
+import hashlib
 import json
 import os
 import socket
@@ -8,16 +9,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grain
 import numpy as np
 import pytest
 
-from data_prep import shards
+from data_prep import shard_files, shards
 from data_prep.errors import UserError
 
 RECIPE = {"size": 18, "steps": 2, "stages": ("face", "keyframes"), "flow": {"warps": 5, "bands": 1}}
 SIDE = 18 + 2 * 2
 DESCRIPTION = {
-    "counts": {"written": 3, "dropped": 2, "quarantined": 1},
+    "counts": {"written": 3, "noted": 1, "dropped": 2, "quarantined": 1},
     "dropped": {"emotion 'fear' is outside the classes in use": 2},
     "quarantined": {"noise/s1/7": "no face"},
 }
@@ -28,6 +30,7 @@ def made(number: int) -> dict:
     return {
         "flow": rng.standard_normal((2, SIDE, SIDE, 2)).astype(np.float16),
         "frames": rng.integers(0, 256, (3, SIDE, SIDE, 1), np.uint8),
+        "positions": np.array([0.0, 7.25, 9.0], np.float32),
         "label": number % 2,
         "emotion": "Überraschung",
         "subject": "006",
@@ -38,6 +41,7 @@ def made(number: int) -> dict:
         "offset": 10**10 + number,
         "apex_index": -1,
         "fps": 99.875,
+        "notes": "One line.\nAnother.",
     }
 
 
@@ -129,6 +133,123 @@ def test_leftover_of_a_killed_process_is_never_read(tmp_path):
     assert list(path.parent.iterdir())  # something was left
     assert not shards.is_finished(path)
     assert len(shards.load(write(tmp_path, [made(1), made(2)]))) == 2
+
+
+def read_all(path: Path) -> list[dict]:
+    """Every record in order, as the training reads them."""
+    records = grain.MapDataset.source(shards.load(path))
+    return list(records.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)))
+
+
+def told(path: Path, file: Path, content: bytes) -> bool:
+    """Whether a file's change is told with its name; else what is read must be what was written."""
+    good, expected = file.read_bytes(), read_all(path)
+    file.write_bytes(content)
+    try:
+        found = read_all(path)
+    except UserError as error:
+        return str(error).startswith(f"{file}: damaged: ") and "Remedy: remove" in str(error)
+    finally:
+        file.write_bytes(good)
+    for record, wanted in zip(found, expected, strict=True):
+        for name, value in wanted.items():
+            np.testing.assert_array_equal(record[name], value, strict=True)
+    return False
+
+
+def flipped(content: bytes, place: int) -> bytes:
+    changed = bytearray(content)
+    changed[place] ^= 1 << place % 8
+    return bytes(changed)
+
+
+def test_flipped_bit_of_a_record_is_found_and_the_file_named(tmp_path):
+    path = write(tmp_path, [made(number) for number in range(4)])
+    (file,) = path.glob("*.array_record-*")
+    good = file.read_bytes()
+    start, end = 64, len(good[: 1 << 16].rstrip(b"\0"))  # a header, records, padding, the index
+    assert end > 10_000
+    for place in range(start, end, end // 30):
+        assert told(path, file, flipped(good, place)), place
+    for place in range(0, len(good), len(good) // 30):  # found, or of no consequence
+        told(path, file, flipped(good, place))
+
+
+@pytest.mark.parametrize("part", [0.0, 0.001, 0.3, 0.5, 0.9])
+def test_truncated_shard_is_found_and_named(tmp_path, part):
+    path = write(tmp_path, [made(number) for number in range(4)])
+    (file,) = path.glob("*.array_record-*")
+    good = file.read_bytes()
+    assert told(path, file, good[: int(part * len(good))])
+
+
+def test_damaged_shard_among_several_is_named_and_the_others_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_files, "FULL", 15_000)
+    path = write(tmp_path, [made(number) for number in range(7)])
+    files = sorted(path.glob("*.array_record-*"))
+    assert files[0].name == "noise-clips.array_record-00000-of-00003"
+    files[1].write_bytes(b"")
+    stored = shards.load(path)
+    assert [end - start for start, end in stored.files.values()] == [3, 3, 1]
+    assert stored[2]["clip_id"] == "EP2 é"
+    assert stored[6]["clip_id"] == "EP6 é"
+    for index in (3, 5):
+        with pytest.raises(UserError, match=files[1].name):
+            stored[index]
+
+
+@pytest.mark.parametrize(
+    "name", ["dataset_info.json", "features.json", "metadata.json", "label.labels.txt"]
+)
+def test_damaged_description_is_found_and_named(tmp_path, name):
+    path = write(tmp_path, [made(0)])
+    good = (path / name).read_bytes()
+    for place in range(0, len(good), 1 + len(good) // 20):
+        assert told(path, path / name, flipped(good, place)), place
+    assert told(path, path / name, good[:-1])
+    if name != "dataset_info.json":  # its absence is that of the set
+        (path / name).unlink()
+        with pytest.raises(UserError, match=name):
+            shards.load(path)
+
+
+def test_damaged_digests_are_found(tmp_path):
+    path = write(tmp_path, [made(0)])
+    (path / "SHA256SUMS").write_bytes(b"\xff\0\n")
+    with pytest.raises(UserError, match="SHA256SUMS: damaged"):
+        shards.load(path)
+    (path / "SHA256SUMS").unlink()
+    with pytest.raises(UserError, match="SHA256SUMS: damaged"):
+        shards.load(path)
+
+
+def test_digests_are_those_of_sha256sum(tmp_path):
+    path = write(tmp_path, [made(0), made(1)])
+    listed = dict(line.split("  ")[::-1] for line in (path / "SHA256SUMS").read_text().splitlines())
+    assert listed == {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in path.iterdir()
+        if file.name != "SHA256SUMS"
+    }
+
+
+def test_set_written_by_another_process_has_the_same_bytes(tmp_path):
+    script = (
+        "import pathlib, sys; import test_shards as t\n"
+        "t.write(pathlib.Path(sys.argv[1]), [t.made(1), t.made(2)])\n"
+    )
+    assert run(script, tmp_path / "there").returncode == 0
+    here = write(tmp_path / "here", [made(1), made(2)])
+    there = tmp_path / "there" / here.relative_to(tmp_path / "here")
+    assert (here / "SHA256SUMS").read_text() == (there / "SHA256SUMS").read_text()
+
+
+def test_index_beyond_the_end_is_refused(tmp_path):
+    stored = shards.load(write(tmp_path, [made(0), made(1)]))
+    assert [record["clip_id"] for record in stored] == ["EP0 é", "EP1 é"]
+    for index in (2, -1):
+        with pytest.raises(IndexError):
+            stored[index]
 
 
 def test_another_recipe_is_refused_with_the_fields_that_differ(tmp_path):

@@ -28,6 +28,8 @@ def made(number, subject, clip, label):
         "offset": 9,
         "apex_index": -1,
         "fps": 100.0,
+        "positions": np.arange(STEPS + 1, dtype=np.float32),
+        "notes": "",
     }
 
 

@@ -1,0 +1,119 @@
+"""Which rule for key frames lands nearest to the apex, on synthetic clips of known movement.
+
+    taskset -c 0 python -m benchmarks.keyframes
+
+The seed and the subjects are those of no configuration. A rule is given onset and offset, and the
+apex is hidden from it. What it chose is then held against the true course of the expression, which
+rises from 0 at the onset to 1 at the apex and falls to 0 at the offset.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from benchmarks import timing
+from data_prep import config, face, keyframes, magnify, synthetic
+from data_prep.clip import Clip
+from data_prep.synthetic_motion import Timing, expression_course
+
+SEED = 20_241  # of no configuration and no test
+SETTINGS = (  # name, rule, radius, on the magnified clip
+    ("uniform", "uniform", 0, False),
+    ("TIM", "tim", 0, False),
+    ("slices, r = 2", "slices", 2, False),
+    ("slices, r = 0", "slices", 0, False),
+    ("slices, r = 2, magnified", "slices", 2, True),
+    ("slices, r = 0, magnified", "slices", 0, True),
+)
+RESAMPLES = 2000  # of the subjects, for the intervals
+HEAD = (
+    *("frames a second", "key frames", "rule", "to the apex, frames", "ms"),
+    *("ms more than uniform [95 %]", "90 % within, ms", "highest", "longest step"),
+)
+
+
+def main() -> None:
+    """Parse the flags and print one table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--subjects", type=int, default=12)
+    parser.add_argument("--clips", type=int, default=8, help="of a subject")
+    parser.add_argument("--fps", type=float, nargs="+", default=[100.0, 200.0])
+    parser.add_argument("--counts", type=int, nargs="+", default=[17, 9])
+    parser.add_argument("--toy", action="store_true", help="two clips, to see that it runs")
+    flags = parser.parse_args()
+    if flags.toy:
+        flags.subjects, flags.clips, flags.fps = 2, 1, flags.fps[:1]
+    rows: list[tuple[object, ...]] = [HEAD]
+    for fps in flags.fps:
+        clips = list(_clips(flags.subjects, flags.clips, fps))
+        for count in flags.counts:
+            rows += _rows(clips, count)
+    print(timing.heading("CPU", ["numpy", "opencv-python"]), end="\n\n")
+    print(
+        f"Seed {SEED}; {flags.subjects} subjects of {flags.clips} clips a frame rate.", end="\n\n"
+    )
+    print(timing.table(rows))
+
+
+def _clips(subjects: int, each: int, fps: float) -> Iterator[tuple[Clip, Clip]]:
+    """Every clip's crop as the full recipe makes it, plain and magnified."""
+    spec, recipe = config.synthetic(), config.recipe()
+    spec.update(seed=SEED, subjects=subjects, clips_per_subject=each, fps=fps)
+    spec.size = 320  # so that the crop is not larger than the face
+    source = synthetic.SyntheticSource(spec)
+    sides: dict[str, Any] = {"size": recipe.size, "margin": config.margin(recipe.size)}
+    for entry in source.entries():
+        crop = face.crop(source.load(entry), **sides, **recipe.face)
+        yield crop, magnify.magnify(crop, **recipe.magnify)
+
+
+def _rows(clips: list[tuple[Clip, Clip]], count: int) -> Iterator[tuple[object, ...]]:
+    """A row for each setting at one number of key frames."""
+    figures = {
+        name: np.array([_figures(pair[magnified], count, rule, radius) for pair in clips])
+        for name, rule, radius, magnified in SETTINGS
+    }
+    subjects = np.array([crop.subject for crop, _ in clips])
+    fps = clips[0][0].fps
+    for name, columns in figures.items():
+        frames, highest, longest = columns.mean(axis=0)
+        more = (columns - figures["uniform"])[:, 0] * 1e3 / fps
+        low, high = _interval(more, subjects)
+        yield (
+            *(f"{fps:g}", count, name, f"{frames:.2f}", f"{frames * 1e3 / fps:.1f}"),
+            "" if name == "uniform" else f"{more.mean():+.1f} [{low:+.1f}, {high:+.1f}]",
+            f"{np.quantile(columns[:, 0], 0.9) * 1e3 / fps:.0f}",
+            *(f"{highest:.3f}", f"{longest:.2f}"),
+        )
+
+
+def _figures(clip: Clip, count: int, rule: str, radius: int) -> tuple[float, float, float]:
+    """What a rule's key frames show of the movement.
+
+    Returns:
+      Frames from the apex to the nearest key frame; the highest course that a key frame shows; the
+      longest step of the course from one key frame to the next (2 / (count - 1) were even).
+    """
+    assert clip.apex is not None
+    hidden = dataclasses.replace(clip, apex=None)
+    positions = keyframes.select(hidden, count=count, rule=rule, radius=radius).positions
+    assert positions is not None
+    time = Timing(len(clip.frames), clip.onset, clip.apex, clip.offset)
+    course = np.interp(positions, np.arange(time.count), expression_course(time))
+    nearest = np.abs(positions - clip.apex).min()
+    return float(nearest), float(course.max()), float(np.abs(np.diff(course)).max())
+
+
+def _interval(values: np.ndarray, subjects: np.ndarray) -> tuple[float, float]:
+    """95 % of the means that other subjects would give: whole subjects drawn with replacement."""
+    means = np.array([values[subjects == subject].mean() for subject in np.unique(subjects)])
+    draws = np.random.default_rng(0).integers(len(means), size=(RESAMPLES, len(means)))
+    low, high = np.quantile(means[draws].mean(axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+if __name__ == "__main__":
+    main()

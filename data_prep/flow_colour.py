@@ -1,0 +1,80 @@
+"""Optical flow and strain as pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+
+# The wheel's arcs from red over yellow, green, cyan, blue and magenta back to red: how many colours
+# each has, which channel changes, and whether it rises or falls (Baker et al. 2007).
+_ARCS = ((15, 1, 1), (6, 0, -1), (4, 2, 1), (11, 1, -1), (13, 0, 1), (6, 2, -1))
+BEYOND = 0.75  # brightness of what moves farther than the wheel reaches
+
+
+def colours(flow: np.ndarray, reach: float) -> np.ndarray:
+    """Colour each pixel by where it moves to: the hue is the direction, white is rest.
+
+    Args:
+      flow: `[..., 2]` (u right, v down) in px.
+      reach: px, the movement of full colour; what is longer is darker.
+
+    Returns:
+      uint8 `[..., 3]` RGB.
+
+    References:
+      Baker, Scharstein, Lewis, Roth, Black, Szeliski, "A database and evaluation methodology for
+      optical flow", ICCV 2007.
+    """
+    flow = np.asarray(flow, np.float32) / reach
+    wheel = _wheel()
+    turn = np.arctan2(-flow[..., 1], -flow[..., 0]) / np.pi  # -1..1; to the right is red
+    place = (turn + 1) / 2 * (len(wheel) - 1)
+    before = place.astype(int)
+    share = (place - before)[..., None]
+    hue = (1 - share) * wheel[before] + share * wheel[(before + 1) % len(wheel)]
+    length = np.hypot(flow[..., 0], flow[..., 1])[..., None]
+    colour = np.where(length <= 1, 1 - length * (1 - hue), BEYOND * hue)
+    return np.floor(255 * colour).astype(np.uint8)
+
+
+def legend(side: int) -> np.ndarray:
+    """The wheel as a picture: each place has the colour of a movement from the centre to it.
+
+    Args:
+      side: px.
+
+    Returns:
+      uint8 `[side, side, 3]` RGB, white outside the circle.
+    """
+    line = np.linspace(-1, 1, side)
+    flow = np.stack(np.meshgrid(line, line), axis=-1)
+    outside = np.hypot(flow[..., 0], flow[..., 1]) > 1
+    return np.where(outside[..., None], np.uint8(255), colours(flow, 1.0))
+
+
+def strain(flow: np.ndarray) -> np.ndarray:
+    """Optical strain: the norm of the symmetric gradient of the flow (Shreve et al. 2011).
+
+    sqrt(exx^2 + eyy^2 + 2 exy^2), exx = du/dx, eyy = dv/dy, exy = (du/dy + dv/dx) / 2; per pixel.
+
+    Args:
+      flow: `[h, w, 2]` (u right, v down) in px.
+
+    Returns:
+      float32 `[h, w]`.
+    """
+    flow = np.asarray(flow, np.float32)
+    down, right = (np.gradient(flow, axis=axis) for axis in (0, 1))
+    shear = (down[..., 0] + right[..., 1]) / 2
+    return np.sqrt(right[..., 0] ** 2 + down[..., 1] ** 2 + 2 * shear**2)
+
+
+def _wheel() -> np.ndarray:
+    """The 55 hues in order, `[55, 3]` in 0..1."""
+    hues, colour = [], np.array([1.0, 0.0, 0.0])
+    for count, channel, way in _ARCS:
+        for step in range(count):
+            hue = colour.copy()
+            hue[channel] += way * np.floor(255 * step / count) / 255
+            hues.append(hue)
+        colour[channel] += way
+    return np.array(hues)

@@ -1,0 +1,126 @@
+"""Folders that appear whole or not at all, with digests of their files, and no leftovers."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from data_prep.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows, which has no ArrayRecord either
+    fcntl = None
+
+INCOMPLETE = "incomplete."  # begins the name of a folder that is being written
+SUMS = "SHA256SUMS"  # read by `sha256sum --check` as well
+_LINE = re.compile(r"([0-9a-f]{64})  ([\w.-]+)")
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a folder to write into, which becomes `path` when the block ends without an error.
+
+    The digests of its files are then in it, for `check`. A process that is killed leaves a folder
+    beside `path` whose name begins with `INCOMPLETE`.
+
+    Raises:
+      OSError: when the block is through and something lies at `path` already.
+    """
+    unfinished = path.parent / f"{INCOMPLETE}{uuid.uuid4().hex[:8]}_{path.name}"
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        _write_sums(unfinished)
+        unfinished.rename(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """Name of each file -> its SHA-256 when it was written.
+
+    Raises:
+      UserError: the list of digests is damaged or not there.
+    """
+    file = folder / SUMS
+    try:
+        lines = [_LINE.fullmatch(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise damaged(file, "it is not there or cannot be read") from error
+    if not all(lines):
+        raise damaged(file, "not a list of digests")
+    return {line[2]: line[1] for line in lines if line}
+
+
+def check(file: Path, digest: str) -> None:
+    """Compare a file with the digest that it had when it was written.
+
+    Raises:
+      UserError: they differ, or the file is not there.
+    """
+    try:
+        found = _sha256(file)
+    except OSError as error:
+        raise damaged(file, "it is not there or cannot be read") from error
+    if found != digest:
+        raise damaged(file, f"its content is not what was written, by {SUMS} beside it")
+
+
+def damaged(file: Path, how: str) -> UserError:
+    """The error for a file of a finished folder that is not what was written."""
+    return UserError(
+        f"{file}: damaged: {how}.\nRemedy: remove the folder {file.parent} and run "
+        "python -m data_prep again with the same configuration (clips that are in the cache are "
+        "taken from there), or copy the folder again from where it is whole."
+    )
+
+
+@contextlib.contextmanager
+def claimed(folder: Path, sweep: Callable[[], None]) -> Iterator[None]:
+    """Claim a folder, beside others who may do so too, until the block or the process ends.
+
+    The system gives a claim back however its process ends, so that what lies about while nobody
+    else holds one is a leftover.
+
+    Args:
+      folder: is made when it is not there.
+      sweep: removes leftovers; called first, and only when nobody else has a claim. Never called on
+        a file system without locks.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY) if fcntl else None
+    try:
+        if handle is not None and fcntl:
+            if _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                sweep()
+            _lock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _lock(handle: int, kind: int) -> bool:
+    assert fcntl
+    try:
+        fcntl.flock(handle, kind)
+    except OSError:  # held by another process, or no locks here
+        return False
+    return True
+
+
+def _write_sums(folder: Path) -> None:
+    lines = [f"{_sha256(file)}  {file.name}\n" for file in sorted(folder.iterdir())]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

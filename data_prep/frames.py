@@ -1,0 +1,170 @@
+"""Frames in files, read when they are asked for: a folder of pictures, or a video."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data_prep import pictures
+from data_prep.errors import UserError
+from data_prep.video_file import Video
+
+
+class Images:
+    """Picture files in the order of their numbers.
+
+    Attributes:
+      numbers: of each frame, as its file's name has it.
+      fps: None, since pictures do not say it.
+    """
+
+    fps: float | None = None
+
+    def __init__(self, paths: Mapping[int, Path]):
+        """Take the files by their numbers."""
+        self.numbers = sorted(paths)
+        self._paths = [paths[number] for number in self.numbers]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of these frames."""
+        absent = self.numbers[-1] - self.numbers[0] + 1 - len(self)
+        if not absent:
+            return ()
+        return (
+            f"{absent} numbers between {self.numbers[0]} and {self.numbers[-1]} have no frame; "
+            "those that are there are taken to be evenly spaced in time.",
+        )
+
+    def part(self, start: int, stop: int) -> Images:
+        """The frames at the indices `start` to `stop - 1`."""
+        return Images(dict(zip(self.numbers[start:stop], self._paths[start:stop])))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Read one frame.
+
+        Raises:
+          UserError: it cannot be read, or is not like the first one.
+        """
+        path = self._paths[index]
+        frame = pictures.read(path)
+        kind = pictures.kind(frame)
+        if kind != self._kind:
+            raise UserError(
+                f"{path}: {kind}, but {self._paths[0].name} is {self._kind}. The frames of a clip "
+                "must have one size and type: write them anew from the original."
+            )
+        return frame
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[index] for index in range(len(self)))
+
+    @functools.cached_property
+    def _kind(self) -> str:
+        return pictures.kind(pictures.read(self._paths[0]))
+
+
+def open_frames(path: Path, stop: int | None = None) -> Images | Video:
+    """The frames of a folder or of a video, of which none is read yet.
+
+    Args:
+      path: a folder of pictures, ordered by the last integer of their names, or a video file.
+      stop: the number of a video's frame at which to stop, as if the video ended there.
+
+    Raises:
+      UserError: there is no such file or folder, or it holds fewer than two frames.
+    """
+    if path.is_dir():
+        return Images(frame_paths(path))
+    if not path.is_file():
+        raise UserError(f"{path}: there is no such video or folder of frames. Correct the path.")
+    if path.suffix.lower() in pictures.SUFFIXES:
+        raise UserError(
+            f"{path} is one picture; movement needs two at least. Give a video, or the folder that "
+            "holds the frames."
+        )
+    return Video(path, stop=stop)
+
+
+def frame_paths(folder: Path) -> dict[int, Path]:
+    """The frames of a folder by their number, in numeric order.
+
+    Raises:
+      UserError: when the folder is absent, two files share a number, or fewer than 2 are there.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: the clip's folder is absent. Unpack the release again.")
+    numbered: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        number = frame_number(path)
+        if number is None or not is_frame(path):
+            continue
+        if number in numbered:
+            raise UserError(
+                f"{path}: frame {number} is there twice, also as {numbered[number].name}. "
+                "Keep one of them."
+            )
+        numbered[number] = path
+    if len(numbered) < 2:
+        raise UserError(
+            f"{folder}: {len(numbered)} numbered frames ({', '.join(pictures.SUFFIXES)}), at least "
+            "2 are needed. Unpack the release again, or number the frames."
+        )
+    return dict(sorted(numbered.items()))
+
+
+def frame_number(path: Path) -> int | None:
+    """The last integer in a file's name, or None: `006_05562.jpg` is frame 5562."""
+    numbers = re.findall(r"\d+", path.stem)
+    return int(numbers[-1]) if numbers else None
+
+
+def is_frame(path: Path) -> bool:
+    """Whether a file's name is that of a picture; a hidden one's is not."""
+    return path.suffix.lower() in pictures.SUFFIXES and not path.name.startswith(".")
+
+
+def locate(
+    numbers: Sequence[int],
+    onset: int | None,
+    apex: int | None,
+    offset: int | None,
+    *,
+    where: object,
+    remedy: str,
+) -> tuple[int, int | None, int]:
+    """Turn the marks, which are frame numbers, into indices of `numbers`.
+
+    Args:
+      numbers: of the frames that are there, rising.
+      onset: None is the first frame.
+      apex: None is not known.
+      offset: None is the last frame.
+      where: the clip, for an error.
+      remedy: what to do about marks that cannot be, for an error.
+
+    Raises:
+      UserError: the marks are not in their order, or frames between them are absent.
+    """
+    first = numbers[0] if onset is None else onset
+    last = numbers[-1] if offset is None else offset
+    if not first < last or (apex is not None and not first <= apex <= last):
+        raise UserError(
+            f"{where}: onset {first}, apex {apex}, offset {last} are not in this order. {remedy}"
+        )
+    position = {number: index for index, number in enumerate(numbers)}
+    marked = (onset, apex, offset) != (None, None, None)
+    absent = [number for number in range(first, last + 1) if number not in position]
+    if absent and marked:
+        raise UserError(
+            f"{where}: {len(absent)} of the frames {first} to {last} are absent, first "
+            f"{absent[0]}; there are {numbers[0]} to {numbers[-1]}. {remedy}"
+        )
+    return position[first], None if apex is None else position[apex], position[last]
