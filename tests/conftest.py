@@ -1,6 +1,7 @@
 """What every test runs under: four CPU devices, strict shapes, programs compiled once."""
 
 import os
+import signal
 
 import jax
 import pytest
@@ -18,6 +19,9 @@ def pytest_configure(config):
     jax.config.update("jax_num_cpu_devices", DEVICES)
     jax.config.update("jax_numpy_rank_promotion", "raise")
     flags.FLAGS.mark_as_parsed()  # grain reads flags of absl
+    # A shell's background job starts with Ctrl-C ignored and would hand that on to the commands
+    # that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
