@@ -28,7 +28,6 @@ SETTINGS = (  # name, rule, radius, on the magnified clip
     ("slices, r = 2, magnified", "slices", 2, True),
     ("slices, r = 0, magnified", "slices", 0, True),
 )
-RESAMPLES = 2000  # of the subjects, for the intervals
 HEAD = (
     *("frames a second", "key frames", "rule", "to the apex, frames", "ms"),
     *("ms more than uniform [95 %]", "90 % within, ms", "highest", "longest step"),
@@ -81,7 +80,7 @@ def _rows(clips: list[tuple[Clip, Clip]], count: int) -> Iterator[tuple[object, 
     for name, columns in figures.items():
         frames, highest, longest = columns.mean(axis=0)
         more = (columns - figures["uniform"])[:, 0] * 1e3 / fps
-        low, high = _interval(more, subjects)
+        low, high = timing.interval(more, subjects)
         yield (
             *(f"{fps:g}", count, name, f"{frames:.2f}", f"{frames * 1e3 / fps:.1f}"),
             "" if name == "uniform" else f"{more.mean():+.1f} [{low:+.1f}, {high:+.1f}]",
@@ -105,14 +104,6 @@ def _figures(clip: Clip, count: int, rule: str, radius: int) -> tuple[float, flo
     course = np.interp(positions, np.arange(time.count), expression_course(time))
     nearest = np.abs(positions - clip.apex).min()
     return float(nearest), float(course.max()), float(np.abs(np.diff(course)).max())
-
-
-def _interval(values: np.ndarray, subjects: np.ndarray) -> tuple[float, float]:
-    """95 % of the means that other subjects would give: whole subjects drawn with replacement."""
-    means = np.array([values[subjects == subject].mean() for subject in np.unique(subjects)])
-    draws = np.random.default_rng(0).integers(len(means), size=(RESAMPLES, len(means)))
-    low, high = np.quantile(means[draws].mean(axis=1), [0.025, 0.975])
-    return float(low), float(high)
 
 
 if __name__ == "__main__":

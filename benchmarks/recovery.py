@@ -30,7 +30,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from benchmarks import timing
+from benchmarks import flow_clips, timing
 from benchmarks.recovery_figures import (
     RANGES,
     TRUTH,
@@ -129,14 +129,8 @@ def sample(source: SyntheticSource, entry: Any, recipe: ConfigDict) -> Sample:
     motions = [source.motion(entry)[clip.apex], source.action_unit_motion(entry)[clip.apex]]
     return Sample(
         face.crop(clip, size=size, margin=margin, **recipe.face),
-        *[seen(motion, matrix, size + 2 * margin) for motion in motions],
+        *[flow_clips.seen(motion, matrix, size + 2 * margin) for motion in motions],
     )
-
-
-def seen(motion: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
-    """A displacement field of the frame `[h, w, 2]` as one of the crop `[side, side, 2]`."""
-    moved = cv2.warpAffine(motion.astype(np.float32), matrix, (side, side))
-    return moved @ matrix[:, :2].T.astype(np.float32)
 
 
 def outcome(sample: Sample, rows: Sequence[Variant], recipe: ConfigDict) -> Outcome:

@@ -13,7 +13,6 @@ from benchmarks import timing
 
 # Longest displacement of the expression at the apex, px of the crop.
 RANGES = ((0.3, 0.5), (0.5, 1.0), (1.0, 2.0), (2.0, 3.0))
-DRAWS = 2000  # of the bootstrap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,17 +96,8 @@ def report(
     for row in rows:
         found = figure(outcomes, row)
         means = [found[ranges == index].mean() for index in range(len(RANGES))]
-        low, high = interval(found - first, subjects)
+        low, high = timing.interval(found - first, subjects)
         cells = [f"{mean:.{digits}f}" for mean in (*means, found.mean())]
         change = f"{(found - first).mean():+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
         table.append([*row.names, *cells, "" if row == rows[0] else change])
     return timing.table(table)
-
-
-def interval(values: np.ndarray, subjects: np.ndarray) -> tuple[float, float]:
-    """The 95 % interval of the mean, by a bootstrap over subjects."""
-    means = np.array([values[subjects == name].mean() for name in np.unique(subjects)])
-    rng = np.random.default_rng(0)
-    draws = means[rng.integers(len(means), size=(DRAWS, len(means)))].mean(axis=1)
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return float(low), float(high)

@@ -1,4 +1,4 @@
-"""What the benchmarks share: timing side by side, and what must stand beside a figure."""
+"""What the benchmarks share: timing side by side, intervals, what must stand beside a figure."""
 
 import datetime
 import importlib.metadata
@@ -11,7 +11,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).parent.parent
+RESAMPLES = 2000  # of the subjects, for the intervals
 
 
 def side_by_side(
@@ -49,6 +52,14 @@ def heading(device: str, packages: Sequence[str]) -> str:
         f"{len(os.sched_getaffinity(0))} core(s); Python {platform.python_version()}, {versions}; "
         f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}."
     )
+
+
+def interval(values: np.ndarray, subjects: np.ndarray) -> tuple[float, float]:
+    """95 % of the means that other subjects would give: whole subjects drawn with replacement."""
+    means = np.array([values[subjects == subject].mean() for subject in np.unique(subjects)])
+    draws = np.random.default_rng(0).integers(len(means), size=(RESAMPLES, len(means)))
+    low, high = np.quantile(means[draws].mean(axis=1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def table(rows: Sequence[Sequence[object]]) -> str:

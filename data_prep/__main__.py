@@ -31,7 +31,6 @@ FPS = flags.DEFINE_float(
     "fps",
     None,
     "Frames a second of --video: a folder does not say it, and slow motion says another.",
-    lower_bound=1.0,
 )
 LANDMARKS = flags.DEFINE_string(
     "landmarks",
@@ -41,6 +40,9 @@ LANDMARKS = flags.DEFINE_string(
 TFRECORD = flags.DEFINE_string(
     "tfrecord", None, "A folder to make: the set of --config once more, as TFRecord for TensorFlow."
 )
+PREVIEW = flags.DEFINE_bool(
+    "preview", False, "Draw a sheet and a film of every clip; --config.data.preview=4 draws four."
+)
 OF_A_VIDEO = (ONSET, APEX, OFFSET, FPS, LANDMARKS)
 
 
@@ -48,7 +50,7 @@ def main(config: ConfigDict) -> None:
     """Prepare one video, or the set of a configuration, and say where it is."""
     logging.set_verbosity(logging.WARNING)  # else JAX names every back end that it did not find
     if VIDEO.value is not None:
-        return _video(config, Path(VIDEO.value))
+        return _video(config)
     for flag in OF_A_VIDEO:
         if flag.value is not None:
             raise UserError(f"--{flag.name} is about a video: add --video=face.mp4 --out=clip/")
@@ -56,19 +58,29 @@ def main(config: ConfigDict) -> None:
     from data_prep import export
     from data_prep.prepare import prepare
 
-    out = Path(TFRECORD.value) if TFRECORD.value else None
+    out = _path(TFRECORD)
     if out:
         export.check(out)
+    if PREVIEW.value:
+        config.data.preview = -1
     prepared = prepare(config)
     print(f"{prepared.counts['written']} clips in {prepared.seconds:.1f} s: {prepared.path}")
     if out:
         print(f"The same as TFRecord: {export.write(prepared.path, out)}")
 
 
-def _video(config: ConfigDict, path: Path) -> None:
+def _path(flag: flags.FlagHolder[str | None]) -> Path | None:
+    """The path that a flag gives; a shell leaves the ~ of --out=~/clip as it is."""
+    return Path(flag.value).expanduser() if flag.value else None
+
+
+def _video(config: ConfigDict) -> None:
     if TFRECORD.value:
         raise UserError("--tfrecord is about the set of a --config, not about a video.")
-    if not OUT.value:
+    path, out = _path(VIDEO), _path(OUT)
+    if not path:
+        raise UserError("Which video? Give its file, or a folder of frames: --video=face.mp4")
+    if not out:
         raise UserError("Where to? Add the folder to make: --out=clip/")
     configs.validate(config)
     from data_prep import video
@@ -79,9 +91,9 @@ def _video(config: ConfigDict, path: Path) -> None:
         apex=APEX.value,
         offset=OFFSET.value,
         fps=FPS.value,
-        landmarks=Path(LANDMARKS.value) if LANDMARKS.value else None,
+        landmarks=_path(LANDMARKS),
     )
-    video.prepare(marked, Path(OUT.value), config.prep.to_dict())
+    video.prepare(marked, out, config.prep.to_dict())
 
 
 if __name__ == "__main__":

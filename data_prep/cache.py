@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
     rest = {name: value for name, value in values.items() if name not in members}
     members[_REST] = np.array(json.dumps(rest, default=np.generic.item))
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
+    # Not the number of the process: two containers that share the folder may have the same.
+    unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{UNFINISHED}")
     try:
         with unfinished.open("wb") as file:
             np.savez(file, **members)

@@ -39,7 +39,8 @@ class Clip:
       label: the class name, one of the data set's class names.
       emotion: the word in the database's own sheet.
       dataset: the database's name.
-      first: the number that the source gives to its first frame here, as in a file's name.
+      first: the number of the first frame here, so that the marks have those of the source, as in
+        the names of its files.
       landmarks: `[68, 2]` float (x, y) in pixels of the onset frame, or None.
       transform: `[2, 3]` float, from the onset frame as read to its crop; None before that stage.
       positions: `[t]` float, where each frame lies in the frames that the reader gave; None before

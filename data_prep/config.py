@@ -120,7 +120,7 @@ def validate(config: Any) -> None:
     check.least(config, _present(config, LEAST))
     check.positive(config, _present(config, POSITIVE))
     check.pairs(config, _present(config, PAIRS))
-    _check_box(config.prep.face.box)
+    _check_box(config.prep.face.box, config.prep.face.points)
     low, high = config.prep.magnify.band
     if not 0 < low < high:
         raise UserError(
@@ -142,10 +142,15 @@ def _present(config: Any, fields: Iterable[str]) -> Any:
     return {field: fields[field] for field in kept} if isinstance(fields, Mapping) else kept
 
 
-def _check_box(box: Sequence[float]) -> None:
+def _check_box(box: Sequence[float], points: str) -> None:
     good = len(box) in (0, 4) and all(isinstance(edge, int | float) for edge in box)
     if not good or (box and not (min(box[:2]) >= 0 and min(box[2:]) > 0)):
         raise UserError(
             f"config.prep.face.box is {tuple(box)}; it must be empty or (x, y, width, height) in "
             "px: --config.prep.face.box='(120, 40, 300, 300)'."
+        )
+    if box and points != "box":
+        raise UserError(
+            f"config.prep.face.box is {tuple(box)} and would not be used: it needs "
+            "--config.prep.face.points=box."
         )

@@ -84,7 +84,8 @@ def crop(
 def _with_landmarks(clip: Clip, points: str, model: str) -> Clip:
     """The clip with the onset frame's landmarks, its own or those of the largest face there."""
     if points == "dlib" or clip.landmarks is None:
-        found, faces = landmarks.detect(clip.frames[clip.onset], model=model, name=clip.name)
+        name = f"{clip.name}, frame {clip.first + clip.onset}"
+        found, faces = landmarks.detect(clip.frames[clip.onset], model=model, name=name)
         notes = [*clip.notes]
         if faces > 1:
             notes.append(_several(faces, "in the onset frame"))

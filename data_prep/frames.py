@@ -37,7 +37,7 @@ class Images:
             return ()
         return (
             f"{absent} numbers between {self.numbers[0]} and {self.numbers[-1]} have no frame; "
-            "those that are there are taken to be evenly spaced in time.",
+            "those that are there are taken to follow each other evenly, in number and in time.",
         )
 
     def part(self, start: int, stop: int) -> Images:

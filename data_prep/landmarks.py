@@ -86,7 +86,7 @@ def load_detector(model: str) -> tuple[Any, Any]:
     """The detector and the predictor of dlib, loaded once: the model file is 100 MB.
 
     Raises:
-      UserError: dlib or its model is missing; with the remedy.
+      UserError: dlib or its model is missing, or the model is damaged; with the remedy.
     """
     try:
         dlib: Any = importlib.import_module("dlib")  # an extra without types, slow to import
@@ -95,7 +95,14 @@ def load_detector(model: str) -> tuple[Any, Any]:
             f"Finding faces needs dlib ({error}).\nRemedy: {_REMEDY}, or give the landmarks, or "
             "set face.points = 'box' for frames that are cropped already."
         ) from error
-    return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(_model_path(model)))
+    path = _model_path(model)
+    try:
+        return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(path))
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: not a 68-point model that dlib can read ({error}).\nRemedy: {_REMEDY}, or "
+            "set face.model to a whole file."
+        ) from error
 
 
 def _model_path(model: str) -> pathlib.Path:

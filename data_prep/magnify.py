@@ -21,6 +21,7 @@ from data_prep.errors import UserError
 FINEST_WAVELENGTH = 4.0  # px, middle of the finest level's octaves (2 to 8); doubles at each level
 SMALLEST_SIDE = 4  # px: a pyramid stops before its levels are smaller
 BUTTERWORTH_ORDER = 2
+FLAT = 1e-3  # squared grey levels per px: an image of less slope says nothing of the movement
 
 
 def magnify(
@@ -56,7 +57,7 @@ def magnify(
       levels: of the Laplacian pyramid; fewer where the frames are too small for them.
 
     Returns:
-      The clip with frames float32, clipped to 0..255.
+      The clip with frames float32, clipped to 0..255, and a note when it moves beyond that d.
 
     Raises:
       UserError: a band that these frames cannot hold, or an unknown filter.
@@ -66,16 +67,51 @@ def magnify(
     movement -= movement[clip.onset].copy()  # B(x, t), eq. (3.5)
     depth = max(1, min(levels, int(np.log2(min(frames.shape[1:]) / SMALLEST_SIDE))))
     alphas = [_level_alpha(alpha, wavelength, level) for level in range(depth)]
-    for frame, moved in zip(frames, movement):
-        np.add(frame, _amplified(moved, alphas), out=moved)  # eq. (3.6)
-    return dataclasses.replace(clip, frames=np.clip(movement, 0, 255, out=movement))
+    energies = np.empty(len(frames))
+    for index, (frame, moved) in enumerate(zip(frames, movement)):
+        added = _amplified(moved, alphas)
+        energies[index] = np.mean(added**2)
+        np.add(frame, added, out=moved)  # eq. (3.6)
+    farthest = _displacement(
+        energies[clip.onset : clip.offset + 1].max(), _amplified(frames[clip.onset], alphas)
+    )
+    return dataclasses.replace(
+        clip,
+        frames=np.clip(movement, 0, 255, out=movement),
+        notes=(*clip.notes, *_beyond(farthest, _most(alpha, wavelength))),
+    )
+
+
+def _most(alpha: float, wavelength: float) -> float:
+    """px, the movement d up to which magnification holds: (1 + alpha) d < wavelength / 8."""
+    return wavelength / (8 * (1 + alpha))
 
 
 def _level_alpha(alpha: float, wavelength: float, level: int) -> float:
     """The amplification of a level: (1 + alpha_level) d < wavelength_level / 8 (Wu et al.)."""
-    movement = wavelength / (8 * (1 + alpha))
-    bound = FINEST_WAVELENGTH * 2**level / (8 * movement) - 1
+    bound = FINEST_WAVELENGTH * 2**level / (8 * _most(alpha, wavelength)) - 1
     return float(np.clip(bound, 0, alpha))
+
+
+def _displacement(energy: float, levels: np.ndarray) -> float:
+    """px: about how far a frame has moved to which the mean square `energy` is added.
+
+    By eq. (3.4) a movement d adds d times the slope of the amplified levels of the onset frame,
+    `levels`. Taken over the whole frame, half of the squared slope is along the movement.
+    """
+    down, right = np.gradient(levels)
+    slope = np.mean(down**2 + right**2) / 2
+    return float(np.sqrt(energy / max(slope, FLAT)))
+
+
+def _beyond(farthest: float, most: float) -> list[str]:
+    if farthest <= most:
+        return []
+    return [
+        f"the face moves by about {farthest:.1f} px of the crop, the head's movement included; "
+        f"magnification holds up to {most:.1f} px and doubles edges beyond. Compare it with the "
+        "original; lower prep.magnify.alpha, or take 'magnify' out of prep.stages."
+    ]
 
 
 def _amplified(image: np.ndarray, alphas: list[float]) -> np.ndarray:

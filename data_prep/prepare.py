@@ -47,11 +47,20 @@ class _Job:
     entries: Sequence[Entry]
     recipe: record.Recipe
     data: Any  # the section `data` of the configuration
-    path: Path  # of the finished set
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.data.data_dir).expanduser()
 
     @property
     def cache_dir(self) -> Path:
-        return Path(self.data.data_dir) / "cache"
+        return self.data_dir / "cache"
+
+    @functools.cached_property
+    def path(self) -> Path:
+        """Of the finished set."""
+        name = fingerprint(self.source, self.entries, self.recipe)
+        return shards.set_path(self.data_dir, self.source.name, name)
 
     @property
     def keep_stages(self) -> bool:
@@ -70,12 +79,12 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
     """
     start = time.perf_counter()
     configs.validate(config)
-    _check_writable(Path(config.data.data_dir))
     job = _job(config)
     _say_dropped(job.source, say)
     reused, made = shards.is_finished(job.path), 0
     with _disk_told(config.data.data_dir):
-        if not reused:
+        if not reused:  # else a data folder that is only for reading does
+            _check_writable(job.data_dir)
             _check_landmarks(config)
             made = _make(job)
         stored = shards.load(job.path, job.recipe)
@@ -95,17 +104,15 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
 def fingerprint(source: Source, entries: Sequence[Entry], recipe: record.Recipe) -> str:
     """Two digests, of the recipe and of the clips: `1f0c9a27-88b1d3e0`."""
     clips = [(entry.name, entry.key) for entry in entries]
-    how = record.digest(record.canonical(record.VERSIONS), record.canonical(recipe))
+    fields = record.canonical(record.VERSIONS), record.canonical(recipe)
+    how = record.digest(*fields, *record.own_model(recipe))
     what = record.digest(record.canonical([source.class_names, clips]))
     return f"{how[:8]}-{what[:8]}"
 
 
 def _job(config: Any) -> _Job:
     source = datasets.source(config)
-    recipe, entries = config.prep.to_dict(), source.entries()
-    name = fingerprint(source, entries, recipe)
-    path = shards.set_path(Path(config.data.data_dir), source.name, name)
-    return _Job(source, entries, recipe, config.data, path)
+    return _Job(source, source.entries(), config.prep.to_dict(), config.data)
 
 
 def _check_landmarks(config: Any) -> None:
@@ -153,10 +160,10 @@ def _make(job: _Job) -> int:
         keep_stages=job.keep_stages,
     )
     outcomes = pipeline.progress(outcomes, len(job.entries), f"Preparing {job.source.name}")
-    with folders.claimed(job.path.parents[1], functools.partial(_sweep, job)):
+    with _claimed(job):
         shards.write(
             pipeline.good_records(outcomes, tally, job.path.parent),
-            data_dir=Path(job.data.data_dir),
+            data_dir=job.data_dir,
             name=job.source.name,
             fingerprint=job.path.parent.name,
             recipe=job.recipe,
@@ -164,6 +171,11 @@ def _make(job: _Job) -> int:
             describe=lambda: _description(job.source, tally),
         )
     return tally.made
+
+
+def _claimed(job: _Job) -> contextlib.AbstractContextManager[None]:
+    """Keep others from taking what this process is writing for leftovers."""
+    return folders.claimed(job.path.parents[1], functools.partial(_sweep, job))
 
 
 def _sweep(job: _Job) -> None:
@@ -222,6 +234,8 @@ def _preview(job: _Job, stored: shards.Shards, say: Callable[[str], None]) -> No
     folder = job.path.parent / "preview"
     kept = job.cache_dir if job.keep_stages else None
     written = [entry for entry in job.entries if entry.name not in stored.info.quarantined]
-    for index, entry in enumerate(written[:count]):
-        preview.write(folder, record.history(job.source, job.recipe, entry, kept), stored[index])
+    with _claimed(job):  # the stages go into the cache where they are not there any more
+        for index, entry in enumerate(written[:count]):
+            history = record.history(job.source, job.recipe, entry, kept)
+            preview.write(folder, history, stored[index])
     say(f"Drew {count} clips: {folder}")

@@ -27,14 +27,17 @@ SECONDS = 4.0  # that a film lasts at least: half a second of movement is over b
 SLOWEST, FASTEST = 5.0, 60.0  # frames a second
 
 
-def write(folder: Path, history: Mapping[str, Clip], record: Mapping[str, Any]) -> list[Path]:
+def write(
+    folder: Path, history: Mapping[str, Clip], record: Mapping[str, Any], name: str | None = None
+) -> list[Path]:
     """Write the sheet of a clip as PNG, and its magnified beside its original crop as MP4.
 
     Args:
-      folder: is made where it is missing; the files have the clip's name, 'dataset-subject-clip'.
+      folder: is made where it is missing.
       history: the clip as read under 'source', and after each stage under the stage's name, in
         the order of the stages. Without a stage 'magnify' the film shows the crop alone.
       record: what the clip became, as `data_prep.record` has it.
+      name: of the files, without their ending; None is the clip's, 'dataset-subject-clip'.
 
     Returns:
       The paths of the sheet and of the film.
@@ -42,7 +45,7 @@ def write(folder: Path, history: Mapping[str, Clip], record: Mapping[str, Any]) 
     Raises:
       UserError: a file cannot be written.
     """
-    name = re.sub(r"[^\w.-]+", "-", history["source"].name).strip("-")
+    name = name or re.sub(r"[^\w.-]+", "-", history["source"].name).strip("-")
     picture, film = folder / f"{name}.png", folder / f"{name}.mp4"
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,19 +54,19 @@ def write(folder: Path, history: Mapping[str, Clip], record: Mapping[str, Any]) 
     return [picture, film]
 
 
-def write_slices(path: Path, clip: Clip, key_frames: Clip) -> None:
+def write_slices(path: Path, history: Mapping[str, Clip]) -> None:
     """Write the spatio-temporal slices of a clip (eq. 3.1) with its key frames as a picture.
 
     Args:
       path: of the PNG file; its folder is there.
-      clip: the clip that the key frames were chosen from, frames `[t, h, w]`.
-      key_frames: what `keyframes.select` made of it.
+      history: see `write`.
 
     Raises:
       UserError: the file cannot be written.
     """
     with _writing(path):
-        _save(slice_images.figure(clip, key_frames), path)
+        clip = sheet.before(history, "keyframes")
+        _save(slice_images.figure(clip, history["keyframes"]), path)
 
 
 @contextlib.contextmanager

@@ -33,13 +33,14 @@ from data_prep import cache
 from data_prep.clip import Clip
 from data_prep.config import margin
 from data_prep.datasets.base import Entry, Source
+from data_prep.errors import UserError
 
 Record = dict[str, Any]
 Recipe = Mapping[str, Any]
 
 # Raise a stage's number when its code gives other values, and that of 'read' when the readers or
 # `Clip` change; what follows a stage is then made anew too.
-VERSIONS = {"read": 2, "face": 2, "magnify": 2, "keyframes": 2, "flow": 2, "record": 2}
+VERSIONS = {"read": 3, "face": 2, "magnify": 3, "keyframes": 2, "flow": 2, "record": 2}
 _FUNCTIONS = {"face": "crop", "magnify": "magnify", "keyframes": "select"}
 
 
@@ -69,6 +70,14 @@ def canonical(content: Any) -> str:
 def digest(*parts: str) -> str:
     """32 hexadecimal digits that stand for a sequence of texts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def own_model(recipe: Recipe) -> tuple[str, ...]:
+    """What stands for the content of `face.model`; nothing where the recipe names no such file."""
+    file = Path(recipe["face"]["model"]).expanduser()
+    if not file.is_file():
+        return ()
+    return (f"{file.stat().st_size} {file.stat().st_mtime_ns}",)
 
 
 def key_frames(
@@ -140,7 +149,7 @@ def history(
 
     Args and errors are those of `key_frames`.
     """
-    clip = source.load(entry)
+    clip = _load(source, entry)
     clips, made = {"source": clip}, _Made(clip, facts(clip))
     for stage in _stages(source, recipe, entry, cache_dir):
         made = _apply(stage, lambda made=made: made)
@@ -164,7 +173,8 @@ def _stages(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path | None
     stages = []
     for name in recipe["stages"]:
         fields = {**fixed.get(name, {}), **recipe[name]}
-        key = digest(key, name, str(VERSIONS[name]), canonical(fields))
+        content = own_model(recipe) if name == "face" else ()
+        key = digest(key, name, str(VERSIONS[name]), canonical(fields), *content)
         function = getattr(importlib.import_module(f"data_prep.{name}"), _FUNCTIONS[name])
         kept = None if cache_dir is None else _place(cache_dir, source, name, key)
         stages.append(_Stage(name, key, functools.partial(function, **fields), kept))
@@ -178,10 +188,21 @@ def _place(cache_dir: Path, source: Source, name: str, key: str) -> Path:
 def _after(stages: list[_Stage], source: Source, entry: Entry) -> _Made:
     """The clip after the last of the stages; the earlier ones run only when they have to."""
     if not stages:
-        clip = source.load(entry)
+        clip = _load(source, entry)
         return _Made(clip, facts(clip))
     *earlier, last = stages
     return _apply(last, functools.partial(_after, earlier, source, entry))
+
+
+def _load(source: Source, entry: Entry) -> Clip:
+    """The clip as read; a file that may not be read is this clip's failure, not the disk's."""
+    try:
+        return source.load(entry)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or entry.name}: cannot be read ({error.strerror or error}). Check "
+            "the file and who may read it."
+        ) from error
 
 
 def _apply(stage: _Stage, before: Callable[[], _Made]) -> _Made:

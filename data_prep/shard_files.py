@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -62,10 +63,25 @@ def _fill(file: Path, serialized: Iterable[bytes]) -> tuple[int, int]:
     from array_record.python.array_record_module import ArrayRecordWriter  # not on Windows
 
     length = size = 0
-    with contextlib.closing(ArrayRecordWriter(str(file), "group_size:1")) as writer:
+    with _disk_told(file):
+        writer = ArrayRecordWriter(str(file), "group_size:1")
+    try:
         for record in serialized:
-            writer.write(record)
+            with _disk_told(file):
+                writer.write(record)
             length, size = length + 1, size + len(record)
             if size >= FULL:
                 break
+    finally:
+        with _disk_told(file):
+            writer.close()
     return length, size
+
+
+@contextlib.contextmanager
+def _disk_told(file: Path) -> Iterator[None]:
+    """A disk that is full or fails is an OSError; ArrayRecord knows RuntimeError alone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise OSError(errno.EIO, str(error).partition("\n")[0], str(file)) from error

@@ -45,11 +45,11 @@ def prepare(
     made, key_frames = record.assemble(record.facts(history["source"]), last, source.class_names)
     say(f"Optical flow of {len(key_frames) - 1} pairs of frames")
     made = record.with_flow(made, key_frames, recipe)
+    place = out.resolve()  # a link to a folder stays a link
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with folders.whole(out) as folder:
+        with folders.whole(place) as folder:
             _write(folder, marked, history, made, recipe)
-            shutil.rmtree(out, ignore_errors=True)  # what an earlier call made
+            shutil.rmtree(place, ignore_errors=True)  # what an earlier call made
     except OSError as error:
         raise UserError(
             f"{out} cannot be written: {error.strerror or error}. Remedy: make room, or give "
@@ -67,7 +67,12 @@ def _check_landmarks(marked: Marked, recipe: record.Recipe) -> None:
 
 
 def _check_out(out: Path) -> None:
-    """Refuse a folder with anything in it that this command did not write."""
+    """Refuse a folder with anything in it that this command did not write, and the present one."""
+    if out.resolve() == Path.cwd():
+        raise UserError(
+            f"{out} is the folder that the command is run in, which cannot be replaced. Remedy: "
+            "give the name of a new one, --out=clip/."
+        )
     if out.is_dir():
         found = {path.name for path in out.iterdir()}
         written = folders.sums(out).keys() if {folders.SUMS, SETTINGS} <= found else set()
@@ -91,8 +96,8 @@ def _write(
     np.save(folder / "flow.npy", made["flow"])
     for index, frame in enumerate(made["frames"]):
         (folder / f"key-{index:02d}.png").write_bytes(cv2.imencode(".png", frame)[1].tobytes())
-    for path in preview.write(folder, history, made):
-        path.rename(path.with_stem("preview"))
+    preview.write(folder, history, made, "preview")
+    preview.write_slices(folder / "slices.png", history)
     text = json.dumps(_description(marked, history["source"], made, recipe), indent=2)
     (folder / SETTINGS).write_text(text + "\n", encoding="utf-8")
 
@@ -124,7 +129,7 @@ def _tell(out: Path, clip: Clip, made: record.Record, say: Callable[[str], None]
         f"Frames {onset} to {offset}, {seconds:.2f} s at {clip.fps:g} frames a second. In {out}:\n"
         f"  flow.npy            {steps} fields of {width} x {height}, (u right, v down) in px\n"
         f"  key-00.png ...      {steps + 1} key frames\n"
-        "  preview.png, .mp4   look at these first\n"
+        "  preview.png, .mp4   look at these first; slices.png shows the slices alone\n"
         f"  {SETTINGS}           marks, key frames, settings"
     )
     for note in made["notes"].splitlines():

@@ -46,7 +46,9 @@ class Video:
 
     def part(self, start: int, stop: int) -> Video:
         """The frames at the indices `start` to `stop - 1`."""
-        return Video(self._path, self._start + start, self._start + min(stop, len(self)))
+        part = Video(self._path, self._start + start, self._start + min(stop, len(self)))
+        part._times = self._times[start:stop]  # no second pass to count them
+        return part
 
     def __len__(self) -> int:
         return len(self._times)

@@ -16,6 +16,7 @@ from data_prep import landmarks
 from data_prep.clip import Clip, Frames
 from data_prep.errors import UserError
 from data_prep.frames import locate, open_frames
+from data_prep.video_file import FASTEST, SLOWEST
 
 MOST = 4000  # frames that are held at once, those around the marks included
 LONG = 1.0  # s; a micro-expression lasts half a second at most
@@ -102,17 +103,19 @@ class VideoSource:
             emotion="unknown",
             dataset=self.name,
             landmarks=landmarks.read(entry.landmarks, onset) if entry.landmarks else None,
-            first=frames.numbers[start],
+            first=frames.numbers[onset] - (onset - start),
             notes=(*frames.notes, *_length(entry, (offset - onset) / fps)),
         )
 
     def _fps(self, said: float | None) -> float:
-        fps = self._marked.fps or said
+        fps = said if self._marked.fps is None else self._marked.fps
         if fps is None:
             raise UserError(
                 f"{self._marked.path} does not say how many frames a second it has. Remedy: "
                 "--fps=200, for example."
             )
+        if not SLOWEST <= fps <= FASTEST:
+            raise UserError(f"--fps={fps:g}: it must be {SLOWEST:g} to {FASTEST:g} a second.")
         return fps
 
 

@@ -163,7 +163,7 @@ class Database:
             label=entry.label,
             emotion=row.emotion,
             dataset=self.name,
-            first=frames.numbers[0],
+            first=frames.numbers[onset] - onset,
             landmarks=landmarks.read(path, onset) if path else None,
             notes=frames.notes,
         )
@@ -239,7 +239,10 @@ def _key(row: Row, label: str, root: Path, landmarks_path: Path | None) -> str:
     """Digest of the annotation and of each file's name, size and time of change."""
     files = []
     if row.folder.is_dir():
-        files += filter(is_frame, sorted(row.folder.iterdir()))
+        # A link to nowhere, as of a file that git-annex has not fetched, fails when it is read.
+        files += (
+            path for path in sorted(row.folder.iterdir()) if is_frame(path) and path.is_file()
+        )
     if landmarks_path and landmarks_path.is_file():
         files.append(landmarks_path)
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]

@@ -148,6 +148,16 @@ def test_samm_reads_ids_as_text_marks_by_number_and_counts_what_it_drops(samm):
     assert source.load(entries[1]).apex is None
 
 
+def test_frame_that_is_a_link_to_nowhere_is_that_clip_s_error(samm):
+    (frame,) = samm.rglob("006_00099.png")
+    frame.unlink()
+    frame.symlink_to("/nowhere/006_00099.png")
+    first, *others = (source := Samm(samm)).entries()
+    assert others
+    with pytest.raises(UserError, match=r"006_00099\.png"):
+        source.load(first).frames[1]
+
+
 def test_clip_of_the_sheet_without_a_folder_or_marks_is_that_clip_s_error(samm):
     source = Samm(samm)
     gone, unmarked = source.entries()[2:]
@@ -319,7 +329,8 @@ def test_landmarks_come_from_a_file_a_clip(samm, tmp_path):
 
 def test_registry_knows_its_names_and_suggests(samm):
     def config(name):
-        return ConfigDict({"data": {"dataset": name, "manual_dir": str(samm)}})
+        data = {"dataset": name, "manual_dir": str(samm), "landmarks_dir": ""}
+        return ConfigDict({"data": data})
 
     assert datasets.source(config("samm")).name == "samm"
     with pytest.raises(UserError, match="Did you mean 'samm'"):

@@ -177,6 +177,9 @@ def test_a_video_is_the_same_in_order_by_number_and_in_part(tmp_path, name, code
     part = video.part(4, 99)
     assert ([*part.numbers], values(part)) == ([*range(4, 12)],) * 2
     assert values([part[1]]) == [5]
+    (tmp_path / name).rename(tmp_path / f"moved-{name}")
+    assert len(video.part(2, 7)) == 5  # without another pass to count them
+    (tmp_path / f"moved-{name}").rename(tmp_path / name)
     assert not video.notes
     with pytest.raises(IndexError):
         video[12]

@@ -95,3 +95,11 @@ def test_missing_model_is_answered_with_the_remedy(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install '\.\[landmarks\]'"):
         landmarks._model_path("")
+
+
+def test_damaged_model_is_answered_with_the_remedy(tmp_path, fresh_dlib):
+    pytest.importorskip("dlib")
+    model = tmp_path / "damaged.dat"
+    model.write_bytes(b"no model")
+    with pytest.raises(UserError, match=r"damaged\.dat: not a 68-point model"):
+        landmarks.load_detector(str(model))

@@ -1,6 +1,7 @@
 """Magnification of a moving sinusoid, whose magnified displacement is known."""
 
 import dataclasses
+import re
 import tracemalloc
 from typing import Any
 
@@ -10,6 +11,7 @@ import scipy.signal
 
 from data_prep import magnify
 from data_prep.clip import Clip
+from data_prep.cv import cv2
 from data_prep.errors import UserError
 
 SIDE = 192
@@ -44,6 +46,10 @@ def swing(hertz, fps=FPS, seconds=1.0, reach=0.03):
 
 def magnified(clip, **settings):
     return np.asarray(magnify.magnify(clip, **{**SETTINGS, **settings}).frames)
+
+
+def noted(clip, **settings):
+    return magnify.magnify(clip, **{**SETTINGS, **settings}).notes
 
 
 def gain(hertz, fps=FPS, stripes=24.0, **settings):
@@ -172,6 +178,44 @@ def test_no_movement_stays_none(filter):
 def test_no_amplification_changes_nothing():
     clip = moving_stripes(swing(2.0))
     np.testing.assert_array_equal(magnified(clip, alpha=0.0), clip.frames)
+
+
+def texture(seed=0):
+    """A smooth random picture with structure of 20 to 60 px."""
+    noise = np.random.default_rng(seed).normal(size=(SIDE, SIDE)).astype(np.float32)
+    picture = cv2.GaussianBlur(noise, (0, 0), 6.0) - cv2.GaussianBlur(noise, (0, 0), 12.0)
+    return 128 + 25 * picture / picture.std()
+
+
+def shifted(picture, right, down):
+    matrix = np.array([[1, 0, right], [0, 1, down]])
+    return cv2.warpAffine(picture, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
+
+
+@pytest.mark.parametrize("way", [(1.0, 0.0), (0.0, -1.0), (0.6, 0.8)])
+def test_a_movement_that_is_too_large_is_told_with_its_size(way):
+    course = 0.5 - 0.5 * np.cos(np.linspace(0, 2 * np.pi, 50))
+
+    def notes(reach, **marks):
+        frames = np.stack([shifted(texture(), *(reach * at * np.array(way))) for at in course])
+        clip = dataclasses.replace(clip_of(frames), notes=("Dark.",), **marks)
+        return noted(clip, alpha=2.0, wavelength=32.0)  # holds up to 32 / (8 (1 + 2)) = 1.3 px
+
+    assert notes(0.8) == ("Dark.",)
+    before, told = notes(3.0)
+    assert before == "Dark."
+    assert "magnification holds up to 1.3 px" in told
+    found = float(re.findall(r"about ([\d.]+) px", told)[0])
+    assert found == pytest.approx(3.0, rel=0.25)
+    assert notes(3.0, offset=5) == ("Dark.",)  # it moves after the offset
+
+
+@pytest.mark.parametrize("alpha", [0.0, 4.0])
+def test_where_nothing_is_magnified_there_is_nothing_to_tell(alpha):
+    flat = clip_of(np.linspace(0, 255, 60)[:, None, None] * np.ones((1, 32, 32)))
+    assert not noted(flat, alpha=alpha)
+    far = moving_stripes(np.linspace(0, 9, 60))
+    assert bool(noted(far, alpha=alpha)) == (alpha > 0)
 
 
 def test_alpha_falls_with_the_wavelength():

@@ -49,14 +49,14 @@ class NumberedEntry:
 class NoiseSource:
     """Clips of noise; those in `bad` cannot be loaded, those in `broken` have a fault.
 
-    Those in `odd` have a note.
+    Those in `odd` have a note, and of those in `locked` the files may not be read.
     """
 
     name = "noise"
     class_names: tuple[str, ...] = ("calm", "wild")
 
-    def __init__(self, count: int, bad=(), broken=(), deadly=(), odd=()):
-        self.count, self.bad, self.broken = count, bad, broken
+    def __init__(self, count: int, bad=(), broken=(), deadly=(), odd=(), locked=()):
+        self.count, self.bad, self.broken, self.locked = count, bad, broken, locked
         self.deadly, self.odd = deadly, odd
 
     def entries(self):
@@ -67,11 +67,15 @@ class NoiseSource:
             raise UserError(f"{entry.name}: frame 7 is absent.")
         if entry.number in self.broken:
             raise ZeroDivisionError("a fault")
+        if entry.number in self.locked:
+            raise PermissionError(13, "Permission denied", f"/clips/{entry.number}")
         if entry.number in self.deadly:
             os._exit(1)
         rng = np.random.default_rng(entry.number)
         return Clip(
-            frames=rng.integers(0, 256, (12, 30, 26), np.uint8),
+            # One picture with a little noise: more would be a movement that is noted.
+            frames=rng.integers(0, 240, (30, 26), np.uint8)
+            + rng.integers(0, 16, (12, 30, 26), np.uint8),
             fps=100.0,
             onset=1,
             apex=5 if entry.number else None,
@@ -85,14 +89,14 @@ class NoiseSource:
         )
 
 
+def with_flow(partial, frames, recipe):
+    """A flow that needs no compilation: the differences to the first key frame."""
+    flow = np.stack([frames[1:] - frames[:1]] * 2, axis=-1)
+    return {"flow": flow.astype(np.float16), **partial}
+
+
 @pytest.fixture
 def plain_flow(monkeypatch):
-    """A flow that needs no compilation: the differences to the first key frame."""
-
-    def with_flow(partial, frames, recipe):
-        flow = np.stack([frames[1:] - frames[:1]] * 2, axis=-1)
-        return {"flow": flow.astype(np.float16), **partial}
-
     monkeypatch.setattr(record, "with_flow", with_flow)
 
 
@@ -357,6 +361,30 @@ def test_failing_clips_are_set_aside_and_the_others_go_on(tmp_path, plain_flow):
     assert tally.quarantined == {line["clip"]: line["reason"] for line in lines}
     told = [json.loads(line) for line in notes.read_text().splitlines()]
     assert told == [{"clip": "noise/s0/0", "notes": ["Two faces.", "Dark."]}]
+
+
+def test_clip_that_may_not_be_read_is_set_aside(tmp_path, plain_flow):
+    locked, read = run(NoiseSource(2, locked=[0]), tmp_path)
+    assert locked.record is None
+    assert locked.reason.startswith("/clips/0: cannot be read (Permission denied).")
+    assert read.record
+
+
+def test_two_processes_of_one_number_do_not_share_an_unfinished_file(tmp_path, monkeypatch):
+    file, save = tmp_path / "clip.npz", np.savez
+
+    def overtaken(*args, **kwargs):
+        """While this one writes, another one writes the same from the beginning to the end."""
+        monkeypatch.setattr(np, "savez", save)
+        cache.write(file, {"flow": np.zeros(3)})
+        save(*args, **kwargs)
+
+    monkeypatch.setattr(np, "savez", overtaken)
+    cache.write(file, {"flow": np.zeros(3)})
+    kept = cache.read(file)
+    assert kept
+    np.testing.assert_array_equal(kept["flow"], np.zeros(3))
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_full_disk_is_not_taken_for_a_fault_of_the_clip(tmp_path, plain_flow, monkeypatch):

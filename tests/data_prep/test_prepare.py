@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from test_pipeline import RECIPE, NoiseSource, NumberedEntry
+from test_pipeline import RECIPE, NoiseSource, NumberedEntry, with_flow
 
-from data_prep import cache, command, datasets, folders, record, shards
+from data_prep import cache, command, datasets, folders, record, shard_files, shards
 from data_prep.config import synthetic
 from data_prep.errors import UserError
 from data_prep.prepare import prepare
@@ -26,18 +26,13 @@ def config(tmp_path):
     data = {
         "dataset": "noise",
         "manual_dir": "",
+        "landmarks_dir": "",
         "data_dir": str(tmp_path),
         "workers": 1,
         "cache": "stages",
         "preview": 0,
     }
     return ConfigDict({"data": data, "prep": RECIPE, "synthetic": synthetic()})
-
-
-def with_flow(partial, frames, recipe):
-    """A flow that needs no compilation: the differences to the first key frame."""
-    flow = np.stack([frames[1:] - frames[:1]] * 2, axis=-1)
-    return {"flow": flow.astype(np.float16), **partial}
 
 
 @pytest.fixture
@@ -188,6 +183,49 @@ def test_full_disk_is_told_with_the_remedy(config, source, monkeypatch):
         prepare(config)
 
 
+def test_full_disk_is_told_when_the_shards_meet_it(config, source, monkeypatch):
+    fill = shard_files._fill  # every file of the set on a disk without room
+    full = lambda file, serialized: fill(Path("/dev/full"), serialized)  # noqa: E731
+    monkeypatch.setattr(shard_files, "_fill", full)
+    with pytest.raises(UserError, match=r"/dev/full: .*No space left on device.*data_dir"):
+        prepare(config)
+    monkeypatch.undo()
+    assert not list(Path(config.data.data_dir).rglob("dataset_info.json"))
+
+
+def test_set_that_is_there_is_found_in_a_folder_that_is_only_for_reading(
+    config, source, monkeypatch
+):
+    def refuse(*args, **kwargs):
+        raise OSError(30, "Read-only file system")
+
+    first = prepare(config)
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    assert prepare(config).path == first.path
+    config.prep.magnify.alpha = 9.0
+    with pytest.raises(UserError, match=r"cannot be written: Read-only.*data_dir="):
+        prepare(config)
+
+
+def test_home_is_meant_by_a_tilde(config, source, monkeypatch):
+    monkeypatch.setenv("HOME", config.data.data_dir)
+    config.data.data_dir = "~/clips"
+    assert prepare(config).path.is_relative_to(Path.home() / "clips" / "noise")
+
+
+def test_another_content_of_the_users_face_model_makes_another_set(config, source, tmp_path):
+    model = tmp_path / "points.dat"
+    model.write_bytes(b"one")
+    config.prep.face.model = str(model)
+    first = prepare(config)
+    assert prepare(config).reused
+    model.write_bytes(b"another")
+    second = prepare(config)
+    assert second.path != first.path
+    assert second.reused_clips == 0
+
+
 def start(*flags, **options) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(["", *sys.path])}
     return subprocess.Popen(
@@ -206,15 +244,14 @@ def config_file(tmp_path):
     file = tmp_path / "config.py"
     file.write_text(
         "from ml_collections import ConfigDict\n"
-        "from test_pipeline import RECIPE\n"
         "from data_prep.config import synthetic\n"
         "from data_prep.errors import UserError\n"
         "def get_config(preset='small'):\n"
         "    if preset != 'small':\n"
         "        raise UserError(f'no preset {preset}')\n"
         f"    data = dict(dataset='samm', manual_dir='', data_dir={str(tmp_path / 'data')!r},"
-        " workers=2, cache='stages', preview=0)\n"
-        "    return ConfigDict(dict(data=data, prep=RECIPE, synthetic=synthetic())).lock()\n"
+        " landmarks_dir='', workers=2, cache='stages', preview=0)\n"
+        f"    return ConfigDict(dict(data=data, prep={RECIPE!r}, synthetic=synthetic())).lock()\n"
     )
     return file
 
@@ -258,8 +295,7 @@ SLOW = """
 import sys, time
 from data_prep import command, datasets, record
 from data_prep.prepare import prepare
-from test_pipeline import NoiseSource
-from test_prepare import with_flow
+from test_pipeline import NoiseSource, with_flow
 
 def slow(*args):
     print("clip", flush=True)

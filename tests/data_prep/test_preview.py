@@ -253,7 +253,7 @@ def test_slices_are_drawn_with_their_key_frames(tmp_path):
         assert isinstance(lines_at, LineCollection)
         drawn = [np.asarray(segment)[0, 0] for segment in lines_at.get_segments()]
         np.testing.assert_array_equal(drawn, np.asarray(chosen.positions))
-    preview.write_slices(tmp_path / "slices.png", clip, chosen)
+    preview.write_slices(tmp_path / "slices.png", history)
     assert picture_of(tmp_path / "slices.png").shape == (460, 900, 3)
 
 
@@ -339,6 +339,4 @@ def test_what_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UserError, match="Remedy"):
         preview.write(tmp_path, history, record)
     with pytest.raises(UserError, match=r"slices\.png"):
-        preview.write_slices(
-            tmp_path / "none" / "slices.png", history["magnify"], history["keyframes"]
-        )
+        preview.write_slices(tmp_path / "none" / "slices.png", history)

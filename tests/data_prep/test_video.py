@@ -26,6 +26,7 @@ def small():
 
 
 RECIPE = small()
+NAME = "light-" * 40 + ".avi"  # nearly as long as a name may be
 
 
 def film(path, count, fps=100.0):
@@ -52,7 +53,7 @@ def clip(tmp_path_factory):
     """A prepared video, and what was told."""
     folder = tmp_path_factory.mktemp("video")
     told = []
-    entry = marked(film(folder / "light.avi", 60), onset=20, apex=31, offset=40, fps=50.0)
+    entry = marked(film(folder / NAME, 60), onset=20, apex=31, offset=40, fps=50.0)
     video.prepare(entry, folder / "out", RECIPE, told.append)
     return folder / "out", "\n".join(told)
 
@@ -72,8 +73,9 @@ def test_the_folder_holds_flow_key_frames_preview_and_how_they_were_made(clip):
     assert said["frames_read"] == [0, 59]  # two seconds around, as far as they are there
     assert said["prep"] == json.loads(json.dumps(RECIPE))
     assert cv2.imread(str(out / "preview.png")) is not None
+    assert cv2.imread(str(out / "slices.png")) is not None
     assert cv2.VideoCapture(str(out / "preview.mp4")).read()[0]
-    assert [path.name for path in out.parent.iterdir() if path != out] == ["light.avi"]
+    assert [path.name for path in out.parent.iterdir() if path != out] == [NAME]
 
 
 def test_the_user_is_told_what_was_made(clip):
@@ -94,13 +96,31 @@ def quick(monkeypatch):
 @pytest.mark.usefixtures("quick")
 def test_only_what_the_command_wrote_is_replaced(clip):
     out, _ = clip
-    entry = marked(out.parent / "light.avi", onset=5, offset=15)
+    entry = marked(out.parent / NAME, onset=5, offset=15)
     video.prepare(entry, out, RECIPE, lambda _: None)
     assert json.loads((out / "clip.json").read_text())["onset"] == 5
     assert not (out / "preview.png").exists()
     (out / "mine.txt").touch()
     with pytest.raises(UserError, match=r"mine\.txt\); it is left alone.*--out"):
         video.prepare(entry, out, RECIPE, lambda _: None)
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_link_to_a_folder_stays_one(tmp_path):
+    (tmp_path / "disk").mkdir()
+    out = tmp_path / "link"
+    out.symlink_to(tmp_path / "disk")
+    for _ in range(2):
+        video.prepare(marked(film(tmp_path / "a.avi", 20)), out, RECIPE, lambda _: None)
+    assert out.is_symlink()
+    assert (tmp_path / "disk" / "flow.npy").is_file()
+
+
+def test_the_present_folder_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for out in (Path(), tmp_path):
+        with pytest.raises(UserError, match=r"which cannot be replaced.*--out=clip/"):
+            video.prepare(marked(Path("a.avi")), out, RECIPE)
 
 
 @pytest.mark.usefixtures("quick")
@@ -152,6 +172,22 @@ def test_a_folder_of_frames_is_known_by_its_numbers_and_needs_a_rate(tmp_path):
         load(marked(tmp_path, onset=99, offset=120, fps=200.0))
 
 
+def test_marks_keep_their_numbers_after_a_gap(tmp_path):
+    for number in (3, 4, *range(20, 32)):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((8, 8), number, np.uint8))
+    clip = load(marked(tmp_path, onset=22, offset=28, fps=100.0), around=1.0)
+    assert (clip.first + clip.onset, clip.first + clip.offset) == (22, 28)
+    assert (clip.frames[clip.onset][0, 0], len(clip.frames)) == (22, 14)
+    assert "15 numbers between 3 and 31" in clip.notes[0]
+
+
+@pytest.mark.parametrize("fps", [0.0, -25.0, 30_000.0, float("nan"), float("inf")])
+def test_a_rate_that_no_camera_has_is_refused(tmp_path, fps):
+    path = film(tmp_path / "a.avi", 5)
+    with pytest.raises(UserError, match=r"--fps=.* it must be 1 to 20000 a second"):
+        load(marked(path, fps=fps))
+
+
 def test_a_whole_video_as_one_movement_is_told(tmp_path):
     path = film(tmp_path / "a.avi", 150)
     assert "1.5 s are taken as one movement" in load(marked(path)).notes[0]
@@ -190,6 +226,9 @@ def command(*arguments):
         (["--video", "none.mp4", "--out=x"], "none.mp4: there is no such video or folder"),
         (["--video=none.mp4", "--out=x", "--config.prep.face.boxx=1"], 'Did you mean "box"'),
         (["--video=a", "--out=x", "--config.prep.face.box=(1,2,0,4)"], "config.prep.face.box is"),
+        (["--video=a", "--out=x", "--config.prep.face.box=(1,2,3,4)"], "prep.face.points=box"),
+        (["--video=~/none.mp4", "--out=x"], str(Path.home() / "none.mp4")),
+        (["--video=", "--out=x"], "Which video?"),
         (["--onset=3", "--config=configs/synthetic.py"], "--onset is about a video"),
         ([], "--config=configs/synthetic.py, or give --video"),
     ],
