@@ -213,7 +213,7 @@ def _say_counts(
     else:
         say(
             f"Reused {written - made} of {written} clips, made {made}, left out "
-            f"{counts['dropped']}, failed {failed}: {path}"
+            f"{counts['dropped']}, failed {failed}:\n{path}"
         )
     if noted:
         say(f"{noted} clips have a note, in\n{path.parent / pipeline.NOTES}")

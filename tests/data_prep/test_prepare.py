@@ -53,7 +53,7 @@ def test_set_is_made_then_found_again(config, source):
     assert first.counts == second.counts
     assert first.counts == {"written": 3, "noted": 0, "dropped": 0, "quarantined": 0}
     assert first.path == second.path
-    assert said[0] == f"Reused 0 of 3 clips, made 3, left out 0, failed 0: {first.path}"
+    assert said[0] == f"Reused 0 of 3 clips, made 3, left out 0, failed 0:\n{first.path}"
     assert said[1].startswith(f"Reused {first.path}: 3 clips")
     names = [shards.load(first.path)[number]["clip_id"] for number in range(3)]
     assert names == ["clip 0 é", "clip 1 é", "clip 2 é"]
@@ -91,7 +91,7 @@ def test_what_is_left_out_is_counted_and_said(config, source):
     assert info.quarantined == {"noise/s1/1": "noise/s1/1: frame 7 is absent."}
     told = "\n".join(said)
     assert "Left out 4 rows of noise: emotion 'fear'" in told
-    assert f"Reused 0 of 2 clips, made 2, left out 4, failed 1: {made.path}" in told
+    assert f"Reused 0 of 2 clips, made 2, left out 4, failed 1:\n{made.path}" in told
     notes, file = (made.path.parent / name for name in ("notes.jsonl", "quarantine.jsonl"))
     assert f"1 clips have a note, in\n{notes}" in told
     assert json.loads(notes.read_text())["notes"] == ["Two faces.", "Dark."]
