@@ -24,6 +24,7 @@ from benchmarks import flow_clips, timing
 from data_prep import config
 from data_prep.cv import cv2
 from data_prep.flow import tvl1
+from data_prep.flow_images import PYRAMID_STEP
 
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Rows = list[Sequence[object]]
@@ -134,7 +135,7 @@ def _errors(flags: argparse.Namespace) -> Rows:
 
 def _speed(flags: argparse.Namespace) -> Rows:
     """Milliseconds of CPU a pair, and the ratio to ours, for a short and a long motion."""
-    sizes, clips = ((32,), 1) if flags.toy else ((110, 134, 209), 4)  # 134, 164 and 256 px a side
+    sizes, clips = ((32,), 1) if flags.toy else ((110, 134, 209), 4)  # 134, 164 and 255 px a side
     rows: Rows = [("side, px", "longest motion, px", "method", "ms a pair", "ratio")]
     for size in sizes:
         pairs = flow_clips.make(flags.seed, 1, clips, size)
@@ -172,7 +173,7 @@ def _batches(flags: argparse.Namespace) -> Rows:
 
 def _traffic(side: int, settings: dict[str, Any]) -> float:
     """Bytes that the inner loop of a pair moves, all levels together."""
-    pixels = sum((side * 0.5**level) ** 2 for level in range(settings["scales"]))
+    pixels = sum((side * PYRAMID_STEP**level) ** 2 for level in range(settings["scales"]))
     return TRAFFIC * pixels * settings["warps"] * settings["iterations"]
 
 

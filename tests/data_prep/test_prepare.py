@@ -185,8 +185,9 @@ def test_full_disk_is_told_with_the_remedy(config, source, monkeypatch):
 
 def test_full_disk_is_told_when_the_shards_meet_it(config, source, monkeypatch):
     fill = shard_files._fill  # every file of the set on a disk without room
-    full = lambda file, serialized: fill(Path("/dev/full"), serialized)  # noqa: E731
-    monkeypatch.setattr(shard_files, "_fill", full)
+    monkeypatch.setattr(
+        shard_files, "_fill", lambda file, serialized: fill(Path("/dev/full"), serialized)
+    )
     with pytest.raises(UserError, match=r"/dev/full: .*No space left on device.*data_dir"):
         prepare(config)
     monkeypatch.undo()
