@@ -43,12 +43,17 @@ TFRECORD = flags.DEFINE_string(
 PREVIEW = flags.DEFINE_bool(
     "preview", False, "Draw a sheet and a film of every clip; --config.data.preview=4 draws four."
 )
+CHECK = flags.DEFINE_bool(
+    "check", False, "Only look whether the release of --config is complete; nothing is written."
+)
 OF_A_VIDEO = (ONSET, APEX, OFFSET, FPS, LANDMARKS)
 
 
 def main(config: ConfigDict) -> None:
-    """Prepare one video, or the set of a configuration, and say where it is."""
+    """Prepare one video, or the set of a configuration, and say where it is; or --check alone."""
     logging.set_verbosity(logging.WARNING)  # else JAX names every back end that it did not find
+    if CHECK.value:
+        return _check(config)
     if VIDEO.value is not None:
         return _video(config)
     for flag in OF_A_VIDEO:
@@ -67,6 +72,15 @@ def main(config: ConfigDict) -> None:
     print(f"{prepared.counts['written']} clips in {prepared.seconds:.1f} s: {prepared.path}")
     if out:
         print(f"The same as TFRecord: {export.write(prepared.path, out)}")
+
+
+def _check(config: ConfigDict) -> None:
+    for flag in (VIDEO, TFRECORD, PREVIEW):
+        if flag.value:
+            raise UserError(f"--check looks at a release and prepares nothing: drop --{flag.name}.")
+    from data_prep import release_check
+
+    release_check.check(config)
 
 
 def _path(flag: flags.FlagHolder[str | None]) -> Path | None:

@@ -12,13 +12,17 @@ from ml_collections import ConfigDict
 from data_prep import check
 from data_prep.errors import UserError
 
+CLASSES = {"composite": "megc2019", "folder": "emotion"}  # in place of the paper's map
 PAPER_SIZE = 134
 PAPER_SHIFT = 15
 
 # What a field may hold where it names a choice.
 CHOICES = {
     "data.cache": ("stages", "clips"),
+    "data.classes": ("paper", "megc2019", "five", "emotion"),
+    "data.frames": ("auto", "raw", "cropped"),
     "prep.face.points": ("auto", "dlib", "box"),
+    "prep.apex.rule": ("flow", "middle"),
     "prep.magnify.filter": ("ideal", "butterworth"),
     "prep.keyframes.rule": ("slices", "uniform", "tim"),
     "prep.flow.reference": ("first", "previous"),
@@ -30,6 +34,7 @@ LEAST = {
     "data.preview": -1,
     "prep.size": 8,
     "prep.steps": 2,
+    "prep.apex.smoothing": 0.0,
     "prep.magnify.alpha": 0.0,
     "prep.magnify.levels": 1,
     "prep.keyframes.radius": 0,
@@ -39,7 +44,7 @@ LEAST = {
     "prep.flow.epsilon": 0.0,
 }
 POSITIVE = ("prep.magnify.wavelength", "prep.flow.smoothness", "prep.flow.tightness")
-STAGES = ("face", "magnify", "keyframes")
+STAGES = ("face", "apex", "magnify", "keyframes")
 PAIRS = ("prep.magnify.band", "synthetic.amplitude")
 
 
@@ -53,13 +58,18 @@ def recipe() -> ConfigDict:
     config = ConfigDict()
     config.size = PAPER_SIZE  # side of the network's input, pixels (3.3.1)
     config.steps = 16  # flow fields a clip; one key frame more than that (3.3.1)
-    config.stages = ("face", "magnify", "keyframes")  # their order (3.2); flow always follows
+    # Their order (3.2); the flow always follows. Without 'apex' an unmarked one stays unknown.
+    config.stages = ("face", "apex", "magnify", "keyframes")
 
     config.face = ConfigDict()
     config.face.points = "auto"  # 'auto' (the clip's own, else dlib), 'dlib', or 'box' (3.2, 1)
     config.face.box = ()  # px (x, y, width, height) for 'box'; () is the whole frame (3.2, 1)
     config.face.per_frame = False  # one transform for a clip; per frame adds jitter (3.2, 1)
     config.face.model = ""  # path of the 68-point model; '' looks in face_recognition_models
+
+    config.apex = ConfigDict()  # only of clips in which nobody has marked it
+    config.apex.rule = "flow"  # 'flow' (largest deviation from the onset) or 'middle' (half-way)
+    config.apex.smoothing = 0.01  # s, sigma of the Gaussian over the deviation's course; 0: none
 
     config.magnify = ConfigDict()
     # The paper gives no values. These hold for movements of up to wavelength / (8 (1 + alpha)),
@@ -86,6 +96,26 @@ def recipe() -> ConfigDict:
     config.flow.epsilon = 0.0  # px; a warp ends when an iteration changes less; 0: never (3.2, 5)
     config.flow.median = True  # 3x3 median of the flow before each warp (3.2, 5)
     config.flow.gain = True  # scale a pair's second frame to the brightness of its first (3.2, 5)
+    return config
+
+
+def data(dataset: str) -> ConfigDict:
+    """Which clips, and where they lie."""
+    config = ConfigDict()
+    config.dataset = dataset  # which reader (4.1)
+    config.manual_dir = ""  # where the release lies on this machine; never downloaded (4.1)
+    if dataset == "composite":  # where each database lies, if not all of them in manual_dir
+        config.parts = ConfigDict({"smic": "", "casme2": "", "samm": ""})
+    config.landmarks_dir = ""  # <subject>/<clip>.csv: the faces' landmarks (3.2, 1)
+    # Map from emotions: 'paper' (4.1), 'megc2019', 'five', 'emotion'.
+    config.classes = CLASSES.get(dataset, "paper")
+    config.frames = "auto"  # 'raw' or 'cropped'; 'auto' takes raw ones where both are there
+    config.sheet = ""  # name of the annotation's sheet; '' takes the one that is known best
+    config.corrections = True  # correct known errors of the sheet, where it still has them
+    config.data_dir = "data"  # preprocessed clips and shards
+    config.workers = 2  # processes that preprocess
+    config.cache = "stages"  # what is kept of a clip: each stage's result, or 'clips' alone
+    config.preview = 0  # clips that are drawn, the first of the set; -1 draws all
     return config
 
 

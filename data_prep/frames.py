@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,14 +31,24 @@ class Images:
         self._paths = [paths[number] for number in self.numbers]
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """From which these frames are read."""
+        return tuple(self._paths)
+
+    @property
+    def absent(self) -> int:
+        """How many numbers between the first and the last have no frame."""
+        return self.numbers[-1] - self.numbers[0] + 1 - len(self)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of these frames."""
-        absent = self.numbers[-1] - self.numbers[0] + 1 - len(self)
-        if not absent:
+        if not self.absent:
             return ()
         return (
-            f"{absent} numbers between {self.numbers[0]} and {self.numbers[-1]} have no frame; "
-            "those that are there are taken to follow each other evenly, in number and in time.",
+            f"{self.absent} numbers between {self.numbers[0]} and {self.numbers[-1]} have no "
+            "frame; those that are there are taken to follow each other evenly, in number and in "
+            "time.",
         )
 
     def part(self, start: int, stop: int) -> Images:
@@ -102,7 +113,7 @@ def frame_paths(folder: Path) -> dict[int, Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: the clip's folder is absent. Unpack the release again.")
     numbered: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir(), key=operator.attrgetter("name")):
         number = frame_number(path)
         if number is None or not is_frame(path):
             continue

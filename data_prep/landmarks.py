@@ -126,6 +126,20 @@ def _model_path(model: str) -> pathlib.Path:
     return path
 
 
+def folder(path: str | pathlib.Path | None) -> pathlib.Path | None:
+    """The folder in which a database's landmarks are, or None when there are none.
+
+    Raises:
+      UserError: there is no such folder.
+    """
+    if not path:
+        return None
+    found = pathlib.Path(path).expanduser()
+    if not found.is_dir():
+        raise UserError(f"{found}: no such folder. Correct config.data.landmarks_dir.")
+    return found
+
+
 def read(path: pathlib.Path, index: int) -> np.ndarray:
     """Read landmarks from a file.
 
@@ -145,7 +159,10 @@ def read(path: pathlib.Path, index: int) -> np.ndarray:
     try:
         lines = path.read_text(encoding="utf-8-sig").strip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: no landmarks can be read ({error}). Correct the path.") from error
+        reason = getattr(error, "strerror", "") or "not text"
+        raise UserError(
+            f"{path}: no landmarks can be read ({reason}). Correct the path."
+        ) from error
     try:
         texts = _openface(lines, index) if "x_0" in lines[0] else _pairs(lines)
         points = np.array(texts, np.float32)

@@ -18,7 +18,7 @@ import numpy as np
 import tqdm
 
 from data_prep import cache, record
-from data_prep.datasets.base import Entry, Source
+from data_prep.datasets.source import Entry, Source
 from data_prep.errors import UserError
 from data_prep.record import Recipe, Record
 from data_prep.workers import executor
@@ -42,12 +42,13 @@ class Outcome:
 
 @dataclasses.dataclass
 class Tally:
-    """Counts over the outcomes of a run."""
+    """Counts over the outcomes of a run, and the numbers of the apexes that were estimated."""
 
     made: int = 0
     reused: int = 0
     noted: int = 0
     quarantined: dict[str, str] = dataclasses.field(default_factory=dict)
+    apexes: dict[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def written(self) -> int:
@@ -123,6 +124,8 @@ def good_records(outcomes: Iterable[Outcome], tally: Tally, folder: Path) -> Ite
         if told := outcome.record["notes"]:
             tally.noted += 1
             _append(notes, outcome.name, notes=told.splitlines())
+        if outcome.record["apex_estimated"]:
+            tally.apexes[outcome.name] = outcome.record["first"] + outcome.record["apex"]
         tally.reused += outcome.reused
         tally.made += not outcome.reused
         yield outcome.record

@@ -7,14 +7,15 @@ import dataclasses
 import functools
 import shutil
 import tempfile
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep import cache, datasets, folders, landmarks, pipeline, record, shards
+from data_prep import cache, datasets, folders, landmarks, pipeline, record, repairs, shards
 from data_prep import config as configs
-from data_prep.datasets.base import Entry, Source, dropped
+from data_prep.datasets.source import Entry, Listing, Source, listing
 from data_prep.errors import UserError
 
 
@@ -45,6 +46,7 @@ class _Job:
 
     source: Source
     entries: Sequence[Entry]
+    listing: Listing  # what the source says of these entries
     recipe: record.Recipe
     data: Any  # the section `data` of the configuration
 
@@ -80,16 +82,18 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
     start = time.perf_counter()
     configs.validate(config)
     job = _job(config)
-    _say_dropped(job.source, say)
+    _say_listing(job.source.name, job.listing, say)
     reused, made = shards.is_finished(job.path), 0
     with _disk_told(config.data.data_dir):
         if not reused:  # else a data folder that is only for reading does
             _check_writable(job.data_dir)
-            _check_landmarks(config)
+            check_landmarks(config)
             made = _make(job)
         stored = shards.load(job.path, job.recipe)
         counts = stored.info.counts
         _say_counts(counts, made, reused, job.path, say)
+        if stored.info.repairs:
+            say(f"Every repair and every row left out:\n{job.path.parent / repairs.FILE}")
         _preview(job, stored, say)
     return Prepared(
         path=job.path,
@@ -112,10 +116,11 @@ def fingerprint(source: Source, entries: Sequence[Entry], recipe: record.Recipe)
 
 def _job(config: Any) -> _Job:
     source = datasets.source(config)
-    return _Job(source, source.entries(), config.prep.to_dict(), config.data)
+    entries = source.entries()
+    return _Job(source, entries, listing(source), config.prep.to_dict(), config.data)
 
 
-def _check_landmarks(config: Any) -> None:
+def check_landmarks(config: Any) -> None:
     """Miss dlib before the first clip is read rather than after the last."""
     wanted = config.prep.face
     given = config.data.landmarks_dir or config.data.dataset == "synthetic"
@@ -168,7 +173,7 @@ def _make(job: _Job) -> int:
             fingerprint=job.path.parent.name,
             recipe=job.recipe,
             class_names=job.source.class_names,
-            describe=lambda: _description(job.source, tally),
+            describe=lambda: _description(job, tally),
         )
     return tally.made
 
@@ -185,23 +190,31 @@ def _sweep(job: _Job) -> None:
     cache.sweep(job.cache_dir / job.source.name)
 
 
-def _description(source: Source, tally: pipeline.Tally) -> dict[str, Any]:
-    left_out = dropped(source)
+def _description(job: _Job, tally: pipeline.Tally) -> dict[str, Any]:
+    """What the set's metadata says beside the recipe; what was repaired is a sheet as well."""
+    done = repairs.with_apexes(job.listing.repairs, tally.apexes)
+    if done:
+        repairs.write(done, job.path.parent / repairs.FILE)
     return {
         "counts": {
             "written": tally.written,
             "noted": tally.noted,
-            "dropped": sum(left_out.values()),
+            "dropped": sum(repairs.dropped(done).values()),
             "quarantined": len(tally.quarantined),
         },
-        "dropped": left_out,
+        "release": job.listing.release(),
+        "repairs": [dataclasses.asdict(repair) for repair in done],
         "quarantined": tally.quarantined,
     }
 
 
-def _say_dropped(source: Source, say: Callable[[str], None]) -> None:
-    for reason, count in dropped(source).items():
-        say(f"Left out {count} rows of {source.name}: {reason}.")
+def _say_listing(name: str, found: Listing, say: Callable[[str], None]) -> None:
+    """What was repaired and left out, in which classes the release is not as it should be."""
+    if found.repairs:
+        say(f"Repaired or left out of {name}:")
+        say("\n".join(repairs.table(found.repairs)))
+    if found.deviation:
+        say(textwrap.fill(f"Warning: {name} has {found.deviation}", 79))
 
 
 def _say_counts(

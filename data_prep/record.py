@@ -11,6 +11,8 @@ A record is a dict:
   label: index of the class.
   emotion, subject, clip_id, dataset: text.
   onset, apex, offset: frames of the clip as read; apex -1 when unknown.
+  apex_estimated: 1 when nobody marked the apex and `data_prep.apex` found it.
+  first: number of the first frame as read, in the names of the source's files.
   apex_index: the apex among the key frames, -1 when unknown.
   fps: frames a second of the clip as read.
   notes: what a user should know of the clip, a line each; mostly empty.
@@ -32,7 +34,7 @@ import numpy as np
 from data_prep import cache
 from data_prep.clip import Clip
 from data_prep.config import margin
-from data_prep.datasets.base import Entry, Source
+from data_prep.datasets.source import Entry, Source
 from data_prep.errors import UserError
 
 Record = dict[str, Any]
@@ -40,8 +42,9 @@ Recipe = Mapping[str, Any]
 
 # Raise a stage's number when its code gives other values, and that of 'read' when the readers or
 # `Clip` change; what follows a stage is then made anew too.
-VERSIONS = {"read": 3, "face": 2, "magnify": 3, "keyframes": 2, "flow": 2, "record": 2}
-_FUNCTIONS = {"face": "crop", "magnify": "magnify", "keyframes": "select"}
+VERSIONS = {"read": 4, "face": 2, "apex": 1, "magnify": 3, "keyframes": 2, "flow": 2, "record": 3}
+_FUNCTIONS = {"face": "crop", "apex": "estimate", "magnify": "magnify", "keyframes": "select"}
+_NOT_KEPT = ("apex",)  # its result is the faces again with one number more, and soon made anew
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +112,8 @@ def facts(clip: Clip) -> Record:
         "clip_id": clip.clip_id,
         "dataset": clip.dataset,
         "onset": int(clip.onset),
-        "apex": -1 if clip.apex is None else int(clip.apex),
         "offset": int(clip.offset),
+        "first": int(clip.first),
         "fps": float(clip.fps),
     }
 
@@ -124,12 +127,16 @@ def assemble(known: Record, last: Clip, class_names: Sequence[str]) -> tuple[Rec
       class_names: in the order of the labels.
     """
     frames = np.asarray(last.frames, np.float32)
+    positions = np.asarray(last.positions, np.float32)
     record = {
         "frames": np.rint(frames).clip(0, 255).astype(np.uint8)[..., None],
-        "positions": np.asarray(last.positions, np.float32),
+        "positions": positions,
         **known,
         "label": class_names.index(last.label),
+        # The apex is a key frame under every rule.
+        "apex": -1 if last.apex is None else round(float(positions[last.apex])),
         "apex_index": -1 if last.apex is None else int(last.apex),
+        "apex_estimated": int(last.apex_estimated),
         "notes": "\n".join(last.notes),
     }
     return record, frames
@@ -176,7 +183,8 @@ def _stages(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path | None
         content = own_model(recipe) if name == "face" else ()
         key = digest(key, name, str(VERSIONS[name]), canonical(fields), *content)
         function = getattr(importlib.import_module(f"data_prep.{name}"), _FUNCTIONS[name])
-        kept = None if cache_dir is None else _place(cache_dir, source, name, key)
+        keep = None if name in _NOT_KEPT else cache_dir
+        kept = None if keep is None else _place(keep, source, name, key)
         stages.append(_Stage(name, key, functools.partial(function, **fields), kept))
     return stages
 

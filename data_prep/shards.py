@@ -21,13 +21,15 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
-from data_prep import fields, folders, shard_files
+from data_prep import fields, folders, repairs, shard_files
 from data_prep.config import margin
 from data_prep.errors import UserError
 from data_prep.record import Recipe, Record
+from data_prep.repairs import Repair
 
 VERSION = "1.0.0"
 TEXTS = ("emotion", "subject", "clip_id", "dataset", "notes")
+MARKS = ("onset", "apex", "offset", "apex_index", "apex_estimated", "first")
 _DOCUMENTS = Path(__file__).parent / "datasets"  # a folder for each database, with its README.md
 
 
@@ -40,7 +42,8 @@ class Info:
       class_names: in the order of the labels.
       recipe: the fields of the preprocessing, as plain JSON.
       counts: 'written', 'noted', 'dropped' and 'quarantined' clips.
-      dropped: reason -> number of rows that the source left out.
+      release: what a database was read from, its clips a class and what is stated of it.
+      repairs: what was changed of the annotation and what was left out, as `repairs.Repair`.
       quarantined: name of a clip that failed -> reason.
     """
 
@@ -48,8 +51,14 @@ class Info:
     class_names: tuple[str, ...]
     recipe: dict[str, Any]
     counts: dict[str, int]
-    dropped: dict[str, int]
+    release: dict[str, Any]
+    repairs: list[dict[str, str]]
     quarantined: dict[str, str]
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Reason -> number of rows that the source left out."""
+        return repairs.dropped(Repair(**repair) for repair in self.repairs)
 
 
 class Shards:
@@ -164,7 +173,7 @@ def write(
       fingerprint: names the recipe and the clips.
       recipe: what the records were made with.
       class_names: in the order of the labels.
-      describe: gives 'counts', 'dropped' and 'quarantined' of `Info`; called when the records are
+      describe: gives what `Info` has beside the arguments here; called when the records are
         at their end, so that they may be counted on the way.
 
     Returns:
@@ -219,10 +228,7 @@ def _features(recipe: Recipe, class_names: Iterable[str]) -> tfds.features.Featu
             "positions": array(shape=(steps + 1,), dtype=np.float32, encoding=raw),
             "label": tfds.features.ClassLabel(names=list(class_names)),
             **{name: tfds.features.Text() for name in TEXTS},
-            **{
-                name: tfds.features.Scalar(np.int64)
-                for name in ("onset", "apex", "offset", "apex_index")
-            },
+            **{name: tfds.features.Scalar(np.int64) for name in MARKS},
             "fps": tfds.features.Scalar(np.float64),
         }
     )

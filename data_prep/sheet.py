@@ -47,7 +47,7 @@ def sheet(history: Mapping[str, Clip], record: Mapping[str, Any]) -> Figure:
     notes = [line for note in last.notes for line in textwrap.wrap(note, 190)]
     tops = np.cumsum([122, CROP + 96, small + 104, large + 96, large + 70])
     canvas = Canvas.blank(WIDTH, tops[-1] + 20 * len(notes))
-    _title(canvas, history)
+    _title(canvas, history, record)
     left = EDGE + _onset_frame(canvas, tops[0], history) + GAP
     _crop(canvas, left, tops[0], history["face"])
     left += CROP + GAP
@@ -80,10 +80,12 @@ def spread(count: int, wanted: int, most: int) -> list[int]:
     return chosen.tolist()
 
 
-def _title(canvas: Canvas, history: Mapping[str, Clip]) -> None:
+def _title(canvas: Canvas, history: Mapping[str, Clip], record: Mapping[str, Any]) -> None:
     clip = history["source"]
     canvas.text(EDGE, 48, clip.name, fontsize=17, fontweight="bold")
-    apex = "unknown" if clip.apex is None else clip.first + clip.apex
+    apex = "unknown" if record["apex"] < 0 else str(clip.first + record["apex"])
+    if record["apex_estimated"]:
+        apex += " (estimated)"
     facts = (
         *dict.fromkeys(word for word in (clip.label, clip.emotion) if word),
         f"onset {clip.first + clip.onset}, apex {apex}, offset {clip.first + clip.offset}",

@@ -139,6 +139,16 @@ class SyntheticSource:
             amplitude=(float(low), float(high)),
         )
 
+    @classmethod
+    def of(cls, config: Any) -> SyntheticSource:
+        """The clips that the section `synthetic` of a configuration describes."""
+        return cls(config.synthetic)
+
+    @classmethod
+    def classes_of(cls, config: Any) -> tuple[str, ...]:
+        """The classes, in the order of their indices; they are the same for every configuration."""
+        return cls.class_names
+
     def entries(self) -> list[Entry]:
         """Every clip of the spec, by subject; each has all classes equally often, or nearly."""
         return [

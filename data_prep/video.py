@@ -110,7 +110,8 @@ def _description(
         "source": str(marked.path),
         "fps": clip.fps,
         "onset": clip.first + clip.onset,
-        "apex": None if clip.apex is None else clip.first + clip.apex,
+        "apex": None if made["apex"] < 0 else clip.first + made["apex"],
+        "apex_estimated": bool(made["apex_estimated"]),
         "offset": clip.first + clip.offset,
         "frames_read": [clip.first, clip.first + len(clip.frames) - 1],
         "key_frames": [round(clip.first + float(at), 3) for at in made["positions"]],
@@ -132,5 +133,7 @@ def _tell(out: Path, clip: Clip, made: record.Record, say: Callable[[str], None]
         "  preview.png, .mp4   look at these first; slices.png shows the slices alone\n"
         f"  {SETTINGS}           marks, key frames, settings"
     )
+    if made["apex_estimated"]:
+        say(f"Estimated apex: frame {clip.first + made['apex']}.")
     for note in made["notes"].splitlines():
         say(textwrap.fill(f"Note: {note}", 79))

@@ -40,6 +40,11 @@ class Video:
         return round(rate, 3) if steps.min() > 0 and SLOWEST <= rate <= FASTEST else None
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """From which these frames are read."""
+        return (self._path,)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of these frames."""
         return tuple(filter(None, (self._shortage(), self._unevenness())))

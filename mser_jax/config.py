@@ -101,15 +101,7 @@ def _paper(dataset: str) -> ConfigDict:
     config.preset = "paper"
     config.seed = 0  # initial weights, order of clips, augmentation
 
-    config.data = ConfigDict()
-    config.data.dataset = dataset  # which reader (4.1)
-    config.data.manual_dir = ""  # where the release lies on this machine; never downloaded (4.1)
-    config.data.landmarks_dir = ""  # <subject>/<clip>.csv: the faces' landmarks (3.2, 1)
-    config.data.data_dir = "data"  # preprocessed clips and shards
-    config.data.workers = 2  # processes that preprocess
-    config.data.cache = "stages"  # what is kept of a clip: each stage's result, or 'clips' alone
-    config.data.preview = 0  # clips that are drawn, the first of the set; -1 draws all
-
+    config.data = data_config.data(dataset)
     config.synthetic = data_config.synthetic()  # read when data.dataset is 'synthetic'
     config.prep = data_config.recipe()
 

@@ -28,6 +28,7 @@ class Dataset:
       clip: `[n]` text, unique within the subject.
       class_names: in the order of the labels.
       dropped: reason -> clips of the release that are not here.
+      release: what a database was read from (`shards.Info`).
     """
 
     clips: Clips
@@ -36,6 +37,7 @@ class Dataset:
     clip: np.ndarray
     class_names: tuple[str, ...]
     dropped: dict[str, int]
+    release: dict[str, Any]
 
     @property
     def groups(self) -> list[str]:
@@ -85,6 +87,7 @@ def load(path: Path, recipe: dict[str, Any], *, kind: str, scale: str) -> Datase
         class_names=source.info.class_names,
         dropped=source.info.dropped
         | ({"failed in the preprocessing": q} if (q := source.info.counts["quarantined"]) else {}),
+        release=source.info.release,
     )
 
 

@@ -307,7 +307,8 @@ def _what_was_run(config: Mapping, events: list[dict]) -> Markup:
 
 
 def _data(scores: Mapping, events: list[dict]) -> Markup:
-    dropped = history.last(events, "data").get("dropped")
+    data = history.last(events, "data")
+    dropped = data.get("dropped")
     if dropped is None:
         body = page.tag("p", f"Whether clips were dropped was {ABSENT}.")
     elif not dropped:
@@ -315,7 +316,19 @@ def _data(scores: Mapping, events: list[dict]) -> Markup:
     else:
         rows = [*dropped.items(), ("evaluated", scores["clips"])]
         body = page.table(["dropped because", "clips"], rows, len(rows) - 1)
-    return page.section("Clips", body)
+    return page.section("Clips", *_release(data.get("release", {})), body)
+
+
+def _release(release: Mapping) -> Iterator[Markup]:
+    """What a database was read from, and its classes beside what is stated of it."""
+    facts = [(name, value) for name, value in release.items() if isinstance(value, str)]
+    if facts:
+        yield page.pairs(facts)
+    stated = release.get("stated")
+    if stated:
+        found = release["clips"]
+        rows = [(name, found.get(name, 0), count) for name, count in stated.items()]
+        yield page.table(["class", "clips", "stated"], rows)
 
 
 def _time(events: list[dict]) -> Markup:

@@ -109,7 +109,7 @@ def _keep_compiled_programs() -> None:
 def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loaded:
     with log.stage("read shards"):
         dataset = read_clips(config, prepared)
-    log.write("data", clips=len(dataset.clip), dropped=dataset.dropped)
+    log.write("data", clips=len(dataset.clip), dropped=dataset.dropped, release=dataset.release)
     _check_classes(dataset)
     trainer = make_trainer(config, dataset)
     return Loaded(
@@ -141,7 +141,8 @@ def _check_classes(dataset: data.Dataset) -> None:
     if absent:
         raise UserError(
             f"The data set has no clip of class {', '.join(absent)}; UF1 and UAR would not be "
-            "defined. Remedy: prepare more of its clips."
+            "defined. Remedy: prepare more of its clips, or take other classes "
+            "(--config.data.classes)."
         )
 
 

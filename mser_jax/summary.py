@@ -33,7 +33,7 @@ def main(config: ConfigDict) -> None:
     if FOLDS.value < 0:
         raise UserError(f"--folds is {FOLDS.value}; it must be at least 1.")
     channels = len(config.input.channels) if config.input.kind == "flow" else 1
-    classes = len(class_names(config.data.dataset))
+    classes = len(class_names(config))
     settings = run.model_settings(config, classes, channels)
     clip = (config.prep.steps, config.prep.size, config.prep.size, channels)
     print(f"{config.name}, preset {config.preset}: a clip is {_by(clip)}; {classes} classes\n")

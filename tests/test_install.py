@@ -68,9 +68,10 @@ def test_the_wheel_holds_both_packages_and_their_documents_and_nothing_else(whee
         path.relative_to(ROOT).as_posix()
         for package in ("mser_jax", "data_prep")
         for path in (ROOT / package).rglob("*")
-        if path.suffix in (".py", ".md", ".bib", ".txt", ".typed")
+        if path.suffix in (".py", ".md", ".bib", ".txt", ".toml", ".typed")
     }
     assert "data_prep/datasets/samm/TAGS.txt" in wanted
+    assert "data_prep/datasets/samm/database.toml" in wanted
     assert wanted <= set(files)
     assert any(name.endswith("licenses/LICENSE") for name in files)
 

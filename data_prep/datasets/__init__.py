@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from data_prep import check
-from data_prep.datasets.base import Source
+from data_prep.datasets.source import Source
 from data_prep.errors import UserError
 
 # Module and class of each; imported when asked for: synthetic clips need no spreadsheet library.
@@ -18,17 +18,21 @@ SOURCES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "smic": ("data_prep.datasets.smic.reader", "Smic"),
         "samm": ("data_prep.datasets.samm.reader", "Samm"),
         "casme2": ("data_prep.datasets.casme2.reader", "Casme2"),
+        "casme3": ("data_prep.datasets.casme3.reader", "Casme3"),
+        "mmew": ("data_prep.datasets.mmew.reader", "Mmew"),
+        "composite": ("data_prep.datasets.composite.reader", "Composite"),
+        "folder": ("data_prep.datasets.folder.reader", "Folder"),
     }
 )
 
 
-def class_names(name: str) -> tuple[str, ...]:
-    """The classes of a data set, which are known before any clip is there.
+def class_names(config: Any) -> tuple[str, ...]:
+    """The classes of the data set that a configuration names, found without reading a clip.
 
     Raises:
-      UserError: there is no such data set.
+      UserError: there is no such data set, or it has no such classes.
     """
-    return _reader(name).class_names
+    return _reader(config.data.dataset).classes_of(config)
 
 
 def source(config: Any) -> Source:
@@ -37,10 +41,13 @@ def source(config: Any) -> Source:
     Raises:
       UserError: for an unknown name, or when the database's folder is not set or not complete.
     """
-    name = config.data.dataset
-    if name == "synthetic":
-        return _reader(name)(config.synthetic)
-    return _reader(name)(config.data.manual_dir, config.data.landmarks_dir)
+    return _reader(config.data.dataset).of(config)
+
+
+def parts(config: Any) -> list[Any]:
+    """A configuration for each source that the configured one is made of; mostly its own alone."""
+    reader = _reader(config.data.dataset)
+    return reader.parts_of(config) if hasattr(reader, "parts_of") else [config]
 
 
 def _reader(name: str) -> Any:

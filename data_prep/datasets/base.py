@@ -1,252 +1,242 @@
-"""What every source of clips has in common: the protocol, and databases of folders of frames.
+"""What databases of folders of frames have in common.
 
-A database's own module says where its frames are, how its sheet is read and which emotion goes to
-which class; the rest is here.
+A database's own module says where its frames are and how its rows are read, its `database.toml`
+which emotion goes to which class; the rest is here.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
-import hashlib
-import json
+import math
+import os
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
-from data_prep import landmarks
+from data_prep import landmarks, repairs
 from data_prep.clip import Clip
+from data_prep.datasets.about import About, about
+from data_prep.datasets.marks import Marks, settle
+from data_prep.datasets.rows import FolderEntry, Row, distinct, key
+from data_prep.datasets.source import Listing
 from data_prep.errors import UserError
-from data_prep.frames import Images, frame_paths, is_frame, locate
+from data_prep.frames import Images, frame_paths
+from data_prep.repairs import Repair
+from data_prep.video_file import Video
 
-SEARCH_DEPTH = 3  # folders below manual_dir in which a release is looked for
-
-
-class Entry(Protocol):
-    """One clip of a source, cheap to list and to send to another process."""
-
-    @property
-    def name(self) -> str:
-        """`dataset/subject/clip_id`."""
-        ...
-
-    @property
-    def key(self) -> str:
-        """Text that changes whenever the clip's source material or its annotation does."""
-        ...
-
-
-class Source(Protocol):
-    """A set of clips with classes; picklable, since worker processes load from it."""
-
-    @property
-    def name(self) -> str:
-        """The data set's name, a lower-case identifier."""
-        ...
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The classes in the order of their indices."""
-        ...
-
-    def entries(self) -> Sequence[Any]:
-        """List the clips (each an `Entry`) without reading a frame."""
-        ...
-
-    def load(self, entry: Any) -> Clip:
-        """Read one clip; a clip that cannot be used raises UserError."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One annotated clip as the release states it, before classes are assigned.
-
-    Frame numbers are those in the file names; None where the release states none.
-    """
-
-    subject: str
-    clip_id: str
-    emotion: str
-    folder: Path
-    onset: int | None = None
-    apex: int | None = None
-    offset: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class FolderEntry:
-    """A row that belongs to a class, and the state of its frame folder."""
-
-    dataset: str
-    label: str
-    row: Row
-    key: str
-
-    @property
-    def name(self) -> str:
-        """`dataset/subject/clip_id`."""
-        return f"{self.dataset}/{self.row.subject}/{self.row.clip_id}"
+AROUND = 2.0  # s kept before the onset and after the offset: a period of the slowest band in use
+LONGEST = 4000  # frames from onset to offset; a micro-expression lasts half a second
 
 
 class Database:
     """A database released as folders of frames, with or without a sheet.
 
-    A subclass sets the class attributes and yields `rows()`.
+    A subclass sets `name`, that of its folder in `data_prep.datasets`, and yields `rows()`.
 
     Attributes:
-      dropped: reason -> number of rows that the last `entries()` left out.
+      listing: what the last `entries()` found.
     """
 
     name: ClassVar[str]
-    title: ClassVar[str]  # one line: what the database is
-    owner: ClassVar[str]  # who hands it out
-    tree: ClassVar[str]  # drawing of the folders and files that are expected
-    fps: ClassVar[float]
-    class_names: ClassVar[tuple[str, ...]]
-    classes: ClassVar[Mapping[str, str]]  # emotion in lower case -> class
 
-    def __init__(self, manual_dir: str | Path | None, landmarks_dir: str | Path | None = None):
+    def __init__(
+        self,
+        manual_dir: str | Path | None,
+        landmarks_dir: str | Path | None = None,
+        *,
+        classes: str = "paper",
+        frames: str = "auto",
+        sheet: str = "",
+        corrections: bool = True,
+    ):
         """Look for the release in `manual_dir`, for the faces' landmarks in `landmarks_dir`.
 
         Landmarks are read from `<landmarks_dir>/<subject>/<clip>.csv` (`landmarks.read` has the
         forms); without that folder the clips carry none.
+
+        Args:
+          manual_dir: the folder of the release, or one above it.
+          landmarks_dir: see above.
+          classes: the map from emotions to classes, one of those in `database.toml`.
+          frames: 'raw', 'cropped', or 'auto', which takes the raw frames where both are there.
+          sheet: the name of the sheet where there are several; '' takes the best known.
+          corrections: whether known errors of the sheet are corrected.
+
+        Raises:
+          UserError: there is no such folder, or no such map.
         """
+        self._classes, self._frames, self._sheet = classes, frames, sheet
+        self._corrections = corrections
         if not manual_dir:
             raise self.missing("no folder is set")
         self.root = Path(manual_dir).expanduser()
         if not self.root.is_dir():
             raise self.missing(f"there is no folder {self.root}")
-        self.landmarks_root = Path(landmarks_dir).expanduser() if landmarks_dir else None
-        if self.landmarks_root and not self.landmarks_root.is_dir():
-            raise UserError(
-                f"{self.landmarks_root}: no such folder. Correct config.data.landmarks_dir."
-            )
-        self.dropped: dict[str, int] = {}
+        self.root = self.root.absolute()  # as the paths in a sheet may be
+        emotions = self.emotions()
+        self.class_names = tuple(emotions)
+        self._class_of = {word: name for name, words in emotions.items() for word in words}
+        self.landmarks_root = landmarks.folder(landmarks_dir)
+        self.listing = Listing()
 
-    def rows(self) -> Iterable[Row]:
-        """Yield the release's rows in its own order."""
+    @classmethod
+    def of(cls, config: Any) -> Database:
+        """The database that the section `data` of a configuration describes."""
+        data = config.data
+        return cls(
+            data.manual_dir,
+            data.landmarks_dir,
+            classes=data.classes,
+            frames=data.frames,
+            sheet=data.sheet,
+            corrections=data.corrections,
+        )
+
+    @classmethod
+    def classes_of(cls, config: Any) -> tuple[str, ...]:
+        """The classes that a configuration asks for, in the order of their indices."""
+        return tuple(about(cls.name).emotions(config.data.classes))
+
+    @property
+    def about(self) -> About:
+        """What is known of the database."""
+        return about(self.name)
+
+    def emotions(self) -> Mapping[str, list[str]]:
+        """Class -> the emotions of the release that belong to it, in lower case."""
+        return self.about.emotions(self._classes)
+
+    @abstractmethod
+    def rows(self, found: list[Repair]) -> Iterable[Row]:
+        """Yield the release's rows in its own order; add what was repaired to `found`."""
         raise NotImplementedError
 
+    def facts(self) -> dict[str, str]:
+        """What the rows were read from, for the description of the set."""
+        return {"classes": self._classes}
+
     def entries(self) -> list[FolderEntry]:
-        """List the clips of the classes in use; count the other rows in `dropped`."""
-        rows = list(self.rows())
+        """List the clips of the classes in use, and say in `listing` what else was there.
+
+        Raises:
+          UserError: the release, its sheet or all of its frames are missing.
+        """
+        found: list[Repair] = []
+        rows = list(self.rows(found))
         if not rows:
             raise self.missing(f"no clip was found below {self.root}")
-        dropped: collections.Counter[str] = collections.Counter()
-        kept = [row for row in _distinct(rows, dropped) if self._has_class(row, dropped)]
-        self.dropped = dict(dropped)
-        return [self._entry(row) for row in kept]
+        kept = [row for row in distinct(self.name, rows, found) if self._has_class(row, found)]
+        entries = [entry for row in kept if (entry := self._entry(row, found))]
+        counts, source = dict(self.about.counts.get(self._classes, {})), ""
+        if counts:
+            source = counts.pop("source")
+        clips = collections.Counter(entry.label for entry in entries)
+        facts = self.facts() | {"frames": self._below_all(entries)}
+        self.listing = Listing(tuple(found), facts, clips, counts, source)
+        return entries
 
     def load(self, entry: FolderEntry) -> Clip:
         """Find the clip's frames, which are read when they are asked for, and its landmarks."""
-        row = entry.row
-        frames = Images(frame_paths(row.folder))
-        onset, apex, offset = locate(
-            frames.numbers,
-            row.onset,
-            row.apex,
-            row.offset,
-            where=row.folder,
-            remedy="Unpack the release again, or correct the sheet.",
-        )
+        row, marks = entry.row, entry.marks
+        frames = self.open(row)
+        kept = self._part(row, frames, marks)
+        onset = kept.numbers.index(marks.onset)
         path = self._landmarks_path(row)
         return Clip(
-            frames=frames,
-            fps=self.fps,
+            frames=kept,
+            fps=self._fps(row, frames),
             onset=onset,
-            apex=apex,
-            offset=offset,
+            apex=None if marks.apex is None else kept.numbers.index(marks.apex),
+            offset=kept.numbers.index(marks.offset),
             subject=row.subject,
             clip_id=row.clip_id,
             label=entry.label,
             emotion=row.emotion,
             dataset=self.name,
-            first=frames.numbers[onset] - onset,
-            landmarks=landmarks.read(path, onset) if path else None,
-            notes=frames.notes,
+            first=marks.onset - onset,
+            landmarks=landmarks.read(path, frames.numbers.index(marks.onset)) if path else None,
+            notes=kept.notes,
         )
+
+    def open(self, row: Row) -> Images | Video:
+        """A clip's frames, of which none is read yet.
+
+        Raises:
+          UserError: they cannot be used.
+        """
+        return Images(frame_paths(row.folder))
 
     def missing(self, lack: str) -> UserError:
         """Say what is lacking, whom to ask, what is expected and which field to set."""
         agreement = (
             "The database is handed out by its owners under a signed agreement; this program never "
-            f"downloads it. {self.owner}"
+            f"downloads it. {self.about.owner}"
         )
-        tree = textwrap.indent(textwrap.dedent(self.tree).strip(), "  ")
-        return UserError(
-            f"{self.title}\nIt is not there: {lack}.\n\n"
-            f"{textwrap.fill(agreement, 79)}\n\n"
-            f"Expected layout:\n\n{tree}\n\n"
-            f"Then say where it is:\n\n  --config.data.manual_dir=/path/to/{self.name.upper()}"
+        tree = textwrap.indent(textwrap.dedent(self.about.tree).strip(), "  ")
+        parts = (
+            f"{self.about.title}\nIt is not there: {lack}.",
+            textwrap.fill(agreement, 79) if self.about.owner else "",
+            f"Expected layout:\n\n{tree}",
+            f"Then say where it is:\n\n  --config.data.manual_dir=/path/to/{self.name.upper()}",
         )
+        return UserError("\n\n".join(filter(None, parts)))
 
-    def _has_class(self, row: Row, dropped: collections.Counter[str]) -> bool:
-        if row.emotion.lower() in self.classes:
+    def _has_class(self, row: Row, found: list[Repair]) -> bool:
+        if row.emotion.lower() in self._class_of:
             return True
-        dropped[f"emotion {row.emotion!r} is outside the classes in use"] += 1
+        reason = f"emotion {row.emotion!r} is outside the classes in use"
+        found.append(repairs.left_out(row.name(self.name), reason))
         return False
 
-    def _entry(self, row: Row) -> FolderEntry:
-        label = self.classes[row.emotion.lower()]
-        key = _key(row, label, self.root, self._landmarks_path(row))
-        return FolderEntry(self.name, label, row, key)
+    def _entry(self, row: Row, found: list[Repair]) -> FolderEntry | None:
+        """The row's entry, or None when its frames or marks leave nothing to use."""
+        name = row.name(self.name)
+        if not row.folder.exists():
+            folder = self.within(row.folder)
+            found.append(repairs.left_out(name, "its folder of frames is absent", folder))
+            return None
+        try:
+            frames = self.open(row)
+            marks, changes = settle(frames.numbers, row.onset, row.apex, row.offset)
+            kept = self._part(row, frames, marks)
+        except UserError as error:
+            folder, reason = self.within(row.folder), str(error).removeprefix(f"{row.folder}: ")
+            stated = f"onset {row.onset}, apex {row.apex}, offset {row.offset} in {folder}"
+            found.append(repairs.left_out(name, reason, stated))
+            return None
+        found += [Repair(name, *change) for change in changes]
+        if marks.apex is None and row.apex is None:
+            found.append(Repair(name, repairs.APEX, "", "", "no apex is marked"))
+        label = self._class_of[row.emotion.lower()]
+        entry = FolderEntry(self.name, label, row, marks, "")
+        files = [*kept.files, self._landmarks_path(row)]
+        return dataclasses.replace(entry, key=key(entry, self.within(row.folder), files))
+
+    def _part(self, row: Row, frames: Images | Video, marks: Marks) -> Images | Video:
+        """The frames that are of use: from onset to offset, and those around."""
+        onset, offset = frames.numbers.index(marks.onset), frames.numbers.index(marks.offset)
+        if offset - onset >= LONGEST:
+            raise UserError(f"more than {LONGEST} frames from onset to offset")
+        around = math.ceil(AROUND * self._fps(row, frames))
+        return frames.part(max(0, onset - around), offset + around + 1)
+
+    def _fps(self, row: Row, frames: Images | Video) -> float:
+        return row.fps or frames.fps or self.about.fps
+
+    def _below_all(self, entries: Sequence[FolderEntry]) -> str:
+        """The folder that holds the frames of all clips."""
+        folders = [entry.row.folder for entry in entries]
+        return self.within(Path(os.path.commonpath(folders))) if folders else ""
+
+    def within(self, folder: Path) -> str:
+        """A folder as it is called in the release: the same wherever that lies."""
+        inside = folder.is_relative_to(self.root)
+        return (folder.relative_to(self.root) if inside else folder).as_posix()
 
     def _landmarks_path(self, row: Row) -> Path | None:
-        # By the folder's name: several expressions of one folder have one file of landmarks.
-        root = self.landmarks_root
-        return root and root / row.subject / f"{row.folder.name}.csv"
-
-
-def dropped(source: Source) -> dict[str, int]:
-    """Rows that a source left out, by reason; empty for a source that drops none."""
-    return dict(getattr(source, "dropped", {}))
-
-
-def folders_below(root: Path, depth: int = SEARCH_DEPTH) -> Iterator[Path]:
-    """Yield `root` and the folders below it, nearest first, in the order of their names."""
-    level = [root]
-    for remaining in range(depth, -1, -1):
-        yield from level
-        if remaining:
-            level = sorted(child for folder in level for child in subfolders(folder))
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder; none in one that may not be read, such as a disk's lost+found."""
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_dir())
-    except OSError:
-        return []
-
-
-def _distinct(rows: Sequence[Row], dropped: collections.Counter[str]) -> Iterator[Row]:
-    """Leave out repeated rows; where one clip holds several expressions, name them by the onset."""
-    clips = collections.Counter((row.subject, row.clip_id) for row in dict.fromkeys(rows))
-    seen: set[Row] = set()
-    for row in rows:
-        if row in seen:
-            dropped["the same row stands twice"] += 1
-            continue
-        seen.add(row)
-        if clips[row.subject, row.clip_id] > 1:
-            row = dataclasses.replace(row, clip_id=f"{row.clip_id}@{row.onset}")
-        yield row
-
-
-def _key(row: Row, label: str, root: Path, landmarks_path: Path | None) -> str:
-    """Digest of the annotation and of each file's name, size and time of change."""
-    files = []
-    if row.folder.is_dir():
-        # A link to nowhere, as of a file that git-annex has not fetched, fails when it is read.
-        files += (
-            path for path in sorted(row.folder.iterdir()) if is_frame(path) and path.is_file()
-        )
-    if landmarks_path and landmarks_path.is_file():
-        files.append(landmarks_path)
-    states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    marks = (row.subject, row.clip_id, row.emotion, label, row.onset, row.apex, row.offset)
-    folder = row.folder.relative_to(root).as_posix() if row.folder.is_relative_to(root) else ""
-    content = json.dumps([folder, marks, states])
-    return hashlib.sha256(content.encode()).hexdigest()
+        # Several expressions of one clip have one file of landmarks.
+        root, clip = self.landmarks_root, row.clip_id.removesuffix(f"@{row.onset}")
+        return root and root / row.subject / f"{clip}.csv"

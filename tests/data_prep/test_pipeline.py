@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_prep import cache, face, keyframes, magnify, pipeline, record
+from data_prep import apex, cache, face, keyframes, magnify, pipeline, record
 from data_prep import config as configs
 from data_prep.clip import Clip
 from data_prep.errors import UserError
@@ -115,8 +115,9 @@ def called(monkeypatch) -> list[str]:
         monkeypatch.setattr(owner, function, watched)
 
     watch(NoiseSource, "load", "load")
-    for module, function in ((face, "crop"), (magnify, "magnify"), (keyframes, "select")):
-        watch(module, function, module.__name__.removeprefix("data_prep."))
+    for module in (face, apex, magnify, keyframes):
+        name = module.__name__.removeprefix("data_prep.")
+        watch(module, record._FUNCTIONS[name], name)
     return names
 
 
@@ -163,7 +164,20 @@ def test_record_has_the_promised_types_and_order(tmp_path, plain_flow):
     assert made["positions"].dtype == np.float32
     assert made["positions"][[0, made["apex_index"], -1]].tolist() == [1, 5, 9]
     assert made["notes"] == ""
-    assert (outcomes[0].record["apex"], outcomes[0].record["apex_index"]) == (-1, -1)
+    assert made["apex_estimated"] == 0
+
+
+def test_an_apex_that_nobody_marked_is_estimated_and_says_so(tmp_path, plain_flow):
+    made = run(NoiseSource(1), tmp_path)[0].record
+    assert made["apex_estimated"] == 1
+    assert 1 < made["apex"] <= 9
+    assert made["positions"][made["apex_index"]] == made["apex"]
+
+
+def test_without_its_stage_an_unmarked_apex_stays_unknown(tmp_path, plain_flow):
+    stages = [stage for stage in RECIPE["stages"] if stage != "apex"]
+    made = run(NoiseSource(1), tmp_path, {**RECIPE, "stages": stages})[0].record
+    assert (made["apex"], made["apex_index"], made["apex_estimated"]) == (-1, -1, 0)
 
 
 def test_cached_clips_are_reused_and_equal(tmp_path, plain_flow):
@@ -204,15 +218,16 @@ def test_another_recipe_source_or_class_list_is_made_anew(tmp_path, plain_flow, 
     [
         (changed("flow", warps=2), []),
         (changed("keyframes", rule="tim"), ["keyframes"]),
-        (changed("magnify", alpha=3.0), ["magnify", "keyframes"]),
+        (changed("magnify", alpha=3.0), ["apex", "magnify", "keyframes"]),
+        (changed("apex", rule="middle"), ["apex", "magnify", "keyframes"]),
         ({**RECIPE, "steps": 4}, ["keyframes"]),
         ({**RECIPE, "stages": ["face", "keyframes"]}, ["keyframes"]),
-        ({**RECIPE, "size": 20}, ["load", "face", "magnify", "keyframes"]),
+        ({**RECIPE, "size": 20}, ["load", "face", "apex", "magnify", "keyframes"]),
     ],
 )
 def test_a_change_of_a_stage_runs_it_and_what_follows(tmp_path, plain_flow, called, change, again):
     (before,) = run(NoiseSource(1), tmp_path / "used")
-    assert called == ["load", "face", "magnify", "keyframes"]
+    assert called == ["load", "face", "apex", "magnify", "keyframes"]
     called.clear()
     (after,) = run(NoiseSource(1), tmp_path / "used", change)
     assert called == again
@@ -232,7 +247,7 @@ def test_a_new_version_of_a_stage_runs_it_and_what_follows(
     called.clear()
     monkeypatch.setitem(record.VERSIONS, "magnify", record.VERSIONS["magnify"] + 1)
     assert not run(NoiseSource(1), tmp_path)[0].reused
-    assert called == ["magnify", "keyframes"]
+    assert called == ["apex", "magnify", "keyframes"]
 
 
 def test_cache_of_clips_alone_keeps_no_stage(tmp_path, plain_flow, called):
@@ -241,23 +256,24 @@ def test_cache_of_clips_alone_keeps_no_stage(tmp_path, plain_flow, called):
     assert run(NoiseSource(1), tmp_path, keep_stages=False)[0].reused
     called.clear()
     run(NoiseSource(1), tmp_path, changed("keyframes", rule="tim"), keep_stages=False)
-    assert called == ["load", "face", "magnify", "keyframes"]
+    assert called == ["load", "face", "apex", "magnify", "keyframes"]
 
 
 def test_history_has_the_clip_as_read_and_after_each_stage(tmp_path, called):
     source = NoiseSource(2)
     entry = source.entries()[1]
     clips = record.history(source, RECIPE, entry, tmp_path)
-    assert list(clips) == ["source", "face", "magnify", "keyframes"]
+    assert list(clips) == ["source", "face", "apex", "magnify", "keyframes"]
     assert [np.asarray(clip.frames).shape for clip in clips.values()] == [
         (12, 30, 26),
+        (12, SIDE, SIDE),
         (12, SIDE, SIDE),
         (12, SIDE, SIDE),
         (4, SIDE, SIDE),
     ]
     called.clear()
     again = record.history(source, RECIPE, entry, tmp_path)
-    assert called == ["load"]
+    assert called == ["load", "apex"]
     for stage, clip in clips.items():
         equal(vars(clip), vars(again[stage]))
     _, frames = record.key_frames(source, RECIPE, entry)

@@ -1,7 +1,9 @@
 """From a configuration to a set: reuse, partial reuse, what is said, and how the command ends."""
 
+import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,24 +17,18 @@ import pytest
 from ml_collections import ConfigDict
 from test_pipeline import RECIPE, NoiseSource, NumberedEntry, with_flow
 
-from data_prep import cache, command, datasets, folders, record, shard_files, shards
-from data_prep.config import synthetic
+from data_prep import cache, command, datasets, folders, record, repairs, shard_files, shards
+from data_prep import config as configs
+from data_prep.datasets.source import Listing
 from data_prep.errors import UserError
 from data_prep.prepare import prepare
 
 
 @pytest.fixture
 def config(tmp_path):
-    data = {
-        "dataset": "noise",
-        "manual_dir": "",
-        "landmarks_dir": "",
-        "data_dir": str(tmp_path),
-        "workers": 1,
-        "cache": "stages",
-        "preview": 0,
-    }
-    return ConfigDict({"data": data, "prep": RECIPE, "synthetic": synthetic()})
+    data = configs.data("noise")
+    data.update(data_dir=str(tmp_path), workers=1)
+    return ConfigDict({"data": data, "prep": RECIPE, "synthetic": configs.synthetic()})
 
 
 @pytest.fixture
@@ -82,15 +78,29 @@ def test_another_recipe_lies_in_another_folder_and_is_not_mixed_up(config, sourc
 
 def test_what_is_left_out_is_counted_and_said(config, source):
     source.bad, source.odd = [1], [2]
-    source.dropped = {"emotion 'fear' is outside the classes in use": 4}
+    reason = "emotion 'fear' is outside the classes in use"
+    left_out = [repairs.left_out(f"noise/s1/{clip}", reason) for clip in "3456"]
+    unmarked = repairs.Repair("noise/s0/0", "apex", "", "", "no apex is marked")
+    source.listing = Listing((*left_out, unmarked), clips={"calm": 2}, stated={"calm": 7})
     said = []
     made = prepare(config, said.append)
     assert made.counts == {"written": 2, "noted": 1, "dropped": 4, "quarantined": 1}
     info = shards.load(made.path).info
-    assert info.dropped == source.dropped
+    assert info.dropped == {reason: 4}
+    assert info.release["stated"] == {"calm": 7}
     assert info.quarantined == {"noise/s1/1": "noise/s1/1: frame 7 is absent."}
     told = "\n".join(said)
-    assert "Left out 4 rows of noise: emotion 'fear'" in told
+    assert f"4 left out: {reason}: s1/3, s1/4, s1/5, ... (1 more)" in re.sub(r"\s+", " ", told)
+    assert "Warning: noise has 2 clips" in told
+    sheet = made.path.parent / "repairs.csv"
+    assert f"Every repair and every row left out:\n{sheet}" in told
+    with sheet.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == info.repairs
+    apex = shards.load(made.path)[0]
+    assert apex["apex_estimated"] == 1
+    assert rows[-1]["now"] == str(apex["apex"])
+    assert rows[-1]["reason"] == "no apex is marked; estimated from the flow"
     assert f"Reused 0 of 2 clips, made 2, left out 4, failed 1:\n{made.path}" in told
     notes, file = (made.path.parent / name for name in ("notes.jsonl", "quarantine.jsonl"))
     assert f"1 clips have a note, in\n{notes}" in told
@@ -126,7 +136,7 @@ def test_as_many_clips_are_drawn_as_asked(config, source, monkeypatch, preview, 
     monkeypatch.setattr("data_prep.preview.write", write)
     config.data.preview = preview
     path = prepare(config).path
-    stages = ["source", "face", "magnify", "keyframes"]
+    stages = ["source", "face", "apex", "magnify", "keyframes"]
     names = [f"clip {number} é" for number in range(drawn)]
     expected = [(path.parent / "preview", stages, name, name) for name in names]
     assert seen == expected
@@ -245,14 +255,14 @@ def config_file(tmp_path):
     file = tmp_path / "config.py"
     file.write_text(
         "from ml_collections import ConfigDict\n"
-        "from data_prep.config import synthetic\n"
+        "from data_prep import config\n"
         "from data_prep.errors import UserError\n"
         "def get_config(preset='small'):\n"
         "    if preset != 'small':\n"
         "        raise UserError(f'no preset {preset}')\n"
-        f"    data = dict(dataset='samm', manual_dir='', data_dir={str(tmp_path / 'data')!r},"
-        " landmarks_dir='', workers=2, cache='stages', preview=0)\n"
-        f"    return ConfigDict(dict(data=data, prep={RECIPE!r}, synthetic=synthetic())).lock()\n"
+        "    data, synthetic = config.data('samm'), config.synthetic()\n"
+        f"    data.data_dir = {str(tmp_path / 'data')!r}\n"
+        f"    return ConfigDict(dict(data=data, prep={RECIPE!r}, synthetic=synthetic)).lock()\n"
     )
     return file
 

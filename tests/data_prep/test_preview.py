@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 
 from data_prep import (
+    apex,
     canvas,
     config,
     face,
@@ -27,7 +28,12 @@ from data_prep.clip import Clip
 from data_prep.errors import UserError
 from mser_jax import augment
 
-STAGES = {"face": face.crop, "magnify": magnify.magnify, "keyframes": keyframes.select}
+STAGES = {
+    "face": face.crop,
+    "apex": apex.estimate,
+    "magnify": magnify.magnify,
+    "keyframes": keyframes.select,
+}
 
 
 @functools.cache
@@ -57,7 +63,9 @@ def made(
     record = {
         "frames": np.rint(np.asarray(after.frames)).astype(np.uint8)[..., None],
         "flow": np.stack([(1 + step) / steps * field for step in range(steps)]).astype(np.float16),
+        "apex": -1 if after.apex is None else int(np.asarray(after.positions)[after.apex]),
         "apex_index": -1 if after.apex is None else after.apex,
+        "apex_estimated": int(after.apex_estimated),
     }
     return history, record
 
@@ -102,6 +110,7 @@ CASES = {
     "more than are shown": {"steps": 24},
     "magnified last": {"stages": ("face", "keyframes", "magnify")},
     "never magnified": {"stages": ("face", "keyframes")},
+    "apex estimated": {"stages": ("face", "apex", "magnify", "keyframes")},
     "tim": {"keyframes": {"rule": "tim"}},
     "box": {"face": {"points": "box"}},
 }
@@ -112,6 +121,8 @@ def test_any_recipe_can_be_seen(tmp_path, case):
     clip = source_clip()
     if case == "box":
         clip = dataclasses.replace(clip, landmarks=None, apex=None)
+    if case == "apex estimated":
+        clip = dataclasses.replace(clip, apex=None)
     history, record = made(clip, **CASES[case])
     picture, film = preview.write(tmp_path / "new", history, record)
     assert (picture.name, film.name) == ("synthetic-s00-00.png", "synthetic-s00-00.mp4")
@@ -185,6 +196,16 @@ def test_a_clip_without_apex_has_none_on_its_sheet():
     figure = sheet.sheet(history, record)
     assert not near_apex(figure)
     assert not [text for text in texts(figure) if text.endswith("apex")]
+
+
+def test_an_estimated_apex_is_drawn_and_called_so():
+    clip = dataclasses.replace(source_clip(), apex=None, first=1000)
+    history, record = made(clip, stages=("face", "apex", "magnify", "keyframes"))
+    figure = sheet.sheet(history, record)
+    assert f"apex {1000 + record['apex']} (estimated)" in " ".join(texts(figure))
+    np.testing.assert_array_equal(
+        near_apex(figure)[0], record["frames"][record["apex_index"], ..., 0]
+    )
 
 
 def test_the_sheet_says_what_a_reader_must_know():

@@ -20,7 +20,15 @@ RECIPE = {"size": 18, "steps": 2, "stages": ("face", "keyframes"), "flow": {"war
 SIDE = 18 + 2 * 2
 DESCRIPTION = {
     "counts": {"written": 3, "noted": 1, "dropped": 2, "quarantined": 1},
-    "dropped": {"emotion 'fear' is outside the classes in use": 2},
+    "release": {"sheet": "labels.xlsx", "clips": {"calm": 3}, "stated": {}},
+    "repairs": [
+        {"clip": f"noise/s1/{clip}", "field": field, "was": "", "now": now, "reason": reason}
+        for clip, field, now, reason in (
+            ("8", "row", "left out", "emotion 'fear'"),
+            ("9", "row", "left out", "emotion 'fear'"),
+            ("5", "apex", "7", "no apex is marked"),
+        )
+    ],
     "quarantined": {"noise/s1/7": "no face"},
 }
 
@@ -40,6 +48,8 @@ def made(number: int) -> dict:
         "apex": -1,
         "offset": 10**10 + number,
         "apex_index": -1,
+        "apex_estimated": 0,
+        "first": 46,
         "fps": 99.875,
         "notes": "One line.\nAnother.",
     }
@@ -83,10 +93,11 @@ def test_info_says_how_the_set_was_made(tmp_path):
     assert info.class_names == ("calm", "wild")
     assert info.recipe == json.loads(json.dumps(RECIPE))
     assert {name: getattr(info, name) for name in DESCRIPTION} == DESCRIPTION
+    assert info.dropped == {"emotion 'fear'": 2}
 
 
 def test_counts_are_taken_when_the_records_are_at_their_end(tmp_path):
-    counts = {"written": 0, "dropped": 0, "quarantined": 0}
+    counts = {"written": 0}
 
     def counted():
         for number in range(3):
@@ -100,7 +111,7 @@ def test_counts_are_taken_when_the_records_are_at_their_end(tmp_path):
         fingerprint="f",
         recipe=RECIPE,
         class_names=("calm", "wild"),
-        describe=lambda: {"counts": counts, "dropped": {}, "quarantined": {}},
+        describe=lambda: DESCRIPTION | {"counts": counts},
     )
     assert shards.load(path).info.counts["written"] == 3
 

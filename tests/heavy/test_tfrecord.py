@@ -33,6 +33,8 @@ def made(number: int) -> dict:
         "apex": -1,
         "offset": 10**10 + number,
         "apex_index": -1,
+        "apex_estimated": 0,
+        "first": 0,
         "fps": 99.875,
         "notes": "",
     }
@@ -47,7 +49,12 @@ def stored(tmp_path_factory):
         fingerprint="f",
         recipe={"size": SIZE, "steps": STEPS},
         class_names=CLASSES,
-        describe=lambda: {"counts": {"written": CLIPS}, "dropped": {}, "quarantined": {}},
+        describe=lambda: {
+            "counts": {"written": CLIPS},
+            "release": {},
+            "repairs": [],
+            "quarantined": {},
+        },
     )
     return shards.load(path)
 

@@ -6,8 +6,8 @@ import pytest
 
 import data_prep
 import mser_jax
+from data_prep import apex, datasets, face, flow, keyframes, magnify
 from data_prep import config as data_config
-from data_prep import datasets, face, flow, keyframes, magnify
 from data_prep.errors import UserError
 from data_prep.fields import flat
 from mser_jax import config as train_config
@@ -18,6 +18,7 @@ CHOICES = {**data_config.CHOICES, **train_config.CHOICES}
 LEAST = {**data_config.LEAST, **train_config.LEAST}
 STAGES = {
     "prep.face": face.crop,
+    "prep.apex": apex.estimate,
     "prep.magnify": magnify.magnify,
     "prep.keyframes": keyframes.select,
     "prep.flow": flow.flow,

@@ -1,7 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
-from data_prep import shards
+from data_prep import repairs, shards
 from data_prep.errors import UserError
 from mser_jax import data
 
@@ -27,6 +29,8 @@ def made(number, subject, clip, label):
         "apex": -1,
         "offset": 9,
         "apex_index": -1,
+        "apex_estimated": 0,
+        "first": 0,
         "fps": 100.0,
         "positions": np.arange(STEPS + 1, dtype=np.float32),
         "notes": "",
@@ -46,7 +50,12 @@ def written(folder, records, quarantined=1):
         fingerprint="f",
         recipe=RECIPE,
         class_names=("calm", "wild"),
-        describe=lambda: {"counts": counts, "dropped": {"unknown": 2}, "quarantined": {}},
+        describe=lambda: {
+            "counts": counts,
+            "release": {},
+            "repairs": [dataclasses.asdict(repairs.left_out(name, "unknown")) for name in "ab"],
+            "quarantined": {},
+        },
     )
 
 

@@ -20,6 +20,7 @@ DATASET = Dataset(
     clip=np.array([f"clip{at}" for at in range(len(SUBJECTS))]),
     class_names=("x", "y", "z"),
     dropped={},
+    release={},
 )
 
 

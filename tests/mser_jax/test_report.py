@@ -67,7 +67,11 @@ EVENTS = [
         "versions": {"jax": "0.10.2"},
         "devices": ["cpu:0"],
     },
-    {"event": "data", "dropped": {"no face found": 3}},
+    {
+        "event": "data",
+        "dropped": {"no face found": 3},
+        "release": {"sheet": "codes.xlsx", "clips": {"joy": 5}, "stated": {"joy": 17}},
+    },
     {"event": "train", "updates_per_epoch": 7, "parameters": 1234},
     {"event": "stage", "name": "train", "seconds": 12.5, "reused": False},
     epoch(1, 3.25),
@@ -125,7 +129,17 @@ def test_the_page_shows_the_figures_of_the_metrics(page):
         assert f"{low:.3f} to {high:.3f}" in words
     for row in (*scores["rules"], scores["majority"]):
         assert f"{row['f1_macro']:.3f}" in words
-    for line in ("no face found", "1234", "12.5", "0.10.2", "2.125", "cpu:0", "0.002 (Adam)"):
+    for line in (
+        "no face found",
+        "codes.xlsx",
+        "joy 5 17",
+        "1234",
+        "12.5",
+        "0.10.2",
+        "2.125",
+        "cpu:0",
+        "0.002 (Adam)",
+    ):
         assert line in words
     assert EVENTS[0]["command"] in "".join(Reader(text).text)
 

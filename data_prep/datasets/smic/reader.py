@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 
-from data_prep.datasets.base import Database, Row, folders_below, subfolders
+from data_prep.datasets import search
+from data_prep.datasets.base import Database
+from data_prep.datasets.rows import Row
+from data_prep.repairs import Repair
 
 _SUBJECT = re.compile(r"s\d+", re.IGNORECASE)
 
@@ -19,41 +21,23 @@ class Smic(Database):
     """
 
     name = "smic"
-    title = "SMIC (HS): spontaneous micro-expressions at 100 fps, 164 clips of 16 subjects."
-    owner = (
-        "Ask the Center for Machine Vision and Signal Analysis (CMVS), University of Oulu, Finland "
-        "(Xiaobai Li, Guoying Zhao); https://www.oulu.fi/cmvs/node/41319"
-    )
-    tree = """
-        SMIC/
-          HS/
-            s01/                        (or s1; 16 subjects)
-              micro/
-                negative/
-                  s1_ne_01/
-                    image076518.bmp     (jpg, png or bmp)
-                    image076519.bmp
-                positive/
-                surprise/
-    """
-    fps = 100.0
-    class_names = ("negative", "positive", "surprise")
-    classes = MappingProxyType({name: name for name in class_names})
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self, found: list[Repair]) -> Iterator[Row]:
         """Yield one row for each clip folder; a folder beside the three classes is a row too."""
-        for subject in self._subjects():
-            for emotion in subfolders(subject / "micro"):
-                for clip in subfolders(emotion):
-                    yield Row(subject.name, clip.name, emotion.name, clip)
+        for folder in self._subjects():
+            subject = self.about.subject_name(folder.name)
+            for emotion in search.subfolders(folder / "micro"):
+                for clip in search.subfolders(emotion):
+                    yield Row(subject, clip.name, emotion.name, clip)
 
     def _subjects(self) -> list[Path]:
         # The NIR and VIS cameras' folders look alike: only a folder called HS, or manual_dir
-        # itself, is taken. A raw release goes before a cropped one.
-        named = [folder for folder in folders_below(self.root) if folder.name.upper() == "HS"]
-        named.sort(key=lambda folder: "crop" in str(folder).lower())
+        # itself, is taken.
+        folders = search.candidates(self.root, self._frames)
+        named = [folder for folder in folders if folder.name.upper() == "HS"]
         for folder in [*named, self.root]:
-            subjects = [path for path in subfolders(folder) if _SUBJECT.fullmatch(path.name)]
+            subjects = [path for path in search.subfolders(folder) if _SUBJECT.fullmatch(path.name)]
             if any((path / "micro").is_dir() for path in subjects):
                 return subjects
-        raise self.missing(f"{self.root} holds no folder HS with <subject>/micro in it")
+        kind = "" if self._frames == "auto" else f"{self._frames} "
+        raise self.missing(f"{self.root} holds no {kind}folder HS with <subject>/micro in it")

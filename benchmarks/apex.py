@@ -1,0 +1,180 @@
+"""How well the apex is estimated where nobody has marked it, on synthetic clips of known movement.
+
+    taskset -c 0 python -m benchmarks.apex
+
+The seed and the subjects are those of no configuration; what `data_prep.apex` and its fields hold
+was chosen on other seeds. A method is given onset and offset, and the apex is hidden from it. Clips
+are made at 200 frames a second; fewer a second are every second of them or less. Synthetic apexes
+lie near the middle, so the second table moves them: it skips frames of the rise or of the fall, or
+ends the clip before the movement does. TV-L1 takes its time and is in the first table's last rows.
+"""
+
+import argparse
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from benchmarks import timing
+from data_prep import apex, config, face, synthetic
+from data_prep.clip import Clip
+from data_prep.cv import cv2
+from data_prep.flow import flow
+
+SEED = 50_507  # of no configuration and no test
+FPS = 200.0
+AMPLITUDES = ((0.3, 1.0), (1.0, 3.0))  # px of a frame of 320
+MIDDLE = "middle frame"
+HEAD = ("amplitude, px", "method", "error, frames", "ms", "ms more than the middle [95 %]")
+HEAD = (*HEAD, "within 3 frames", "within 20 ms")
+
+Method = Callable[[Clip], float]
+View = Callable[[Clip], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A clip whose apex is hidden, and where it is: a number of frames from the start."""
+
+    clip: Clip
+    apex: float
+
+
+def main() -> None:
+    """Parse the flags and print two tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--subjects", type=int, default=12)
+    parser.add_argument("--clips", type=int, default=3, help="of a subject and amplitude")
+    parser.add_argument("--toy", action="store_true", help="two clips, to see that it runs")
+    flags = parser.parse_args()
+    if flags.toy:
+        flags.subjects, flags.clips = 1, 1
+    cv2.setNumThreads(1)
+    clips = {pair: list(_clips(flags.subjects, flags.clips, pair)) for pair in AMPLITUDES}
+    print(timing.heading("CPU", ["numpy", "opencv-python", "jax"]), end="\n\n")
+    print(f"Seed {SEED}; {flags.subjects} subjects of {flags.clips} clips an amplitude.\n")
+    print(timing.table(list(_by_rate(clips))), end="\n\n")
+    print(timing.table(list(_by_course([clip for some in clips.values() for clip in some]))))
+
+
+def _clips(subjects: int, each: int, amplitude: tuple[float, float]) -> Iterator[Clip]:
+    """The crops from onset to offset, as the full recipe makes them."""
+    spec, recipe = config.synthetic(), config.recipe()
+    spec.update(seed=SEED, subjects=subjects, clips_per_subject=each, fps=FPS)
+    spec.update(size=320, amplitude=amplitude)  # so that the crop is not larger than the face
+    source = synthetic.SyntheticSource(spec)
+    sides = {"size": recipe.size, "margin": config.margin(recipe.size)}
+    for entry in source.entries():
+        yield face.crop(source.load(entry), **sides, **recipe.face)
+
+
+def _by_rate(clips: dict[tuple[float, float], list[Clip]]) -> Iterator[tuple[object, ...]]:
+    """The first table: frame rates and amplitudes."""
+    yield ("frames a second", *HEAD)
+    for step in (1, 2):
+        for (low, high), some in clips.items():
+            samples = [_sample(clip, _every(step)(clip), step) for clip in some]
+            for row in _rows(samples, METHODS | REFERENCE if step > 1 else METHODS):
+                yield f"{FPS / step:g}", f"{low:g} to {high:g}", *row
+
+
+def _by_course(clips: list[Clip]) -> Iterator[tuple[object, ...]]:
+    """The second table: courses of the movement, all amplitudes together."""
+    yield ("course", "apex at", *HEAD[1:])
+    for name, view in COURSES.items():
+        samples = [_sample(clip, view(clip)) for clip in clips]
+        shares = [sample.apex / (len(sample.clip.frames) - 1) for sample in samples]
+        low, high = np.quantile(shares, [0.05, 0.95])
+        for row in _rows(samples, METHODS):
+            yield name, f"{low:.2f} to {high:.2f}", *row
+
+
+def _rows(samples: list[Sample], methods: dict[str, Method]) -> Iterator[tuple[object, ...]]:
+    """A row for each method: its errors over the samples."""
+    fps = samples[0].clip.fps
+    subjects = np.array([sample.clip.subject for sample in samples])
+    errors = {
+        name: np.array([abs(method(sample.clip) - sample.apex) for sample in samples])
+        for name, method in methods.items()
+    }
+    for name, frames in errors.items():
+        more = (frames - errors[MIDDLE]) * 1e3 / fps
+        low, high = timing.interval(more, subjects)
+        yield (
+            *(name, f"{frames.mean():.2f}", f"{frames.mean() * 1e3 / fps:.1f}"),
+            "" if name == MIDDLE else f"{more.mean():+.1f} [{low:+.1f}, {high:+.1f}]",
+            f"{np.mean(frames <= 3):.0%}",
+            f"{np.mean(frames * 1e3 / fps <= 20 + 1e-9):.0%}",
+        )
+
+
+def _sample(clip: Clip, kept: np.ndarray, step: int = 1) -> Sample:
+    """The clip of the frames that are kept, at a rate `step` times lower."""
+    assert clip.apex is not None
+    place = float(np.interp(clip.apex, kept, np.arange(len(kept))))
+    marks = {"onset": 0, "apex": None, "offset": len(kept) - 1}
+    frames = np.asarray(clip.frames)[kept]
+    return Sample(dataclasses.replace(clip, frames=frames, fps=clip.fps / step, **marks), place)
+
+
+def _every(step: int) -> View:
+    return lambda clip: np.arange(clip.onset, clip.offset + 1, step)
+
+
+def _course(rise: int, fall: int, end: float = 1.0) -> View:
+    """Keep every so many-th frame before and after the apex, and the fall up to a share of it."""
+
+    def kept(clip: Clip) -> np.ndarray:
+        assert clip.apex is not None
+        last = clip.apex + round(end * (clip.offset - clip.apex))
+        before = np.arange(clip.apex, clip.onset - 1, -rise)[::-1]
+        return np.r_[before, np.arange(clip.apex + fall, last + 1, fall)]
+
+    return kept
+
+
+COURSES: dict[str, View] = {
+    "as drawn": _course(1, 1),
+    "rise 3 times as fast": _course(3, 1),
+    "fall 3 times as fast": _course(1, 3),
+    "marked to half of the fall": _course(1, 1, 0.5),
+}
+
+
+def _estimated(clip: Clip, rule: str) -> float:
+    smoothing = config.recipe().apex.smoothing
+    found = apex.estimate(clip, rule=rule, smoothing=smoothing).apex
+    assert found is not None
+    return float(found)
+
+
+def _difference(clip: Clip) -> float:
+    """The frame that differs most from the onset frame, pixel by pixel."""
+    frames = np.asarray(clip.frames)
+    return _peak(clip, np.abs(frames - frames[0]).mean(axis=(1, 2)))
+
+
+def _by_tvl1(clip: Clip) -> float:
+    """As the program estimates it, with its own flow in place of Farneback's."""
+    fields = config.recipe().flow
+    return _peak(
+        clip,
+        apex.deviation(clip, lambda first, second: flow(np.stack([first, second]), **fields)[0]),
+    )
+
+
+def _peak(clip: Clip, course: np.ndarray) -> float:
+    return float(apex.peak(course, config.recipe().apex.smoothing * clip.fps))
+
+
+METHODS: dict[str, Method] = {
+    MIDDLE: functools.partial(_estimated, rule="middle"),
+    "frame difference": _difference,
+    "flow (ours)": functools.partial(_estimated, rule="flow"),
+}
+REFERENCE: dict[str, Method] = {"the same with TV-L1": _by_tvl1}
+
+
+if __name__ == "__main__":
+    main()
