@@ -10,22 +10,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mser_jax import history, metrics, page, report
+from mser_jax import history, metrics, page, paired_report, report
 from mser_jax.ablation import PARTS
 from mser_jax.page import Markup
 
-_TITLES = ("accuracy", "UF1", "UAR")
 _SERIES = {
     "added": "What each part adds to those before it",
     "left_out": "What each part adds to all others",
 }
-_READ = (
-    "Differences: the second member's score less the first's, so that above 0 speaks for the part; "
-    "95\u00a0% intervals of the difference: bootstrap over subjects, the same resamples for both. "
-    "Gained, lost: clips that only the second, or only the first, gets right; p: McNemar's exact "
-    "test, which takes clips for independent. Those of one subject are not, so that p tends to be "
-    "too small; the intervals allow for it."
-)
+_READ = paired_report.READ.format(second="the second member", first="the first", gain="the part")
 _LIMITS = (
     "The intervals speak of other subjects, not of other seeds: another training of the same "
     "member scores differently too. With few subjects they tend to be too narrow. Of several "
@@ -76,13 +69,13 @@ def text_table(results: Mapping[str, Any]) -> str:
       results: as `ablation.results` returns them.
     """
     lines = [report.counts(results["members"][0]), f"the head that answers: {_rule(results)}", ""]
-    lines.append(report.text_row("", _TITLES))
+    lines.append(report.text_row("", paired_report.SCORES))
     for row in results["members"]:
         scores = [report.number(row[name]) for name in metrics.HEADLINE]
         lines.append(report.text_row(_named(row), scores))
     for series, title in _SERIES.items():
         if results[series]:
-            lines += ["", f"{title}:", report.text_row("", (*_TITLES, "gained", "lost", "p"))]
+            lines += ["", f"{title}:", report.text_row("", paired_report.TITLES)]
             lines += [line for row in results[series] for line in _text_rows(row)]
     return "\n".join([*lines, *(f"\n{textwrap.fill(note, 79)}" for note in _notes(results))])
 
@@ -102,7 +95,7 @@ def render(
       logs: each member's lines.
     """
     rows = [row for name in _SERIES for row in results[name]]  # all strips have one scale
-    limit = max(abs(end) for row in rows for end in row["interval"]["accuracy"]) or 1.0
+    limit = paired_report.common_limit(rows)
     return page.document(
         f"{config['name']}: ablation",
         _head(results, config),
@@ -122,11 +115,9 @@ def _flat_rows(results: Mapping) -> Iterable[dict[str, object]]:
             cells = {"series": series, "part": row["part"]}
             cells |= {"without": row["without"], "with": row["with"]}
             for name in metrics.HEADLINE:
-                low, high = row["interval"][name] or ("", "")
                 cells[f"{name}_without"] = members[row["without"]][name]
                 cells[f"{name}_with"] = members[row["with"]][name]
-                cells[f"{name}_difference"] = row["difference"][name]
-                cells |= {f"{name}_low": low, f"{name}_high": high}
+                cells |= paired_report.flat(row, name)
             cells |= {name: row[name] for name in ("gained", "lost", "mcnemar_p")}
             cells["published_points"] = row["published_points"]
             yield cells | {"rule": results["rule"], "upper_bound": results["upper_bound"]}
@@ -134,12 +125,7 @@ def _flat_rows(results: Mapping) -> Iterable[dict[str, object]]:
 
 def _text_rows(row: Mapping) -> Iterable[str]:
     """A comparison: its line, its interval, and what was published."""
-    differences = [_signed(row["difference"][name]) for name in metrics.HEADLINE]
-    changed = [str(row["gained"]), str(row["lost"]), _p(row)]
-    yield report.text_row(_pair(row, "->"), differences + changed)
-    bounds = [row["interval"][name] for name in metrics.HEADLINE]
-    for end, name in enumerate(("  95 % from", "  95 % to")):
-        yield report.text_row(name, [_signed(pair[end]) if pair else "" for pair in bounds])
+    yield from paired_report.text_lines(_pair(row, "->"), row)
     if row["published_points"]:
         yield f"  published gain in accuracy: {row['published_points']} points"
 
@@ -165,26 +151,13 @@ def _comparisons(title: str, rows: list[Mapping], limit: float) -> Markup:
     if not rows:
         return Markup("")
     with_published = any(row["published_points"] for row in rows)
-    header = ["", *_TITLES, "gained", "lost", "p"]
-    cells = []
-    for row in rows:
-        accuracy, uf1, uar = (_difference(row, name) for name in metrics.HEADLINE)
-        accuracy = page.join([accuracy, _strip(row, limit)])
-        line = [_pair(row, "→"), accuracy, uf1, uar, row["gained"], row["lost"], _p(row)]
-        cells.append(line + [row["published_points"] or ""] * with_published)
+    header = ["", *paired_report.TITLES]
+    cells = [
+        [_pair(row, "→"), *paired_report.cells(row, limit)]
+        + [row["published_points"] or ""] * with_published
+        for row in rows
+    ]
     return page.section(title, page.table(header + ["published"] * with_published, cells))
-
-
-def _difference(row: Mapping, name: str) -> Markup:
-    interval = row["interval"][name]
-    told = f"{_signed(interval[0])} to {_signed(interval[1])}" if interval else "no interval"
-    return page.join([_signed(row["difference"][name]), page.tag("small", told, class_="under")])
-
-
-def _strip(row: Mapping, limit: float) -> Markup:
-    """The difference of the accuracies on a scale from -limit to limit, with a tick at 0."""
-    low, high = ((end / limit + 1) / 2 for end in row["interval"]["accuracy"])
-    return page.strip((row["difference"]["accuracy"] / limit + 1) / 2, (low, high), 0.5)
 
 
 def _notes(results: Mapping) -> list[str]:
@@ -205,7 +178,7 @@ def _members(results: Mapping, logs: Mapping[str, list[dict]]) -> Markup:
                 f"{sum(each['seconds'] for each in epochs):.0f}" if epochs else report.ABSENT,
             ]
         )
-    header = ["", *PARTS, *_TITLES, "parameters", "training, s"]
+    header = ["", *PARTS, *paired_report.SCORES, "parameters", "training, s"]
     return page.section(
         "Members",
         page.table(header, rows),
@@ -237,11 +210,3 @@ def _pair(row: Mapping, arrow: str) -> str:
 
 def _has_published(results: Mapping) -> bool:
     return any(row["published_points"] for row in results["added"])
-
-
-def _p(row: Mapping) -> str:
-    return "" if row["mcnemar_p"] is None else f"{row['mcnemar_p']:.3f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}"

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from data_prep import check
 from data_prep import config as data_config
 from data_prep.errors import UserError
-from mser_jax import ablation, select
+from mser_jax import ablation, protocols, select
 
 PRESETS = ("paper", "fast", "smoke")
 
@@ -23,7 +23,7 @@ CHOICES = {
     "model.rc.restore": ("last", "pointwise"),
     "model.rc.chain": ("factorised", "depthwise"),
     "model.rc.weights": ("softmax", "free"),
-    "evaluation.protocol": ("loso", "leave_one_sample_out"),
+    "evaluation.protocol": protocols.PROTOCOLS,
     "evaluation.select": select.RULES,
     "parallel.lift": ("auto", "vmap", "map"),
 }
@@ -40,14 +40,15 @@ LEAST = {
     "train.epochs": 1,
     "train.batch_size": 2,  # with one clip CAM's batch normalisation has no variance
     "train.checkpoint_every": 1,
+    "evaluation.folds": 2,
 }
 
 
-def get_config(dataset: str, preset: str) -> ConfigDict:
+def get_config(dataset: str = "synthetic", preset: str = "smoke") -> ConfigDict:
     """The configuration of one data set under one preset.
 
     Args:
-      dataset: one of `data_prep.datasets.SOURCES`.
+      dataset: one of `data_prep.datasets.SOURCES`; by default the one that needs no data.
       preset: 'paper' (what the paper states, full size), 'fast' or 'smoke' (small, with learning
         rates of their own: at 1e-5 a short run learns nothing).
 
@@ -142,7 +143,10 @@ def _paper(dataset: str) -> ConfigDict:
     config.train.checkpoint_every = 10  # epochs
 
     config.evaluation = ConfigDict()
-    config.evaluation.protocol = "loso"  # eq. 4.5 as written is leave_one_sample_out
+    # 'loso', 'leave_one_sample_out' (eq. 4.5 as written), 'k_fold', 'hold_out', 'cross_database'.
+    config.evaluation.protocol = "loso"
+    config.evaluation.folds = 5  # of 'k_fold': parts of whole subjects (4.2: not in the paper)
+    config.evaluation.held_out = ""  # of 'hold_out': the database that is tested, as 'samm'
     config.evaluation.select = "confidence"  # which head answers (3.4)
 
     config.parallel = ConfigDict()
@@ -197,8 +201,22 @@ def validate(config: ConfigDict) -> None:
             f"config.model.depths is {config.model.depths}; it must hold four counts of at least 1 "
             "(residual units in blocks 2 to 5)."
         )
+    _validate_held_out(config.evaluation.protocol, config.evaluation.held_out)
     if "ablation" in config:
         _validate_series(config)
+
+
+def _validate_held_out(protocol: str, held_out: str) -> None:
+    if protocol == "hold_out" and not held_out:
+        raise UserError(
+            "config.evaluation.held_out is ''; protocol hold_out needs the database that it tests: "
+            "--config.evaluation.held_out=samm."
+        )
+    if protocol != "hold_out" and held_out:
+        raise UserError(
+            f"config.evaluation.held_out is {held_out!r} and would not be used: it needs "
+            "--config.evaluation.protocol=hold_out."
+        )
 
 
 def _validate_series(config: ConfigDict) -> None:

@@ -5,8 +5,9 @@ empty slot.
 """
 
 import dataclasses
+import hashlib
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -19,8 +20,8 @@ class Fold:
     """One training: the clips it learns from and those it is scored on.
 
     Attributes:
-      name: 'dataset/subject' under LOSO; the seed of everything random in the fold comes from it,
-        so that a result does not depend on which other folds run beside.
+      name: of what it leaves out, 'dataset/subject' under LOSO; the seed of everything random in
+        the fold comes from it, so that a result does not depend on which folds run beside.
       train: indices of clips.
       test: indices of clips.
     """
@@ -45,10 +46,7 @@ def loso(groups: Sequence[str]) -> list[Fold]:
       One fold for each group, in alphabetical order.
     """
     names = np.asarray(groups)
-    return [
-        Fold(str(name), np.flatnonzero(names != name), np.flatnonzero(names == name))
-        for name in np.unique(names)
-    ]
+    return [_left_out(str(name), names == name) for name in np.unique(names)]
 
 
 def leave_one_sample_out(names: Sequence[str]) -> list[Fold]:
@@ -56,27 +54,83 @@ def leave_one_sample_out(names: Sequence[str]) -> list[Fold]:
 
     A subject's other clips are then in the training set, so figures from it are not comparable with
     LOSO.
+
+    Args:
+      names: 'dataset/subject/clip' of every clip.
     """
     every = np.arange(len(names))
-    return [
-        Fold(name, every[every != clip], every[clip : clip + 1]) for clip, name in enumerate(names)
-    ]
+    return [_left_out(name, every == clip) for clip, name in enumerate(names)]
 
 
-def check_no_leak(folds: Sequence[Fold], groups: Sequence[str]) -> None:
-    """Refuse folds whose training and test clips share a subject, or that test a clip twice.
+def k_fold(groups: Sequence[str], parts: int, seed: int) -> list[Fold]:
+    """Divide the subjects into parts of nearly as many clips, and leave each part out once.
+
+    The subjects with the most clips come first, each into the part that has the fewest clips so
+    far. Among subjects with equally many the seed decides, through a digest of it and the name: the
+    division depends on the names, the numbers of clips and the seed, and on nothing else.
+
+    Args:
+      groups: 'dataset/subject' of every clip.
+      parts: how many, at most as many as there are groups.
+      seed: of the division.
+
+    Returns:
+      The folds 'k_fold/0', 'k_fold/1', ...
+    """
+    names, group, clips = np.unique(groups, return_inverse=True, return_counts=True)
+    part, filled = np.zeros(len(names), int), np.zeros(parts, int)
+    for at in sorted(range(len(names)), key=lambda at: (-clips[at], _drawn(seed, names[at]))):
+        part[at] = filled.argmin()
+        filled[part[at]] += clips[at]
+    return [_left_out(f"k_fold/{each}", part[group] == each) for each in range(parts)]
+
+
+def leave_databases_out(databases: Sequence[str], held_out: Iterable[str]) -> list[Fold]:
+    """Train on all databases but one, and test on that one, for each of those held out.
+
+    Args:
+      databases: the database of every clip.
+      held_out: those that are tested.
+
+    Returns:
+      The folds 'database/<name>', in the order of `held_out`.
+    """
+    names = np.asarray(databases)
+    return [_left_out(f"database/{name}", names == name) for name in held_out]
+
+
+def _left_out(name: str, tested: np.ndarray) -> Fold:
+    """Test where the mask is true, train where it is not."""
+    return Fold(name, np.flatnonzero(~tested), np.flatnonzero(tested))
+
+
+def _drawn(seed: int, name: str) -> bytes:
+    """A place in an order that the seed and the name alone decide."""
+    return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
+
+
+def check_no_leak(folds: Sequence[Fold], units: Sequence[str], tested: np.ndarray) -> None:
+    """Refuse folds that train on what they test, or that do not test each clip exactly once.
+
+    Args:
+      folds: who trains on what.
+      units: what a fold has wholly on one side, for every clip: its subject, its database, or (when
+        one sample is left out) the clip itself.
+      tested: indices of the clips that the folds are to test between them.
 
     Raises:
-      ValueError: names the fold.
+      ValueError: names the fold and what it shares, or says that a clip is tested never or twice.
     """
-    names = np.asarray(groups)
+    names = np.asarray(units)
     for fold in folds:
         shared = np.intersect1d(names[fold.train], names[fold.test])
         if shared.size:
-            raise ValueError(f"fold {fold.name!r} trains on subjects that it tests: {list(shared)}")
-    tested = np.concatenate([fold.test for fold in folds])
-    if not np.array_equal(np.sort(tested), np.arange(len(names))):
-        raise ValueError("the folds do not test every clip exactly once")
+            raise ValueError(f"fold {fold.name!r} trains on what it tests: {', '.join(shared)}")
+        if not (fold.train.size and fold.test.size):
+            raise ValueError(f"fold {fold.name!r} has nothing to train on, or nothing to test")
+    found = np.concatenate([fold.test for fold in folds])
+    if not np.array_equal(np.sort(found), np.sort(tested)):
+        raise ValueError("the folds do not test every clip that is to be tested exactly once")
 
 
 def examples(fold: Fold, variants: int, mode: str) -> int:

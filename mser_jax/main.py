@@ -1,11 +1,17 @@
-"""The command: `python -m mser_jax.main --config=configs/samm.py [--workdir=...] [--mode=...]`."""
+"""The command: `python -m mser_jax.main --config=configs/samm.py [--workdir=...] [--mode=...]`.
+
+Two finished runs: `python -m mser_jax.main --mode=compare --runs RUN_A RUN_B [--workdir=...]`.
+"""
 
 import sys
+from pathlib import Path
 
 from absl import flags, logging
 from ml_collections import ConfigDict
 
 from data_prep import command
+from data_prep.errors import UserError
+from mser_jax import config as configs
 
 WORKDIR = flags.DEFINE_string(
     "workdir", "", "Where the run keeps what it makes; by default a folder of its own under runs/."
@@ -13,15 +19,23 @@ WORKDIR = flags.DEFINE_string(
 MODE = flags.DEFINE_enum(
     "mode",
     "all",
-    ["all", "train", "evaluate", "report"],
+    ["all", "train", "evaluate", "report", "compare"],
     "all: whatever is not done yet; train: up to the last epoch; evaluate: the held-out "
-    "predictions anew, from the last epoch; report: metrics and page anew, from the predictions.",
+    "predictions anew, from the last epoch; report: metrics and page anew, from the predictions; "
+    "compare: two finished runs, --runs, on the clips that both tested.",
+)
+RUNS = flags.DEFINE_multi_string(
+    "runs", [], "The folders of the two runs of --mode=compare; --config is not needed."
 )
 
 
 def main(config: ConfigDict) -> None:
-    """Hand the flags to the run."""
+    """Hand the flags to the run, or to the comparison of two."""
     logging.set_verbosity(logging.WARNING)  # else JAX names every back end that it did not find
+    if MODE.value == "compare":
+        return _compare(RUNS.value, WORKDIR.value)
+    if RUNS.value:
+        raise UserError("--runs is about two finished runs: add --mode=compare.")
     # Here, so that a missing system library is answered like any mistake.
     from mser_jax import run, series
 
@@ -29,5 +43,34 @@ def main(config: ConfigDict) -> None:
     start(config, WORKDIR.value, MODE.value)
 
 
+def _compare(folders: list[str], workdir: str) -> None:
+    if any(argument.startswith("--config") for argument in sys.argv[1:]):
+        raise UserError("--mode=compare reads the configuration of each run: drop --config.")
+    if len(folders) != 2:
+        raise UserError(f"--mode=compare needs two runs, not {len(folders)}: --runs RUN_A RUN_B")
+    from mser_jax import compare, compare_report
+
+    one, other = (compare.read(folder) for folder in folders)
+    results = compare.results(one, other)
+    path = compare_report.write(Path(workdir or _default(folders)).expanduser(), results)
+    print(f"{compare_report.text_table(results)}\n\nComparison: {path}")
+
+
+def _default(folders: list[str]) -> Path:
+    names = [Path(folder).expanduser().resolve().name for folder in folders]
+    return Path("runs") / "-".join(["compare", *names])
+
+
+def _one_flag_each(arguments: list[str]) -> list[str]:
+    """`--runs A B` written as `--runs=A --runs=B`, which the parser of flags understands."""
+    written, of_runs = [], False
+    for argument in arguments:
+        of_runs = argument == "--runs" or (of_runs and not argument.startswith("-"))
+        if argument != "--runs":
+            written.append(f"--runs={argument}" if of_runs else argument)
+    return written
+
+
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    sys.argv[1:] = _one_flag_each(sys.argv[1:])
+    sys.exit(command.run(main, defaults={"runs": Path(configs.__file__)}))

@@ -70,6 +70,15 @@ def summary(counts: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def mean_scores(counts: np.ndarray) -> dict[str, float | None]:
+    """The scores of `summary`, mean over the seeds, as plain values; None where not defined.
+
+    Args:
+      counts: `[seeds, c, c]` confusion matrices.
+    """
+    return {name: _plain(values.mean()) for name, values in summary(counts).items()}
+
+
 def score(predictions: Predictions, rule: str) -> dict:
     """Everything that metrics.json holds.
 
@@ -87,7 +96,7 @@ def score(predictions: Predictions, rule: str) -> dict:
     Raises:
       UserError: a class has no clip (UF1 and UAR are not defined then), or no such rule.
     """
-    _refuse_absent_class(predictions)
+    refuse_absent_class(predictions)
     groups = _Groups(predictions)
     pooled = groups.counts(rule)
     by_seed = pooled.sum(axis=1)
@@ -100,7 +109,7 @@ def score(predictions: Predictions, rule: str) -> dict:
         "heads": predictions.train_loss.shape[1],
         "seeds": groups.seeds.tolist(),
         "class_names": list(predictions.class_names),
-        **_mean(by_seed),
+        **mean_scores(by_seed),
         "accuracy_fold_mean": _fold_mean(predictions, rule),
         "interval": bootstrap(pooled),
         "seed_std": _spread(by_seed) if len(groups.seeds) > 1 else None,
@@ -110,21 +119,35 @@ def score(predictions: Predictions, rule: str) -> dict:
         "confusion": by_seed.sum(axis=0).tolist(),
         "per_class": _class_rows(predictions, groups, by_seed.sum(axis=0)),
         "per_seed": [
-            {"seed": seed, **_mean(counts[None])}
+            {"seed": seed, **mean_scores(counts[None])}
             for seed, counts in zip(groups.seeds.tolist(), by_seed)
         ],
-        "per_dataset": _dataset_rows(predictions, groups, pooled),
+        "per_dataset": _dataset_rows(predictions, rule),
         "per_subject": _subject_rows(predictions, groups, pooled),
     }
+
+
+def refuse_absent_class(predictions: Predictions) -> None:
+    """Refuse a table without which UF1 and UAR are not defined.
+
+    Raises:
+      UserError: names the classes that have no clip.
+    """
+    present = np.bincount(predictions.label, minlength=len(predictions.class_names))
+    absent = [name for name, count in zip(predictions.class_names, present) if not count]
+    if absent:
+        raise UserError(
+            f"no clip of class {', '.join(absent)} is in the table of predictions: UF1 and UAR "
+            "are not defined. Evaluate all subjects, or a data set with only the other classes."
+        )
 
 
 def by_subject(predictions: Predictions, rule: str) -> np.ndarray:
     """Confusion matrices `[seeds, subjects, c, c]`; seeds and subjects in their sorted order.
 
     Raises:
-      UserError: a class has no clip, or no such rule.
+      UserError: there is no such rule.
     """
-    _refuse_absent_class(predictions)
     return _Groups(predictions).counts(rule)
 
 
@@ -211,16 +234,6 @@ class _Groups:
         return self._person == person
 
 
-def _refuse_absent_class(predictions: Predictions) -> None:
-    present = np.bincount(predictions.label, minlength=len(predictions.class_names))
-    absent = [name for name, count in zip(predictions.class_names, present) if not count]
-    if absent:
-        raise UserError(
-            f"no clip of class {', '.join(absent)} is in the table of predictions: UF1 and UAR "
-            "are not defined. Evaluate all subjects, or a data set with only the other classes."
-        )
-
-
 def _answer(predictions: Predictions, rule: str) -> np.ndarray:
     return select.choose(predictions, rule)[0].argmax(axis=1)
 
@@ -237,7 +250,7 @@ def _rule_row(predictions: Predictions, groups: _Groups, rule: str) -> dict:
     return {
         "rule": rule,
         "upper_bound": rule == select.UPPER_BOUND,
-        **_mean(groups.counts(rule).sum(axis=1)),
+        **mean_scores(groups.counts(rule).sum(axis=1)),
         "accuracy_fold_mean": _fold_mean(predictions, rule),
     }
 
@@ -247,42 +260,49 @@ def _majority(predictions: Predictions) -> dict:
     true = np.bincount(predictions.label, minlength=len(predictions.class_names))
     counts = np.zeros((len(true), len(true)))
     counts[:, true.argmax()] = true
-    return {"class": predictions.class_names[true.argmax()], **_mean(counts[None])}
+    return {"class": predictions.class_names[true.argmax()], **mean_scores(counts[None])}
 
 
 def _chance(predictions: Predictions) -> dict:
     """Every class equally often, without looking: the scores of the expected confusion matrix."""
     true = np.bincount(predictions.label, minlength=len(predictions.class_names))
-    return _mean(np.repeat(true[:, None], len(true), axis=1)[None] / len(true))
+    return mean_scores(np.repeat(true[:, None], len(true), axis=1)[None] / len(true))
 
 
 def _class_rows(predictions: Predictions, groups: _Groups, counts: np.ndarray) -> list[dict]:
+    """Recall and F1 are None where the class has no clip, as UF1 and UAR are."""
     precision, recall, f1 = per_class(counts)
+    there = counts.sum(axis=-1) > 0
     return [
         {
             "class": name,
             "clips": groups.clips(predictions.label == index),
             "precision": float(precision[index]),
-            "recall": float(recall[index]),
-            "f1": float(f1[index]),
+            "recall": float(recall[index]) if there[index] else None,
+            "f1": float(f1[index]) if there[index] else None,
         }
         for index, name in enumerate(predictions.class_names)
     ]
 
 
-def _dataset_rows(predictions: Predictions, groups: _Groups, pooled: np.ndarray) -> list[dict]:
-    rows = []
-    for dataset in sorted(set(predictions.dataset.tolist())):
-        members = [index for index, person in enumerate(groups.people) if person[0] == dataset]
-        rows.append(
-            {
-                "dataset": dataset,
-                "clips": groups.clips(predictions.dataset == dataset),
-                "subjects": len(members),
-                **_mean(pooled[:, members].sum(axis=1)),
-            }
-        )
-    return rows
+def _dataset_rows(predictions: Predictions, rule: str) -> list[dict]:
+    return [
+        _dataset_row(dataset, predictions.take(predictions.dataset == dataset), rule)
+        for dataset in np.unique(predictions.dataset).tolist()
+    ]
+
+
+def _dataset_row(dataset: str, predictions: Predictions, rule: str) -> dict:
+    groups = _Groups(predictions)
+    by_seed = groups.counts(rule).sum(axis=1)
+    return {
+        "dataset": dataset,
+        "clips": groups.clips(np.ones(len(predictions), bool)),
+        "subjects": len(groups.people),
+        **mean_scores(by_seed),
+        "accuracy_fold_mean": _fold_mean(predictions, rule),
+        "per_class": _class_rows(predictions, groups, by_seed.sum(axis=0)),
+    }
 
 
 def _subject_rows(predictions: Predictions, groups: _Groups, pooled: np.ndarray) -> list[dict]:
@@ -292,15 +312,10 @@ def _subject_rows(predictions: Predictions, groups: _Groups, pooled: np.ndarray)
             "dataset": dataset,
             "subject": subject,
             "clips": groups.clips(groups.rows(person)),
-            "accuracy": _mean(pooled[:, person].sum(axis=0)[None])["accuracy"],
+            "accuracy": mean_scores(pooled[:, person].sum(axis=0)[None])["accuracy"],
         }
         for person, (dataset, subject) in enumerate(groups.people)
     ]
-
-
-def _mean(counts: np.ndarray) -> dict[str, float | None]:
-    """The scores of `[seeds, c, c]`, mean over the seeds, as plain values."""
-    return {name: _plain(values.mean()) for name, values in summary(counts).items()}
 
 
 def _spread(counts: np.ndarray) -> dict[str, float | None]:

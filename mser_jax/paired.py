@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,18 +12,22 @@ from data_prep.errors import UserError
 from mser_jax import metrics, select
 from mser_jax.table import Predictions
 
+Key = tuple[Any, ...]  # (dataset, subject, clip), and the seed where it counts
+
 _REMEDY = "Remedy: run both on the same prepared clips, with the same seed and protocol."
+
+
+class Discordant(NamedTuple):
+    """The (dataset, subject, clip) that only the one table, or only the other, gets right."""
+
+    gained: list[Key]
+    lost: list[Key]
 
 
 def compare(
     tables: Mapping[str, Predictions], without: str, with_: str, rule: str
 ) -> dict[str, Any]:
-    """The scores of `with_` less those of `without`, clip by clip on the same clips.
-
-    The interval is of the difference under resampling of the subjects, the same resamples for both
-    tables (`metrics.bootstrap`). McNemar's test takes clips for independent, which those of one
-    subject are not, so that p tends to be too small; the interval allows for it. With few subjects
-    a percentile interval tends to be too narrow.
+    """The scores of `with_` less those of `without`, of two runs that differ in nothing else.
 
     Args:
       tables: the predictions, by the names that messages use.
@@ -32,11 +36,7 @@ def compare(
       rule: one of `select.RULES`, for both.
 
     Returns:
-      without, with: the names;
-      difference: of accuracy, uf1 and uar, mean over the seeds;
-      interval: as `metrics.bootstrap` returns it, of these differences;
-      gained, lost: how many clips only `with_`, or only `without`, gets right (of all seeds);
-      mcnemar_p: exact, two-sided; None with several seeds, where a clip would count several times.
+      without, with: the names; and what `difference` says.
 
     Raises:
       UserError: the tables do not hold the same clips, labels, folds and seeds; a class has no
@@ -44,22 +44,55 @@ def compare(
     """
     one, other = tables[without], tables[with_]
     _refuse_others(without, one, with_, other)
-    before, after = (metrics.by_subject(table, rule) for table in (one, other))
-    gained, lost = _discordant(one, other, rule)
+    metrics.refuse_absent_class(one)
+    return {"without": without, "with": with_, **difference(one, other, (rule, rule))}
+
+
+def difference(one: Predictions, other: Predictions, rules: tuple[str, str]) -> dict[str, Any]:
+    """The scores of `other` less those of `one`, clip by clip on the same clips.
+
+    The interval is of the difference under resampling of the subjects, the same resamples for both
+    tables (`metrics.bootstrap`). McNemar's test takes clips for independent, which those of one
+    subject are not, so that p tends to be too small; the interval allows for it. With few subjects
+    a percentile interval tends to be too narrow.
+
+    Args:
+      one: the table that is compared with.
+      other: the table that is compared: of the same clips, each as often as it has seeds.
+      rules: of `select.RULES`, the one for each.
+
+    Returns:
+      difference: of accuracy, uf1 and uar, mean over the seeds; None where a class has no clip;
+      interval: as `metrics.bootstrap` returns it, of these differences;
+      gained, lost: how many clips only `other`, or only `one`, gets right (of all seeds, in their
+        order); None where one table has more seeds;
+      mcnemar_p: exact, two-sided; None with several seeds, where a clip would count several times.
+
+    Raises:
+      UserError: there is no such rule.
+    """
+    before, after = (metrics.by_subject(*each) for each in zip((one, other), rules))
+    paired_seeds = len(before) == len(after)
     return {
-        "without": without,
-        "with": with_,
         "difference": {
-            name: float(values.mean())
-            for name, values in _difference(_pooled(before), _pooled(after)).items()
+            name: None if np.isnan(value) else value.item()
+            for name, value in _difference(_pooled(before), _pooled(after)).items()
         },
         "interval": metrics.intervals(
             _difference(metrics.resampled(before), metrics.resampled(after))
         ),
-        "gained": gained,
-        "lost": lost,
-        "mcnemar_p": mcnemar(gained, lost) if len(before) == 1 else None,
+        **_changes(discordant(one, other, rules) if paired_seeds else None, len(before)),
     }
+
+
+def discordant(one: Predictions, other: Predictions, rules: tuple[str, str]) -> Discordant:
+    """Which clips only `other`, and which only `one`, gets right; arguments as of `difference`."""
+    before, after = (_right(*each) for each in zip((one, other), rules))
+    clips = [key[:-1] for key in sorted(_keys(one))]
+    return Discordant(
+        [clip for clip, gain in zip(clips, after & ~before) if gain],
+        [clip for clip, loss in zip(clips, before & ~after) if loss],
+    )
 
 
 def mcnemar(gained: int, lost: int) -> float:
@@ -74,6 +107,14 @@ def mcnemar(gained: int, lost: int) -> float:
     return min(1.0, 2 * tail / 2**changed)
 
 
+def _changes(changed: Discordant | None, seeds: int) -> dict[str, int | float | None]:
+    if changed is None:
+        return dict.fromkeys(("gained", "lost", "mcnemar_p"))
+    gained, lost = map(len, changed)
+    p = mcnemar(gained, lost) if seeds == 1 else None
+    return {"gained": gained, "lost": lost, "mcnemar_p": p}
+
+
 def _pooled(counts: np.ndarray) -> dict[str, np.ndarray]:
     return metrics.summary(counts.sum(axis=1))
 
@@ -81,12 +122,11 @@ def _pooled(counts: np.ndarray) -> dict[str, np.ndarray]:
 def _difference(
     before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    return {name: after[name] - before[name] for name in metrics.HEADLINE}
-
-
-def _discordant(one: Predictions, other: Predictions, rule: str) -> tuple[int, int]:
-    before, after = (_right(table, rule) for table in (one, other))
-    return int(np.sum(after & ~before)), int(np.sum(before & ~after))
+    """Of the means over the seeds, which are the last axis and of which one remains."""
+    return {
+        name: after[name].mean(axis=-1, keepdims=True) - before[name].mean(axis=-1, keepdims=True)
+        for name in metrics.HEADLINE
+    }
 
 
 def _right(table: Predictions, rule: str) -> np.ndarray:
@@ -97,7 +137,7 @@ def _right(table: Predictions, rule: str) -> np.ndarray:
     return (answer == table.label)[order]
 
 
-def _keys(table: Predictions) -> list[tuple]:
+def _keys(table: Predictions) -> list[Key]:
     columns = (table.dataset, table.subject, table.clip, table.seed)
     return list(zip(*(column.tolist() for column in columns)))
 

@@ -19,12 +19,28 @@ from mser_jax.table import Predictions
 
 _COLUMNS = ("accuracy", "uf1", "uar", "f1_macro", "f1_weighted", "f1_micro")
 _TITLES = ("accuracy", "UF1", "UAR", "F1 macro", "weighted", "micro")
+_CLASS_TITLES = ("clips", "precision", "recall", "F1")
 UPPER_BOUND = "upper bound: uses the label"
 ABSENT = "not recorded"
 _WARNING = (
     "What a model makes of a face does not say what a person feels, least of all when it was "
     "trained on posed or synthetic clips. Not for decisions about people."
 )
+_UNSEEN = (
+    "is answered by a network that never saw its {}, after the last epoch, which was fixed in "
+    "advance."
+)
+_PROTOCOLS = {
+    "loso": "Leave one subject out, {folds}: every clip " + _UNSEEN.format("subject"),
+    "leave_one_sample_out": "Leave one sample out, {folds}: the subject's other clips were in the "
+    "training, so these figures are higher than what an unknown person would get.",
+    "k_fold": "Subjects divided into {folds}, whole and with about as many clips in each: every "
+    "clip " + _UNSEEN.format("subject"),
+    "hold_out": "Hold out the database {held_out}: each of its clips "
+    + _UNSEEN.format("database")
+    + " The clips of the other databases were trained on and are not tested.",
+    "cross_database": "Leave one database out, {folds}: every clip " + _UNSEEN.format("database"),
+}
 SYNTHETIC = "Accuracy on synthetic clips says nothing about SMIC, SAMM or CASME II."
 
 
@@ -72,7 +88,15 @@ def text_table(scores: Mapping[str, Any]) -> str:
                 lines.append(text_row("  deviation over seeds", deviations))
         if row.get("upper_bound"):
             lines.append(f"  ({UPPER_BOUND})")
+    if len(scores["per_dataset"]) > 1:
+        lines += ["", "by database, under that rule *"]
+        lines += [
+            text_row(row["dataset"], [short(row[c]) for c in _COLUMNS])
+            for row in scores["per_dataset"]
+        ]
     lines += ["", "* the rule that is reported; intervals: bootstrap over subjects"]
+    if any(row["uf1"] is None for row in scores["per_dataset"]):
+        lines.append("-: a class has no clip there, and UF1 and UAR are not defined")
     return "\n".join(lines)
 
 
@@ -125,15 +149,9 @@ def footer() -> Markup:
 
 def protocol(config: Mapping, folds: int) -> str:
     """Who was tested by whom, in a sentence."""
-    if config["evaluation"]["protocol"] == "loso":
-        return (
-            f"Leave one subject out, {folds} folds: every clip is answered by a network that never "
-            "saw its subject, after the last epoch, which was fixed in advance."
-        )
-    return (
-        f"Leave one sample out, {folds} folds: the subject's other clips were in the training, so "
-        "these figures are higher than what an unknown person would get."
-    )
+    evaluation = config["evaluation"]
+    sentence = _PROTOCOLS[evaluation["protocol"]]
+    return sentence.format(folds=many(folds, "fold"), held_out=evaluation.get("held_out"))
 
 
 def _results(scores: Mapping) -> Markup:
@@ -233,18 +251,27 @@ def _confusion(scores: Mapping) -> Markup:
 
 
 def _breakdown(scores: Mapping) -> Markup:
-    classes = [
-        [row["class"], row["clips"], *(number(row[c]) for c in ("precision", "recall", "f1"))]
-        for row in scores["per_class"]
-    ]
-    parts = [page.table(["class", "clips", "precision", "recall", "F1"], classes)]
+    parts = [page.table(["class", *_CLASS_TITLES], _class_cells(scores["per_class"]))]
     if len(scores["per_dataset"]) > 1:
         databases = [
             [row["dataset"], row["clips"], row["subjects"], *(number(row[c]) for c in _COLUMNS)]
             for row in scores["per_dataset"]
         ]
+        classes = [
+            [f"{row['dataset']}: {name}", *cells]
+            for row in scores["per_dataset"]
+            for name, *cells in _class_cells(row["per_class"])
+        ]
         parts.append(page.table(["database", "clips", "subjects", *_TITLES], databases))
+        parts.append(page.table(["database: class", *_CLASS_TITLES], classes))
     return page.section("By class", *parts)
+
+
+def _class_cells(rows: Iterable[Mapping]) -> list[list[object]]:
+    return [
+        [row["class"], row["clips"], *(number(row[c]) for c in ("precision", "recall", "f1"))]
+        for row in rows
+    ]
 
 
 def _subjects(scores: Mapping) -> Markup:
@@ -309,13 +336,16 @@ def _what_was_run(config: Mapping, events: list[dict]) -> Markup:
 def _data(scores: Mapping, events: list[dict]) -> Markup:
     data = history.last(events, "data")
     dropped = data.get("dropped")
+    only_trained_on = data.get("clips", scores["clips"]) - scores["clips"]
     if dropped is None:
         body = page.tag("p", f"Whether clips were dropped was {ABSENT}.")
-    elif not dropped:
+    elif not dropped and not only_trained_on:
         body = page.tag("p", f"No clip was dropped; {scores['clips']} were evaluated.")
     else:
-        rows = [*dropped.items(), ("evaluated", scores["clips"])]
-        body = page.table(["dropped because", "clips"], rows, len(rows) - 1)
+        rows = [(f"dropped: {reason}", clips) for reason, clips in dropped.items()]
+        rows += [("trained on and not tested", only_trained_on)] if only_trained_on else []
+        rows.append(("evaluated", scores["clips"]))
+        body = page.table(["", "clips"], rows, len(rows) - 1)
     return page.section("Clips", *_release(data.get("release", {})), body)
 
 
@@ -378,9 +408,13 @@ def _result_rows(scores: Mapping) -> Iterator[tuple[str, Mapping, bool]]:
 def counts(scores: Mapping) -> str:
     """How much was tested, for a first line."""
     seeds = scores["seeds"]
-    return f"{scores['clips']} clips, {scores['subjects']} subjects, {scores['folds']} folds, " + (
-        f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
-    )
+    told = [many(scores[f"{name}s"], name) for name in ("clip", "subject", "fold")]
+    return ", ".join([*told, f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"])
+
+
+def many(count: int, name: str) -> str:
+    """A count with its noun: '1 fold', '5 folds'."""
+    return f"{count} {name}{'s' * (count != 1)}"
 
 
 def _bounds(scores: Mapping) -> list[list[str]]:
@@ -391,6 +425,11 @@ def _bounds(scores: Mapping) -> list[list[str]]:
 def text_row(name: str, cells: Iterable[str]) -> str:
     """A line of a table for the terminal: 24 columns for the name, 9 a cell."""
     return f"{name[:24]:<24}" + "".join(f"{cell:>9}" for cell in cells).rstrip()
+
+
+def short(value: float | None) -> str:
+    """A score in a narrow column."""
+    return "-" if value is None else number(value)
 
 
 def number(value: float | None) -> str:

@@ -10,6 +10,7 @@ import shlex
 import sys
 import textwrap
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,9 +21,10 @@ from ml_collections import ConfigDict
 from data_prep.errors import UserError
 from data_prep.prepare import Prepared, prepare
 from mser_jax import config as configs
-from mser_jax import data, evaluate, folds, loop, parallel, report, table, train
+from mser_jax import data, evaluate, loop, parallel, protocols, report, table, train
 from mser_jax.augment import Clips, View
 from mser_jax.checkpoint import Checkpoints
+from mser_jax.folds import Fold
 from mser_jax.logs import Log
 from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings, functional
 from mser_jax.workdir import open_workdir
@@ -110,8 +112,8 @@ def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loa
     with log.stage("read shards"):
         dataset = read_clips(config, prepared)
     log.write("data", clips=len(dataset.clip), dropped=dataset.dropped, release=dataset.release)
-    _check_classes(dataset)
     trainer = make_trainer(config, dataset)
+    _check_classes(dataset, trainer.folds)
     return Loaded(
         dataset,
         trainer,
@@ -134,15 +136,15 @@ def read_clips(config: ConfigDict, prepared: Prepared) -> data.Dataset:
     )
 
 
-def _check_classes(dataset: data.Dataset) -> None:
-    """Before the training rather than after it: UF1 and UAR need a clip of every class."""
-    counts = np.bincount(dataset.clips.labels, minlength=len(dataset.class_names))
+def _check_classes(dataset: data.Dataset, folds: Sequence[Fold]) -> None:
+    """Before the training rather than after it: UF1 and UAR need a tested clip of every class."""
+    tested = np.concatenate([fold.test for fold in folds])
+    counts = np.bincount(dataset.clips.labels[tested], minlength=len(dataset.class_names))
     absent = [name for name, count in zip(dataset.class_names, counts) if not count]
     if absent:
         raise UserError(
-            f"The data set has no clip of class {', '.join(absent)}; UF1 and UAR would not be "
-            "defined. Remedy: prepare more of its clips, or take other classes "
-            "(--config.data.classes)."
+            f"No clip that is tested is of class {', '.join(absent)}; UF1 and UAR would not be "
+            "defined. Remedy: prepare more clips, or take other classes (--config.data.classes)."
         )
 
 
@@ -202,20 +204,20 @@ def _variants(config: ConfigDict) -> tuple[str, ...]:
     return ("original", *others)
 
 
-def _folds(config: ConfigDict, dataset: data.Dataset) -> list[folds.Fold]:
-    if config.evaluation.protocol == "leave_one_sample_out":
+def _folds(config: ConfigDict, dataset: data.Dataset) -> list[Fold]:
+    evaluation = config.evaluation
+    if evaluation.protocol == "leave_one_sample_out":
         print(
             "Warning: leave-one-sample-out trains on other clips of the tested subject; its "
             "figures are not comparable with LOSO."
         )
-        made = folds.leave_one_sample_out(dataset.names)
-        folds.check_no_leak(made, dataset.names)
-        return made
-    made = folds.loso(dataset.groups)
-    if len(made) < 2:
-        raise UserError(f"LOSO needs at least two subjects; the data set has {len(made)}.")
-    folds.check_no_leak(made, dataset.groups)
-    return made
+    return protocols.make_folds(
+        evaluation.protocol,
+        dataset,
+        parts=evaluation.folds,
+        held_out=evaluation.held_out,
+        seed=config.seed,
+    )
 
 
 def _train(preset: str, loaded: Loaded, log: Log) -> None:

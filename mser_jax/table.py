@@ -65,6 +65,11 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.label)
 
+    def take(self, rows: np.ndarray) -> Predictions:
+        """The table of some rows: those that a mask marks, or indices in their order."""
+        columns = [field.name for field in dataclasses.fields(self) if field.name != "class_names"]
+        return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in columns})
+
 
 def write_csv(path: Path, predictions: Predictions, rule: str) -> None:
     """Write one line for each row, with the answer under `rule`; floats keep all of float32.

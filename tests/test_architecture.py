@@ -13,8 +13,10 @@ ROOT = Path(__file__).parents[1]
 STANDARD = frozenset(sys.stdlib_module_names)
 
 ON_THE_DEVICE = ("parallel", "train", "losses", "state", "augment", "folds")
-FROM_THE_TABLE = ("table", "select", "metrics", "published", "paired", "ablation")
-OF_THE_REPORT = ("report", "ablation_report", "page", "plots", "history")
+FROM_THE_TABLE = ("table", "select", "metrics", "published", "paired", "ablation", "compare")
+OF_THE_REPORT = (
+    *("report", "paired_report", "ablation_report", "compare_report", "page", "plots", "history"),
+)
 SEES_THE_CONFIGURATION = ("main", "config", "run", "series", "summary", "workdir")
 
 # What mser_jax takes from data_prep, beside its errors and the checks of values.

@@ -59,7 +59,7 @@ def test_the_other_databases_are_asked_for_by_their_names(name):
         (["--config=configs/nope.py"], "configs/nope.py"),
         ([SYNTHETIC + ":smok"], "Did you mean 'smoke'?"),
         ([SYNTHETIC, "--wrkdir=x"], "Did you mean: workdir"),
-        ([SYNTHETIC, "--mode=trian"], "<all|train|evaluate|report>"),
+        ([SYNTHETIC, "--mode=trian"], "<all|train|evaluate|report|compare>"),
         ([SYNTHETIC, "--config.train.epoch=3"], 'Did you mean "epochs"'),
         ([SYNTHETIC, "--config.train.epochs=ten"], "--config.train.epochs=ten"),
         ([SYNTHETIC, "--config.model.block=basicc"], "Did you mean 'basic'?"),
@@ -69,6 +69,10 @@ def test_the_other_databases_are_asked_for_by_their_names(name):
         ([ABLATION + ":synthetic-smoke-no_flw"], "Did you mean 'no_flow'?"),
         ([ABLATION, "--config.ablation.members=('base', '+flw')"], "Did you mean '+flow'?"),
         ([SYNTHETIC, "configs/samm.py"], "flags are written --name=value"),
+        ([SYNTHETIC, "--runs=a"], "add --mode=compare"),
+        (["--mode=compare", "--runs", "a"], "needs two runs, not 1: --runs RUN_A RUN_B"),
+        (["--mode=compare", "--runs", "no/a", "no/b"], "no/a/config.json: No such file"),
+        (["--mode=compare", SYNTHETIC], "drop --config"),
     ],
 )
 def test_a_slip_is_answered_with_what_was_meant(arguments, remedy):

@@ -117,7 +117,7 @@ def test_without_an_argument_it_is_the_series_on_synthetic_clips(get_ablation):
         ("samm-paper-no_flw", "unknown member of the ablation 'no_flw'. Did you mean 'no_flow'?"),
         ("samm-no_flow", "unknown preset 'no_flow'. One of: paper, fast, smoke."),
         ("samm-paper-no-flow", "'samm-paper-no-flow' has more than three parts. After"),
-        ("smoke", "unknown data set 'smoke'. One of: synthetic, smic, samm, casme2. After"),
+        ("smoke", "unknown data set 'smoke'. One of: synthetic, smic, samm, casme2, casme3, "),
     ],
 )
 def test_a_wrong_argument_is_refused_with_the_nearest(get_ablation, argument, told):

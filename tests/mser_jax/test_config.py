@@ -57,7 +57,9 @@ def test_unknown_preset_is_named_with_the_nearest():
 @pytest.mark.parametrize("field", CHOICES)
 def test_choices_are_accepted_and_nothing_else(field):
     for value in CHOICES[field]:
-        validate(changed(field, value))
+        config = changed(field, value)
+        config.evaluation.held_out = "samm" if value == "hold_out" else ""
+        validate(config)
     typo = CHOICES[field][0] + "x"
     message = refusal(field, typo)
     assert f"config.{field} '{typo}'" in message
@@ -89,6 +91,15 @@ def test_learning_rate_is_a_number_above_0(rate):
 @pytest.mark.parametrize("value", [3.0, (1.0,), (2.0, 1.0), (-1.0, 1.0), "ab", (0.5, float("inf"))])
 def test_pairs_are_two_numbers_in_order(field, value):
     assert f"config.{field} is {value}; it must be two numbers" in refusal(field, value)
+
+
+def test_the_database_that_is_held_out_goes_with_its_protocol():
+    message = refusal("evaluation.protocol", "hold_out")
+    assert "protocol hold_out needs the database" in message
+    assert "--config.evaluation.held_out=samm" in message
+    message = refusal("evaluation.held_out", "samm")
+    assert "config.evaluation.held_out is 'samm' and would not be used" in message
+    assert "--config.evaluation.protocol=hold_out" in message
 
 
 @pytest.mark.parametrize("depths", [(1, 1, 1), (3, 4, 0, 3), (1, 1, 1, 1, 1)])

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -8,12 +9,16 @@ from mser_jax.folds import (
     Fold,
     check_no_leak,
     epoch_schedule,
+    k_fold,
+    leave_databases_out,
     leave_one_sample_out,
     loso,
     steps_per_epoch,
 )
 
 GROUPS = ["b/2", "a/1", "a/1", "b/2", "a/2", "a/1", "b/1", "a/2", "b/2", "b/2", "b/2"]
+DATABASES = [group[0] for group in GROUPS]
+EVERY = np.arange(len(GROUPS))
 VARIANTS = 3
 MODES = ("expand", "sample", "none")
 
@@ -35,7 +40,7 @@ def test_loso_leaves_each_subject_of_each_database_out_once():
         assert {GROUPS[clip] for clip in fold.test} == {fold.name}
         assert fold.name not in {GROUPS[clip] for clip in fold.train}
         assert sorted([*fold.train, *fold.test]) == list(range(len(GROUPS)))
-    check_no_leak(folds, GROUPS)
+    check_no_leak(folds, GROUPS, EVERY)
 
 
 def test_leave_one_sample_out_leaks_the_subject_and_the_check_says_so():
@@ -44,14 +49,81 @@ def test_leave_one_sample_out_leaks_the_subject_and_the_check_says_so():
     assert [fold.name for fold in folds] == names
     assert [list(fold.test) for fold in folds] == [[clip] for clip in range(len(names))]
     assert all(len(fold.train) == len(names) - 1 for fold in folds)
-    check_no_leak(folds, names)
-    with pytest.raises(ValueError, match=r"'b/2/0' trains on subjects that it tests: .*b/2"):
-        check_no_leak(folds, GROUPS)
+    check_no_leak(folds, names, EVERY)
+    with pytest.raises(ValueError, match=r"'b/2/0' trains on what it tests: b/2"):
+        check_no_leak(folds, GROUPS, EVERY)
 
 
-@pytest.mark.parametrize("spoil", ["shared clip", "untested clip", "clip tested twice"])
-def test_bad_folds_are_refused(spoil):
+def people(sizes):
+    """The groups of people with so many clips each, their clips mixed."""
+    groups = np.repeat([f"d/{number:02d}" for number in range(len(sizes))], sizes)
+    return np.random.default_rng(0).permutation(groups).tolist()
+
+
+def division(folds, groups):
+    """The set of groups that each fold tests."""
+    return [frozenset(groups[clip] for clip in fold.test) for fold in folds]
+
+
+@pytest.mark.parametrize("parts", [2, 3, 5, 10])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_k_fold_divides_whole_subjects_into_parts_of_about_as_many_clips(parts, seed):
+    groups = people([9, 8, 8, 5, 4, 4, 4, 3, 3, 3, 2, 2, 2, 1, 1, 1, 1])
+    folds = k_fold(groups, parts, seed)
+    assert [fold.name for fold in folds] == [f"k_fold/{part}" for part in range(parts)]
+    divided = division(folds, groups)
+    assert all(not one & other for one, other in itertools.combinations(divided, 2))
+    assert frozenset.union(*divided) == set(groups)
+    clips = [len(fold.test) for fold in folds]
+    assert max(clips) - min(clips) <= (1 if parts < 10 else 4)  # the largest subject alone has 9
+    for fold in folds:
+        assert sorted([*fold.train, *fold.test]) == list(range(len(groups)))
+    check_no_leak(folds, groups, np.arange(len(groups)))
+
+
+def test_k_fold_depends_on_the_seed_and_the_subjects_and_on_nothing_else():
+    groups = people([4] * 12)
+    first = division(k_fold(groups, 4, seed=7), groups)
+    assert division(k_fold(groups[::-1], 4, seed=7), groups[::-1]) == first
+    drawn = [set(division(k_fold(groups, 4, seed), groups)) for seed in range(5)]
+    assert not any(one == other for one, other in itertools.combinations(drawn, 2))
+    # Written down, so that another version of a library cannot change it unseen.
+    assert sorted(first[0]) == ["d/06", "d/09", "d/11"]
+
+
+def test_with_as_many_parts_as_subjects_k_fold_leaves_each_subject_out():
+    folds = k_fold(GROUPS, 4, seed=0)
+    assert set(division(folds, GROUPS)) == set(division(loso(GROUPS), GROUPS))
+
+
+def test_a_database_that_is_left_out_is_tested_by_all_others():
+    folds = leave_databases_out(DATABASES, ["a", "b"])
+    assert [fold.name for fold in folds] == ["database/a", "database/b"]
+    for fold in folds:
+        assert {DATABASES[clip] for clip in fold.test} == {fold.name[-1]}
+        assert fold.name[-1] not in {DATABASES[clip] for clip in fold.train}
+    check_no_leak(folds, DATABASES, EVERY)
+    held_out = leave_databases_out(DATABASES, ["b"])
+    check_no_leak(held_out, DATABASES, np.flatnonzero(np.array(DATABASES) == "b"))
+    with pytest.raises(ValueError, match="exactly once"):
+        check_no_leak(held_out, DATABASES, EVERY)
+
+
+def test_a_fold_on_both_sides_of_a_database_leaks_the_database_and_not_the_subject():
     folds = loso(GROUPS)
+    with pytest.raises(ValueError, match=r"'a/1' trains on what it tests: a$"):
+        check_no_leak(folds, DATABASES, EVERY)
+
+
+def test_a_fold_without_a_training_is_refused():
+    with pytest.raises(ValueError, match="'database/a' has nothing to train on"):
+        check_no_leak(leave_databases_out(["a", "a"], ["a"]), ["a", "a"], np.arange(2))
+
+
+@pytest.mark.parametrize("make", [loso, lambda groups: k_fold(groups, 3, 0)])
+@pytest.mark.parametrize("spoil", ["shared clip", "untested clip", "clip tested twice"])
+def test_bad_folds_are_refused(spoil, make):
+    folds = make(GROUPS)
     first = folds[0]
     if spoil == "shared clip":
         train = np.append(first.train, first.test[0])
@@ -61,7 +133,7 @@ def test_bad_folds_are_refused(spoil):
     else:
         folds.append(Fold("again", first.train, first.test))
     with pytest.raises(ValueError, match="trains on" if spoil == "shared clip" else "exactly once"):
-        check_no_leak(folds, GROUPS)
+        check_no_leak(folds, GROUPS, EVERY)
 
 
 @pytest.mark.parametrize("mode", MODES)

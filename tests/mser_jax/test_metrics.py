@@ -24,6 +24,32 @@ def random_table(seeds=1, rows=120, classes=4):
     return made(label, answer, subject=subject, seed=seed, classes=classes), answer
 
 
+def of_two_databases():
+    """A table in which folds, databases and subjects are not the same, and classes not as many."""
+    predictions, answer = random_table()
+    random = np.random.default_rng(8)
+    dataset = np.where(np.isin(predictions.subject, ["s1", "s4", "s7"]), "x", "y")
+    fold = np.array([f"k_fold/{part}" for part in random.choice(3, size=120, p=(0.2, 0.3, 0.5))])
+    return dataclasses.replace(predictions, dataset=dataset, fold=fold), answer
+
+
+def assert_agree(scores, predictions, answer):
+    """Every figure of docs/paper.md ("Training and evaluation") against scikit-learn's."""
+    label, folds = predictions.label, predictions.fold
+    assert scores["accuracy"] == pytest.approx(reference.accuracy_score(label, answer))
+    assert scores["uf1"] == pytest.approx(reference.f1_score(label, answer, average="macro"))
+    assert scores["uar"] == pytest.approx(reference.recall_score(label, answer, average="macro"))
+    for average in ("macro", "weighted", "micro"):
+        expected = reference.f1_score(label, answer, average=average)
+        assert scores[f"f1_{average}"] == pytest.approx(expected)
+    each = [reference.accuracy_score(label[folds == f], answer[folds == f]) for f in set(folds)]
+    assert scores["accuracy_fold_mean"] == pytest.approx(np.mean(each))
+    assert abs(scores["accuracy_fold_mean"] - scores["accuracy"]) > 1e-3, "else it would not show"
+    expected = np.array(reference.precision_recall_fscore_support(label, answer))
+    for field, values in zip(("precision", "recall", "f1", "clips"), expected, strict=True):
+        assert [row[field] for row in scores["per_class"]] == pytest.approx(values.tolist())
+
+
 def test_confusion_has_the_true_class_in_its_rows():
     label = np.array([0, 0, 0, 0, 1, 1, 1, 2])
     answer = np.array([0, 0, 0, 1, 0, 1, 2, 2])
@@ -57,6 +83,31 @@ def test_scores_agree_with_scikit_learn():
         assert [row[field] for row in scores["per_class"]] == pytest.approx(values.tolist())
 
 
+def test_every_figure_agrees_with_scikit_learn_full_and_per_database():
+    predictions, answer = of_two_databases()
+    scores = metrics.score(predictions, "confidence")
+    assert_agree(scores, predictions, answer)
+    assert [row["dataset"] for row in scores["per_dataset"]] == ["x", "y"]
+    for row in scores["per_dataset"]:
+        rows = predictions.dataset == row["dataset"]
+        assert row["clips"] == rows.sum()
+        assert row["subjects"] == len(set(predictions.subject[rows]))
+        assert_agree(row, predictions.take(rows), answer[rows])
+
+
+def test_a_database_of_several_seeds_has_the_mean_of_their_scores():
+    predictions, answer = random_table(seeds=3)
+    dataset = np.where(np.char.endswith(predictions.subject, "1"), "x", "y")
+    predictions = dataclasses.replace(predictions, dataset=dataset)
+    for row in metrics.score(predictions, "confidence")["per_dataset"]:
+        each = [
+            reference.f1_score(predictions.label[rows], answer[rows], average="macro")
+            for rows in ((predictions.seed == s) & (dataset == row["dataset"]) for s in range(3))
+        ]
+        assert row["uf1"] == pytest.approx(np.mean(each))
+        assert row["clips"] == np.sum(dataset == row["dataset"]) / 3
+
+
 def test_a_class_that_is_never_answered_has_no_precision_and_scores_zero():
     label, answer = np.array([0, 1, 2]), np.array([0, 1, 1])
     precision, _, f1 = metrics.per_class(metrics.confusion(label, answer, 3))
@@ -82,6 +133,8 @@ def test_a_database_without_a_class_has_no_uf1():
     whole, part = metrics.score(predictions, "confidence")["per_dataset"]
     assert (whole["uf1"], whole["clips"]) == (1, 3)
     assert (part["uf1"], part["uar"], part["accuracy"], part["clips"]) == (None, None, 1, 2)
+    absent = part["per_class"][2]
+    assert (absent["clips"], absent["recall"], absent["f1"]) == (0, None, None)
 
 
 def test_the_same_name_in_two_databases_is_two_people():
