@@ -39,7 +39,10 @@ def run(
     """
     try:
         parse = functools.partial(_parse, defaults=defaults)
-        app.run(lambda _: main(CONFIG.value), flags_parser=parse)
+        app.run(lambda _: _flushed(main), flags_parser=parse)
+    except BrokenPipeError:  # nobody reads on, as after `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return MISTAKE
     except UserError as error:
         print(f"\n{error}", file=sys.stderr)
         return MISTAKE
@@ -56,6 +59,11 @@ def run(
     gc.collect()  # gives the semaphores of the worker processes back
     # XLA may be compiling in threads of its own, on which an orderly end can crash.
     os._exit(INTERRUPTED)
+
+
+def _flushed(main: Callable[[ConfigDict], object]) -> None:
+    main(CONFIG.value)
+    sys.stdout.flush()  # here, where it is noticed that nobody reads
 
 
 def _parse(argv: Sequence[str], defaults: Mapping[str, Path]) -> list[str]:
@@ -112,4 +120,5 @@ def _told(error: BaseException) -> str:
     while core.args and isinstance(core.args[0], BaseException):
         core = core.args[0]
     told = str(core.args[0]) if core.args else type(core).__name__
-    return f"There is no field {told}" if isinstance(error, AttributeError) else told
+    unknown = isinstance(error, AttributeError | KeyError)
+    return f"There is no field {told}" if unknown else told

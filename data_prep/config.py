@@ -110,7 +110,7 @@ def data(dataset: str) -> ConfigDict:
     # Map from emotions: 'paper' (4.1), 'megc2019', 'five', 'emotion'.
     config.classes = CLASSES.get(dataset, "paper")
     config.frames = "auto"  # 'raw' or 'cropped'; 'auto' takes raw ones where both are there
-    config.sheet = ""  # name of the annotation's sheet; '' takes the one that is known best
+    config.sheet = ""  # name or path of the annotation's sheet; '' takes the one that is known best
     config.corrections = True  # correct known errors of the sheet, where it still has them
     config.data_dir = "data"  # preprocessed clips and shards
     config.workers = 2  # processes that preprocess

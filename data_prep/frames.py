@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import operator
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -98,8 +98,8 @@ def open_frames(path: Path, stop: int | None = None) -> Images | Video:
         raise UserError(f"{path}: there is no such video or folder of frames. Correct the path.")
     if path.suffix.lower() in pictures.SUFFIXES:
         raise UserError(
-            f"{path} is one picture; movement needs two at least. Give a video, or the folder that "
-            "holds the frames."
+            f"{path}: this is one picture; movement needs two at least. Give a video, or the "
+            "folder that holds the frames."
         )
     return Video(path, stop=stop)
 
@@ -113,16 +113,16 @@ def frame_paths(folder: Path) -> dict[int, Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: the clip's folder is absent. Unpack the release again.")
     numbered: dict[int, Path] = {}
-    for path in sorted(folder.iterdir(), key=operator.attrgetter("name")):
-        number = frame_number(path)
-        if number is None or not is_frame(path):
+    for name in sorted(os.listdir(folder)):
+        number = frame_number(name)
+        if number is None:
             continue
         if number in numbered:
             raise UserError(
-                f"{path}: frame {number} is there twice, also as {numbered[number].name}. "
+                f"{folder}: frame {number} is there twice, as {numbered[number].name} and {name}. "
                 "Keep one of them."
             )
-        numbered[number] = path
+        numbered[number] = folder / name
     if len(numbered) < 2:
         raise UserError(
             f"{folder}: {len(numbered)} numbered frames ({', '.join(pictures.SUFFIXES)}), at least "
@@ -131,15 +131,16 @@ def frame_paths(folder: Path) -> dict[int, Path]:
     return dict(sorted(numbered.items()))
 
 
-def frame_number(path: Path) -> int | None:
-    """The last integer in a file's name, or None: `006_05562.jpg` is frame 5562."""
-    numbers = re.findall(r"\d+", path.stem)
+def frame_number(name: str) -> int | None:
+    """The last integer in a picture's name: `006_05562.jpg` is frame 5562.
+
+    None where there is no integer, in another file's name, and in a hidden one's.
+    """
+    stem, point, suffix = name.rpartition(".")
+    if name.startswith(".") or f"{point}{suffix}".lower() not in pictures.SUFFIXES:
+        return None
+    numbers = re.findall(r"\d+", stem)
     return int(numbers[-1]) if numbers else None
-
-
-def is_frame(path: Path) -> bool:
-    """Whether a file's name is that of a picture; a hidden one's is not."""
-    return path.suffix.lower() in pictures.SUFFIXES and not path.name.startswith(".")
 
 
 def locate(

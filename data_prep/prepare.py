@@ -110,7 +110,8 @@ def fingerprint(source: Source, entries: Sequence[Entry], recipe: record.Recipe)
     clips = [(entry.name, entry.key) for entry in entries]
     fields = record.canonical(record.VERSIONS), record.canonical(recipe)
     how = record.digest(*fields, *record.own_model(recipe))
-    what = record.digest(record.canonical([source.class_names, clips]))
+    told = dataclasses.asdict(listing(source))  # what the set says of the release is of this one
+    what = record.digest(record.canonical([source.class_names, clips, told]))
     return f"{how[:8]}-{what[:8]}"
 
 
@@ -229,10 +230,10 @@ def _say_counts(
             f"{counts['dropped']}, failed {failed}:\n{path}"
         )
     if noted:
-        say(f"{noted} clips have a note, in\n{path.parent / pipeline.NOTES}")
+        say(f"Clips with a note: {noted}, in\n{path.parent / pipeline.NOTES}")
     if failed:
         say(
-            f"{failed} clips failed and are not in the set; each with its reason in\n"
+            f"Clips that failed and are not in the set: {failed}; each with its reason in\n"
             f"{path.parent / pipeline.QUARANTINE}\nRemove {path.parent} to try them again."
         )
 

@@ -7,6 +7,7 @@ those that are much smaller than the others.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import statistics
 import textwrap
 from collections import Counter
@@ -27,6 +28,16 @@ SMALL = 0.5  # of the median of a clip's files: a smaller one may be cut short a
 
 Say = Callable[[str], None]
 Told = tuple[str, str]  # what is wrong, with which clip
+Fault = tuple[str, str, str]  # what is wrong, with which clip, in which file or ''
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What there is of a source: whether all that it names is there, its clips, rows left out."""
+
+    whole: bool = False
+    entries: Sequence[Any] = ()
+    left_out: int = 0
 
 
 def check(config: Any, say: Say = print) -> None:
@@ -42,14 +53,29 @@ def check(config: Any, say: Say = print) -> None:
     """
     configs.validate(config)
     config = config.copy_and_resolve_references()
-    good = [_check_landmarks(config, say)]
+    points = _check_landmarks(config, say)
     parts = datasets.parts(config)
     if len(parts) > 1:
         datasets.class_names(config)  # which all of them must have
-    good += [_check_source(part, say) for part in parts]
-    if not all(good):
+    found = [_check_source(part, say) for part in parts]
+    if not (points and all(part.whole for part in found)):
         raise UserError("It cannot be used as it is: what is missing stands above.")
-    say("\nIt can be used as it is.")
+    _check_training(config, [entry for part in found for entry in part.entries])
+    rows = sum(part.left_out for part in found)
+    say(f"\nIt can be used as it is{f' (rows left out: {rows})' if rows else ''}.")
+
+
+def _check_training(config: Any, entries: Sequence[Any]) -> None:
+    """Miss a class or a second subject here, rather than when all clips are prepared."""
+    absent = {*datasets.class_names(config)} - {entry.label for entry in entries}
+    lacks = [f"no clip of class {name}" for name in sorted(absent)]
+    if len({_subject(entry) for entry in entries}) < 2:
+        lacks.append("clips of one subject only")
+    if lacks:
+        raise UserError(
+            f"It can be prepared, but not trained on: {', '.join(lacks)}. Remedy: other classes "
+            "(--config.data.classes), or more of the release."
+        )
 
 
 def _check_landmarks(config: Any, say: Say) -> bool:
@@ -68,14 +94,14 @@ def _check_landmarks(config: Any, say: Say) -> bool:
     return True
 
 
-def _check_source(config: Any, say: Say) -> bool:
-    """Whether a source has all that it names, whatever it leaves out."""
+def _check_source(config: Any, say: Say) -> _Found:
+    """Say what there is of a source."""
     try:
         source = datasets.source(config)
         entries = source.entries()
     except UserError as error:
         _say_lack(config.data.dataset, error, say)
-        return False
+        return _Found()
     found, drawn = listing(source), config.data.dataset == "synthetic"
     faults, notes = ([], []) if drawn else _inspect(source, entries)
     say("\n".join([f"\n{source.name}", *_facts(config.data, found), ""]))
@@ -86,12 +112,13 @@ def _check_source(config: Any, say: Say) -> bool:
         say("\n".join(["\nRepaired or left out:", *repairs.table(found.repairs, WIDTH)]))
     if not entries:
         say("\nMissing: not one clip can be used.")
-    return bool(entries) and not faults
+    left_out = sum(repairs.dropped(found.repairs).values())
+    return _Found(bool(entries) and not faults, entries, left_out)
 
 
 def _inspect(source: Source, entries: Iterable[Any]) -> tuple[list[Told], list[Told]]:
     """What keeps clips from being prepared, and what else there is to know of them."""
-    faults: list[Told] = []
+    faults: list[Fault] = []
     notes: list[Told] = []
     for entry in entries:
         name = entry.name.partition("/")[2]
@@ -101,17 +128,30 @@ def _inspect(source: Source, entries: Iterable[Any]) -> tuple[list[Told], list[T
             for index in _suspects(clip):
                 with _kept(faults, name):
                     clip.frames[index]
-    return faults, notes
+    return _by_clip(faults), notes
 
 
 @contextlib.contextmanager
-def _kept(faults: list[Told], clip: str) -> Iterator[None]:
+def _kept(faults: list[Fault], clip: str) -> Iterator[None]:
     """Keep what is wrong with a file, which the message names first, under the clip's name."""
     try:
         yield
     except UserError as error:
         file, _, what = str(error).partition(": ")
-        faults.append((what.rstrip("."), f"{clip} ({Path(file).name})") if what else (file, clip))
+        faults.append((what.rstrip("."), clip, Path(file).name) if what else (file, clip, ""))
+
+
+def _by_clip(faults: Iterable[Fault]) -> list[Told]:
+    """A fault of many files of a clip once: the first of them, and how many more."""
+    files: dict[Told, list[str]] = {}
+    for what, clip, file in faults:
+        files.setdefault((what, clip), []).append(file)
+    return [(what, _with_files(clip, names)) for (what, clip), names in files.items()]
+
+
+def _with_files(clip: str, names: Sequence[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{clip} ({names[0]}{more})" if names[0] else clip
 
 
 def _suspects(clip: Clip) -> list[int]:

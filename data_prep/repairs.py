@@ -14,6 +14,7 @@ from pathlib import Path
 FILE = "repairs.csv"
 ROW, APEX = "row", "apex"  # fields that have a meaning of their own
 LEFT_OUT = "left out"
+NO_APEX = "no apex is marked"
 ESTIMATED = "estimated from the flow"
 _SHOWN = 3  # clips that the table on screen names a reason
 
@@ -24,7 +25,8 @@ class Repair:
 
     Attributes:
       clip: `dataset/subject/clip_id`.
-      field: 'onset', 'apex', 'offset', 'folder' or 'subject', or 'row' for one that was left out.
+      field: 'onset', 'apex' or 'offset', 'row' for one that was left out, or 'folder' for one that
+        no row names.
       was: the value as the release states it, '' for none.
       now: the value that is used; 'left out' for a row; '' for an apex that is to be estimated.
       reason: why, and by whom; the same words for every clip of the same fault.
@@ -45,6 +47,12 @@ def left_out(clip: str, reason: str, was: object = "") -> Repair:
 def dropped(repairs: Iterable[Repair]) -> dict[str, int]:
     """Reason -> number of rows that were left out for it."""
     return dict(collections.Counter(r.reason for r in repairs if r.field == ROW))
+
+
+def repaired(repairs: Iterable[Repair]) -> dict[str, int]:
+    """What was repaired, and why -> number of values; rows and folders that are left out aside."""
+    kept = (repair for repair in repairs if repair.now != LEFT_OUT)
+    return dict(collections.Counter(f"{each.field}: {each.reason}" for each in kept))
 
 
 def with_apexes(repairs: Iterable[Repair], apexes: Mapping[str, int]) -> list[Repair]:

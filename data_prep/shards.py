@@ -60,6 +60,11 @@ class Info:
         """Reason -> number of rows that the source left out."""
         return repairs.dropped(Repair(**repair) for repair in self.repairs)
 
+    @property
+    def repaired(self) -> dict[str, int]:
+        """What was repaired, and why -> number of values."""
+        return repairs.repaired(Repair(**repair) for repair in self.repairs)
+
 
 class Shards:
     """A finished set: `len(shards)` records, `shards[index]` reads one.
@@ -86,7 +91,7 @@ class Shards:
         ends = itertools.accumulate(split.shard_lengths)
         self.files = dict(zip(map(Path, split.filepaths), itertools.pairwise([0, *ends])))
         self._features = builder.info.features
-        self.info = Info(**_read_metadata(builder.info.metadata))
+        self.info = Info(**_read_metadata(path, builder.info.metadata))
 
     def __len__(self) -> int:
         return len(self._records)
@@ -252,8 +257,13 @@ def _documents(name: str) -> dict[str, str]:
     }
 
 
-def _read_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+def _read_metadata(path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(Info)]
+    if not {*names} <= metadata.keys():
+        raise UserError(
+            f"{path}: made by an earlier version of this program. Remedy: prepare the clips again, "
+            "python -m data_prep with the same configuration."
+        )
     return {name: metadata[name] for name in names} | {
         "class_names": tuple(metadata["class_names"])
     }

@@ -92,9 +92,10 @@ def _title(canvas: Canvas, history: Mapping[str, Clip], record: Mapping[str, Any
         f"frames {clip.first} to {clip.first + len(clip.frames) - 1} read",
         f"{clip.fps:g} frames a second",
         f"{1000 * (clip.offset - clip.onset) / clip.fps:.0f} ms from onset to offset",
-        "stages " + ", ".join([*list(history)[1:], "flow"]),
     )
-    canvas.text(EDGE, 76, "   ·   ".join(facts), color=FAINT, fontsize=10.5)
+    canvas.text(EDGE, 74, "   ·   ".join(facts), color=FAINT, fontsize=10.5)
+    stages = "stages " + ", ".join([*list(history)[1:], "flow"])
+    canvas.text(EDGE, 94, stages, color=FAINT, fontsize=10.5)
 
 
 def _onset_frame(canvas: Canvas, top: float, history: Mapping[str, Clip]) -> float:

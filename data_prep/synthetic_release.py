@@ -166,15 +166,21 @@ def main(arguments: list[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     try:
         planted = write(**vars(asked))
-    except (UserError, OSError) as error:
+    except UserError as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"{error.filename}: cannot be written ({error.strerror}).", file=sys.stderr)
+        print("Make room, or give another --out.", file=sys.stderr)
         return 2
     for trap, names in planted.traps.items():
         print(f"{trap}: {', '.join(names)}")
-    there = (asked.out / folder for folder in (LANDMARKS, LANDMARKS_CROPPED))
-    points = next(folder for folder in there if folder.is_dir())
     print(f"{len(planted.clips)} clips without a trap in {asked.out}. To read them:")
-    print(f"  --config.data.manual_dir={asked.out} --config.data.landmarks_dir={points}")
+    for folder, frames in ((LANDMARKS, ""), (LANDMARKS_CROPPED, " --config.data.frames=cropped")):
+        points = asked.out / folder
+        if points.is_dir():
+            flags = f"--config.data.manual_dir={asked.out} --config.data.landmarks_dir={points}"
+            print(f"  {flags}{frames}")
     return 0
 
 

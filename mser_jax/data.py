@@ -29,6 +29,7 @@ class Dataset:
       class_names: in the order of the labels.
       dropped: reason -> clips of the release that are not here.
       release: what a database was read from (`shards.Info`).
+      repaired: what was repaired of its annotation, and why -> number of values.
     """
 
     clips: Clips
@@ -38,6 +39,7 @@ class Dataset:
     class_names: tuple[str, ...]
     dropped: dict[str, int]
     release: dict[str, Any]
+    repaired: dict[str, int]
 
     @property
     def groups(self) -> list[str]:
@@ -88,6 +90,7 @@ def load(path: Path, recipe: dict[str, Any], *, kind: str, scale: str) -> Datase
         dropped=source.info.dropped
         | ({"failed in the preprocessing": q} if (q := source.info.counts["quarantined"]) else {}),
         release=source.info.release,
+        repaired=source.info.repaired,
     )
 
 

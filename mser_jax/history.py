@@ -2,8 +2,8 @@
 
 The events and their fields that are read (a missing one is reported as not recorded):
   start: command, mode, date, versions {name: version}, devices [text];
-  data: clips (tested or trained on), dropped {reason: clips}, release (what a database was read
-    from: text by name, 'clips' and 'stated' {class: clips});
+  data: clips (tested or trained on), dropped {reason: clips}, repaired {what and why: values},
+    release (what a database was read from: text by name, 'clips' and 'stated' {class: clips});
   train: updates_per_epoch (of one fold), parameters;
   stage: name, seconds, reused;
   epoch: epoch, seconds, loss, accuracy (means over the folds), fold_loss, fold_accuracy.

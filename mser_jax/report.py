@@ -346,7 +346,8 @@ def _data(scores: Mapping, events: list[dict]) -> Markup:
         rows += [("trained on and not tested", only_trained_on)] if only_trained_on else []
         rows.append(("evaluated", scores["clips"]))
         body = page.table(["", "clips"], rows, len(rows) - 1)
-    return page.section("Clips", *_release(data.get("release", {})), body)
+    about = (*_release(data.get("release", {})), *_repaired(data.get("repaired", {})))
+    return page.section("Clips", *about, body)
 
 
 def _release(release: Mapping) -> Iterator[Markup]:
@@ -359,6 +360,11 @@ def _release(release: Mapping) -> Iterator[Markup]:
         found = release["clips"]
         rows = [(name, found.get(name, 0), count) for name, count in stated.items()]
         yield page.table(["class", "clips", "stated"], rows)
+
+
+def _repaired(repaired: Mapping) -> Iterator[Markup]:
+    if repaired:
+        yield page.table(["repaired in the annotation", "values"], repaired.items())
 
 
 def _time(events: list[dict]) -> Markup:

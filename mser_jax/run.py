@@ -111,7 +111,13 @@ def _keep_compiled_programs() -> None:
 def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loaded:
     with log.stage("read shards"):
         dataset = read_clips(config, prepared)
-    log.write("data", clips=len(dataset.clip), dropped=dataset.dropped, release=dataset.release)
+    log.write(
+        "data",
+        clips=len(dataset.clip),
+        dropped=dataset.dropped,
+        release=dataset.release,
+        repaired=dataset.repaired,
+    )
     trainer = make_trainer(config, dataset)
     _check_classes(dataset, trainer.folds)
     return Loaded(

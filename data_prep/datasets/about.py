@@ -70,9 +70,12 @@ class About:
         return self.classes[chosen]
 
     def subject_name(self, written: str) -> str:
-        """A subject's one spelling: 6, '6' and '006' are '006'; '' where there is no number."""
-        numbers = re.findall(r"\d+", written)
-        return self.subject.format(int(numbers[-1])) if numbers else ""
+        """A subject's one spelling: 6, '6.0' and '006' are '006'; '' where there is no one number.
+
+        A folder 'sub01 (2)' is a copy, and not that of subject 2.
+        """
+        number = re.fullmatch(r"\D*(\d+)(\.0*)?", written)
+        return self.subject.format(int(number[1])) if number else ""
 
 
 @functools.cache

@@ -55,7 +55,8 @@ class Database:
         """Look for the release in `manual_dir`, for the faces' landmarks in `landmarks_dir`.
 
         Landmarks are read from `<landmarks_dir>/<subject>/<clip>.csv` (`landmarks.read` has the
-        forms); without that folder the clips carry none.
+        forms), where expressions of one clip may also have a file each, `<clip>@<onset>.csv`;
+        without that folder the clips carry none.
 
         Args:
           manual_dir: the folder of the release, or one above it.
@@ -126,14 +127,14 @@ class Database:
         """
         found: list[Repair] = []
         rows = list(self.rows(found))
-        if not rows:
+        if not rows and not found:
             raise self.missing(f"no clip was found below {self.root}")
         kept = [row for row in distinct(self.name, rows, found) if self._has_class(row, found)]
         entries = [entry for row in kept if (entry := self._entry(row, found))]
         counts, source = dict(self.about.counts.get(self._classes, {})), ""
         if counts:
             source = counts.pop("source")
-        clips = collections.Counter(entry.label for entry in entries)
+        clips = dict(collections.Counter(entry.label for entry in entries))
         facts = self.facts() | {"frames": self._below_all(entries)}
         self.listing = Listing(tuple(found), facts, clips, counts, source)
         return entries
@@ -193,27 +194,28 @@ class Database:
 
     def _entry(self, row: Row, found: list[Repair]) -> FolderEntry | None:
         """The row's entry, or None when its frames or marks leave nothing to use."""
-        name = row.name(self.name)
-        if not row.folder.exists():
-            folder = self.within(row.folder)
-            found.append(repairs.left_out(name, "its folder of frames is absent", folder))
-            return None
+        name, folder = row.name(self.name), self.within(row.folder)
+        found += [Repair(name, *change) for change in row.changes]
         try:
+            if not row.folder.exists():
+                found.append(repairs.left_out(name, "its folder of frames is absent", folder))
+                return None
             frames = self.open(row)
             marks, changes = settle(frames.numbers, row.onset, row.apex, row.offset)
             kept = self._part(row, frames, marks)
-        except UserError as error:
-            folder, reason = self.within(row.folder), str(error).removeprefix(f"{row.folder}: ")
+        except (UserError, OSError) as error:
+            reason = getattr(error, "strerror", "") or str(error).removeprefix(f"{row.folder}: ")
             stated = f"onset {row.onset}, apex {row.apex}, offset {row.offset} in {folder}"
             found.append(repairs.left_out(name, reason, stated))
             return None
         found += [Repair(name, *change) for change in changes]
-        if marks.apex is None and row.apex is None:
-            found.append(Repair(name, repairs.APEX, "", "", "no apex is marked"))
+        told = any(field == repairs.APEX for field, *_ in (*row.changes, *changes))
+        if marks.apex is None and not told:
+            found.append(Repair(name, repairs.APEX, "", "", repairs.NO_APEX))
         label = self._class_of[row.emotion.lower()]
         entry = FolderEntry(self.name, label, row, marks, "")
         files = [*kept.files, self._landmarks_path(row)]
-        return dataclasses.replace(entry, key=key(entry, self.within(row.folder), files))
+        return dataclasses.replace(entry, key=key(entry, folder, files))
 
     def _part(self, row: Row, frames: Images | Video, marks: Marks) -> Images | Video:
         """The frames that are of use: from onset to offset, and those around."""
@@ -237,6 +239,9 @@ class Database:
         return (folder.relative_to(self.root) if inside else folder).as_posix()
 
     def _landmarks_path(self, row: Row) -> Path | None:
-        # Several expressions of one clip have one file of landmarks.
-        root, clip = self.landmarks_root, row.clip_id.removesuffix(f"@{row.onset}")
-        return root and root / row.subject / f"{clip}.csv"
+        if not self.landmarks_root:
+            return None
+        own = self.landmarks_root / row.subject / f"{row.clip_id}.csv"
+        # Several expressions of one clip may have one file.
+        shared = own.with_name(f"{row.clip_id.removesuffix(f'@{row.onset}')}.csv")
+        return own if own.is_file() else shared

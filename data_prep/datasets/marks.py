@@ -56,6 +56,9 @@ def settle(
             )
     if there["onset"] == there["offset"]:
         raise UserError("a single frame is left from onset to offset")
+    if there["apex"] == there["onset"]:
+        same = str(there["apex"])
+        changes.append(("apex", same, same, "it is the onset; used as it stands"))
     return Marks(**there), changes
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data_prep import repairs
-from data_prep.datasets.marks import Marks
+from data_prep.datasets.marks import Change, Marks
 from data_prep.repairs import Repair
 
 
@@ -20,7 +20,7 @@ class Row:
 
     Its frames are in a folder, or in a video. Their numbers are those in the file names, or count
     from 0. An onset or offset of None is the first or last frame, an apex of None is not marked.
-    Frames a second of None are those of the database.
+    Frames a second of None are those of the database. What was corrected is in `changes`.
     """
 
     subject: str
@@ -31,6 +31,7 @@ class Row:
     apex: int | None = None
     offset: int | None = None
     fps: float | None = None
+    changes: tuple[Change, ...] = dataclasses.field(default=(), compare=False)
 
     def name(self, dataset: str) -> str:
         """`dataset/subject/clip_id`."""
@@ -81,7 +82,8 @@ def distinct(dataset: str, rows: Sequence[Row], found: list[Repair]) -> Iterator
         if not fault and name in names:
             fault = "another row has this subject, clip and onset"
         if fault:
-            found.append(repairs.left_out(name, fault))
+            stated = f"{row.emotion}, onset {row.onset}, apex {row.apex}, offset {row.offset}"
+            found.append(repairs.left_out(name, fault, stated))
             continue
         names.add(name)
         yield row
@@ -95,10 +97,20 @@ def key(entry: FolderEntry, folder: str, files: Sequence[Path | None]) -> str:
       folder: of its frames, as it is called in the release.
       files: all that the clip is read from.
     """
-    # A link to nowhere, as of a file that git-annex has not fetched, fails when it is read.
-    there = [path for path in files if path and path.is_file()]
-    states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in there]
+    states = [state for path in files if path and (state := _state(path))]
     row = entry.row
     marks = (row.subject, row.clip_id, row.emotion, entry.label, *entry.marks, row.fps)
     content = json.dumps([folder, marks, states])
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _state(path: Path) -> tuple[str, int, int] | None:
+    """A file's name, size and time of change; None where there is none.
+
+    A link to nowhere, as of a file that git-annex has not fetched, fails when it is read.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        return None
+    return path.name, stat.st_size, stat.st_mtime_ns

@@ -6,22 +6,22 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.frames import frame_number, is_frame
+from data_prep.frames import frame_number
 
-DEPTH = 3  # folders below that of the user in which a release is looked for
+DEPTH = 4  # folders below that of the user in which a release is looked for
 
 
-def candidates(root: Path, frames: str) -> list[Path]:
-    """The folders in which frames may be: nearest first, and raw ones before cropped ones.
+def candidates(root: Path, frames: str) -> Iterator[Path]:
+    """Yield the folders in which frames may be: raw ones before cropped ones, nearest first.
 
     Args:
       root: the folder that the user names.
       frames: 'raw' or 'cropped' leaves the others out; 'auto' leaves out none.
     """
-    folders = sorted(below(root), key=lambda folder: is_cropped(folder, root))
-    if frames == "auto":
-        return folders
-    return [folder for folder in folders if is_cropped(folder, root) == (frames == "cropped")]
+    for kind in ("raw", "cropped") if frames == "auto" else (frames,):
+        for folder in below(root):
+            if is_cropped(folder, root) == (kind == "cropped"):
+                yield folder
 
 
 def is_cropped(folder: Path, root: Path) -> bool:
@@ -39,14 +39,34 @@ def below(root: Path, depth: int = DEPTH) -> Iterator[Path]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder; none in one that may not be read, such as a disk's lost+found."""
+    """The folders in a folder; none in one that may not be read, such as a disk's lost+found.
+
+    A hidden one is none of the release's, such as a disk's waste bin or its thumbnails.
+    """
     try:
         with os.scandir(folder) as entries:  # tells folders from files without asking for each
-            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+            names = [each.name for each in entries if each.name[0] != "." and each.is_dir()]
     except OSError:
         return []
+    return [folder / name for name in sorted(names)]
+
+
+def innermost(folder: Path) -> Path:
+    """The folder of the same name in a folder, as archives that are unpacked twice have it."""
+    inner = folder / folder.name
+    return inner if inner.is_dir() else folder
+
+
+def files(root: Path, pattern: str) -> Iterator[Path]:
+    """Yield the files below `root` whose names match, in each folder an .xls after an .xlsx one."""
+    for folder in below(root):
+        found = (path for path in folder.glob(pattern) if not path.name.startswith(("~$", ".")))
+        yield from sorted(found, key=lambda path: (path.suffix.lower() == ".xls", path.name))
 
 
 def holds_frames(folder: Path) -> bool:
-    """Whether there is a numbered picture in a folder."""
-    return any(is_frame(path) and frame_number(path) is not None for path in folder.iterdir())
+    """Whether there is a numbered picture in a folder; not in one that may not be read."""
+    try:
+        return any(frame_number(path.name) is not None for path in folder.iterdir())
+    except OSError:
+        return False

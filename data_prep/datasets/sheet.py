@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from data_prep import repairs
 from data_prep.datasets import search
 from data_prep.datasets.about import KnownError
 from data_prep.datasets.base import Database
-from data_prep.datasets.cells import read_cells
+from data_prep.datasets.cells import Cells, frame, read_sheet
+from data_prep.datasets.marks import Change
 from data_prep.datasets.rows import Row
 from data_prep.errors import UserError
 from data_prep.repairs import Repair
 
-Cells = dict[str, str]  # of a row, by field
 Key = tuple[str, str]  # subject, clip
 
 
@@ -27,28 +27,28 @@ class SheetDatabase(Database):
     """
 
     def rows(self, found: list[Repair]) -> Iterator[Row]:
-        """Yield the sheet's rows; one without a number for onset or offset is left out."""
+        """Yield the sheet's rows; one without a name, an onset or an offset is left out."""
         rows = [self._named(cells) for cells in self._read()]
-        if self._corrections:
-            rows = [self._corrected(cells, found) for cells in rows]
         frames = self.frames(rows)
         clips = self.folders(frames)
         for cells in rows:
-            onset, apex, offset = (frame(cells[mark]) for mark in ("onset", "apex", "offset"))
-            if onset is None or offset is None:
-                name = f"{self.name}/{cells['subject']}/{cells['clip']}"
-                stated = f"{cells['onset']} and {cells['offset']}"
-                found.append(repairs.left_out(name, "no frame number for onset or offset", stated))
-                continue
+            changes = self._changes(cells)
+            right = cells | {field: now for field, _, now, _ in changes}
             clip = cells["subject"], cells["clip"]
+            fault = _fault(right)
+            if fault:
+                stated = f"line {cells['line']}: {right['onset']} and {right['offset']}"
+                found.append(repairs.left_out("/".join((self.name, *clip)), fault, stated))
+                continue
             there = (clips[key] for key in self.keys(cells) if key in clips)
             folder = next(there, frames.joinpath(*clip))
-            yield Row(*clip, cells["emotion"], folder, onset, apex, offset)
+            marks = (frame(right[mark]) for mark in ("onset", "apex", "offset"))
+            yield Row(*clip, cells["emotion"], folder, *marks, changes=changes)
         found += self._unnamed(clips, rows)
 
     def facts(self) -> dict[str, str]:
         """What the rows were read from: the sheet with its digest, and the folder of the frames."""
-        sheet = self.sheet()
+        sheet = self.sheet
         digest = hashlib.sha256(sheet.read_bytes()).hexdigest()
         return super().facts() | {"sheet": sheet.name, "sheet_sha256": digest}
 
@@ -57,50 +57,61 @@ class SheetDatabase(Database):
         return {
             (self.about.subject_name(subject.name), self.clip_name(clip.name)): clip
             for subject in search.subfolders(root)
-            for clip in search.subfolders(subject)
+            for clip in search.subfolders(search.innermost(subject))
         }
 
     def keys(self, cells: Cells) -> list[Key]:
-        """Under which keys of `folders` a row's frames may be, the likeliest first."""
+        """Under which keys of `folders` a row, as stated, may have frames; the likeliest first."""
         return [(cells["subject"], cells["clip"])]
 
     def clip_name(self, written: str) -> str:
         """A clip's one spelling in the sheet and in the folders' names."""
         return written
 
+    @functools.cached_property
     def sheet(self) -> Path:
         """The sheet: that of `config.data.sheet`, or the first of the known names that is there.
 
         Raises:
           UserError: there is none.
         """
-        patterns = [self._sheet] if self._sheet else self.about.sheet["files"]
-        folders = list(search.below(self.root))
-        for pattern in patterns:
-            for folder in folders:
-                for path in sorted(folder.glob(pattern)):
-                    if not path.name.startswith(("~$", ".")):  # of a spreadsheet that is open
-                        return path
-        raise self.missing(f"{self.root} holds no sheet {patterns[0]}; {self._frames_told()}")
+        patterns = self.about.sheet["files"]
+        if self._sheet:
+            named = Path(self._sheet).expanduser()
+            found = (folder / named for folder in search.below(self.root))
+        else:
+            found = (file for each in patterns for file in search.files(self.root, each))
+        for path in found:
+            if path.is_file():
+                return path
+        wanted = self._sheet or patterns[0]
+        raise self.missing(f"{self.root} holds no sheet {wanted}; {self._frames_told()}")
 
-    def frames(self, rows: Iterable[Cells]) -> Path:
-        """The first folder in which there are frames of a clip of the sheet.
+    def frames(self, rows: Sequence[Cells]) -> Path:
+        """The first folder that holds most of the sheet's clips, or else the one with most of them.
 
         Raises:
           UserError: there is none.
         """
-        wanted = {key for cells in rows for key in self.keys(cells)}
+        held: dict[Path, int] = {}
         for folder in search.candidates(self.root, self._frames):
-            if wanted & self.folders(folder).keys():
+            clips = self.folders(folder)
+            held[folder] = sum(any(key in clips for key in self.keys(cells)) for cells in rows)
+            if 2 * held[folder] > len(rows):
                 return folder
+        if any(held.values()):
+            return max(held, key=held.__getitem__)
         kind = "" if self._frames == "auto" else f"{self._frames} "
+        wanted = (key for cells in rows for key in self.keys(cells))
+        others = "; --config.data.frames=auto takes the others too" if kind else ""
         raise self.missing(
-            f"{self.root} holds no {kind}folder of a clip in {self.sheet().name}, such as "
+            f"{self.root} holds no {kind}folder of a clip in {self.sheet.name}, such as "
             + "/".join(min(wanted, default=("", "")))
+            + others
         )
 
     def _read(self) -> list[Cells]:
-        sheet = self.sheet()
+        sheet = self.sheet
         try:
             return read_sheet(sheet, self.about.sheet)
         except UserError as error:
@@ -131,78 +142,26 @@ class SheetDatabase(Database):
             "clip": self.clip_name(clip),
         }
 
-    def _corrected(self, cells: Cells, found: list[Repair]) -> Cells:
-        """The row without the known errors that it still has."""
-        errors = [error for error in self.about.errors if _has(cells, error)]
-        for error in errors:
-            clip = f"{cells['clip']}@{error.onset}" if error.onset else cells["clip"]
-            name = f"{self.name}/{cells['subject']}/{clip}"
-            found.append(Repair(name, error.field, cells[error.field], error.right, error.source))
-        return cells | {error.field: error.right for error in errors}
+    def _changes(self, cells: Cells) -> tuple[Change, ...]:
+        """What corrects the known errors that a row still has, and an apex that is no number."""
+        errors = self.about.errors if self._corrections else ()
+        changes = [
+            (error.field, cells[error.field], error.right, error.source)
+            for error in errors
+            if _has(cells, error)
+        ]
+        if cells["apex"] and frame(cells["apex"]) is None:
+            changes.append(("apex", cells["apex"], "", repairs.NO_APEX))
+        return tuple(changes)
 
 
-def read_sheet(
-    path: Path,
-    columns: Mapping[str, str | Sequence[str]],
-    remedy: str = "Use the sheet of the release.",
-) -> list[Cells]:
-    """Read the rows of an .xlsx or .csv sheet as text.
-
-    The header is the first row that has a column for every field; names are compared in lower case
-    without blanks and signs, so `Onset Frame` and `OnsetFrame` are equal.
-
-    Args:
-      path: of the sheet.
-      columns: field -> the name of its column, or the names in use; 'files' is no field.
-      remedy: for an error, what to do where a column is missing.
-
-    Returns:
-      The rows below the header that hold anything, by field; and under 'line' their numbers in the
-      file, under 'row' those below the header, from 0.
-
-    Raises:
-      UserError: when the file cannot be read or has no such header.
-    """
-    known = {field: _names(names) for field, names in columns.items() if field != "files"}
-    rows = read_cells(path)
-    fewest, nearest = list(known), 0  # columns that are missing, of the row that has the most
-    for index, row in enumerate(rows):
-        names = [simplify(cell) for cell in row]
-        at = {field: _first(names, wanted) for field, wanted in known.items()}
-        missing = [field for field, column in at.items() if column is None]
-        if not missing:
-            return _below(rows, index, at)
-        if len(missing) < len(fewest):
-            fewest, nearest = missing, index
-    lacking = ", ".join(_written(columns[field]) for field in fewest)
-    raise UserError(
-        f"{path}: no row holds all of the column names; line {nearest + 1} lacks {lacking}. "
-        f"{remedy}"
-    )
-
-
-def simplify(name: str) -> str:
-    """A column's name in lower case, letters and digits only."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-def frame(cell: str) -> int | None:
-    """A frame number, or None where the cell holds none ("/", "-1", blank)."""
-    try:
-        number = int(float(cell))
-    except (ValueError, OverflowError):
-        return None
-    return number if number >= 0 else None
-
-
-def _below(rows: Sequence[Sequence[str]], header: int, at: Mapping[str, int | None]) -> list[Cells]:
-    """The rows below the header that hold anything, by field, with their numbers."""
-    return [
-        {field: cells[column] for field, column in at.items() if column is not None}
-        | {"line": str(row + header + 2), "row": str(row)}
-        for row, cells in enumerate(rows[header + 1 :])
-        if any(cells)
-    ]
+def _fault(cells: Cells) -> str:
+    """Why a row cannot be used, as far as it tells itself; '' where it can."""
+    if not (cells["subject"] and cells["clip"]):
+        return "no subject or no clip is named"
+    if None in (frame(cells["onset"]), frame(cells["offset"])):
+        return "no frame number for onset or offset"
+    return ""
 
 
 def _has(cells: Cells, error: KnownError) -> bool:
@@ -220,15 +179,3 @@ def _impossible(cells: Cells, error: KnownError) -> bool:
     if onset is None or error.field != "offset":
         return False
     return (offset is None or offset <= onset) and onset < int(error.right)
-
-
-def _names(column: str | Sequence[str]) -> list[str]:
-    return [simplify(name) for name in ([column] if isinstance(column, str) else column)]
-
-
-def _written(column: str | Sequence[str]) -> str:
-    return column if isinstance(column, str) else " or ".join(column)
-
-
-def _first(names: Sequence[str], wanted: Iterable[str]) -> int | None:
-    return next((names.index(name) for name in wanted if name in names), None)

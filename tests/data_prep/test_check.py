@@ -38,15 +38,15 @@ def config(dataset, root, landmarks_dir="", **data):
 
 def told(config):
     """What is said, in one line, and whether the release can be used."""
-    said, good = [], True
+    said, refusal = [], ""
     try:
         release_check.check(config, said.append)
-    except UserError:
-        good = False
+    except UserError as error:
+        refusal = str(error)
     lines = "\n".join(said).splitlines()
     for line in lines:
         assert len(re.sub(r"/\S{20,}", "/path", line)) <= 79, line
-    return re.sub(r"\s+", " ", " ".join(lines)), good
+    return re.sub(r"\s+", " ", " ".join([*lines, refusal])).strip(), not refusal
 
 
 @pytest.fixture
@@ -55,7 +55,8 @@ def samm(tmp_path):
     root, rows = tmp_path / "SAMM", []
     for subject in ("006", "007"):
         for count in (1, 2, 3):
-            clip, emotion = f"{subject}_1_{count}", ("Anger", "Surprise", "Other")[count - 1]
+            first = "Anger" if subject == "006" else "Happiness"
+            clip, emotion = f"{subject}_1_{count}", (first, "Surprise", "Other")[count - 1]
             names = [f"{subject}_{number:05d}.png" for number in range(8)]
             draw(root / subject / clip, names, shape=(40, 50))
             rows.append(samm_row(subject, clip, 1, 3, 6, emotion))
@@ -69,8 +70,8 @@ def test_whole_release_is_counted_beside_what_is_stated_and_nothing_is_written(s
     assert good
     assert f"folder {samm}" in said
     assert "sheet SAMM_Micro_FACS_Codes_v2.xlsx" in said
-    assert "class clips subjects stated negative 2 2 92 positive 0 0 26 surprise 2 2 15" in said
-    assert "all 6 2 159 stated: section 4.1 of the paper It can be used as it is." in said
+    assert "class clips subjects stated negative 1 1 92 positive 1 1 26 surprise 2 2 15" in said
+    assert "all 6 2 159 stated: section 4.1 of the paper" in said
     assert sorted(tmp_path.rglob("*")) == before
     assert not Path("nowhere").exists()
 
@@ -108,10 +109,23 @@ def test_all_that_is_wrong_with_clips_is_told_at_once(samm, tmp_path):
     assert "1 left out: its folder of frames is absent: 007/007_1_3" in said
 
 
+def test_clip_with_many_damaged_files_is_named_once(samm):
+    one, two, _ = sorted(samm.glob("006/*/"))
+    for number in (1, 4, 7):
+        (one / f"006_{number:05d}.png").write_bytes(b"")
+    (two / "006_00000.png").write_bytes(b"")
+    said, good = told(config("samm", samm))
+    assert not good
+    assert "2 the file is empty" in said
+    assert ": 006/006_1_1 (006_00001.png and 2 more), 006/006_1_2 (006_00000.png)" in said
+
+
 def test_repairs_and_rows_that_are_left_out_do_not_keep_a_release_from_use(samm):
     rows = [
         samm_row("006", "006_1_1", 1, "/", 6, "Anger"),
         samm_row("006", "006_1_2", 1, 3, 60, "Other"),
+        samm_row("007", "007_1_1", 1, 3, 6, "Happiness"),
+        samm_row("007", "007_1_2", 1, 3, 6, "Surprise"),
         samm_row("006", "006_1_9", 1, 3, 6, "Other"),
     ]
     sheet(samm / "SAMM_Micro_FACS_Codes_v2.xlsx", SAMM_HEADER, rows)
@@ -119,8 +133,9 @@ def test_repairs_and_rows_that_are_left_out_do_not_keep_a_release_from_use(samm)
     assert good
     assert "1 apex: no apex is marked: 006/006_1_1" in said
     assert "1 offset: no such frame; the nearest is taken: 006/006_1_2" in said
-    assert "4 folder: no row of the sheet names it: 006/006_1_3, 007/007_1_1," in said
-    sheet(samm / "SAMM_Micro_FACS_Codes_v2.xlsx", SAMM_HEADER, rows[2:])
+    assert "2 folder: no row of the sheet names it: 006/006_1_3, 007/007_1_3" in said
+    assert said.endswith("It can be used as it is (rows left out: 1).")
+    sheet(samm / "SAMM_Micro_FACS_Codes_v2.xlsx", SAMM_HEADER, rows[4:])
     for clip in samm.glob("006/*/"):
         clip.rename(samm / "007" / clip.name)
     (samm / "006" / "006_1_9").mkdir()
@@ -183,7 +198,8 @@ def test_every_part_of_the_composite_is_checked(samm, casme2, tmp_path):
 
 def test_release_without_a_sheet(smic):
     said, good = told(config("smic", smic))
-    assert good
+    assert not good
+    assert "prepared, but not trained on: no clip of class positive" in said
     assert "frames SMIC/HS" in said
     assert "2 apex: no apex is marked: s01/s1_ne_01, s03/s3_sur_02" in said
 

@@ -37,7 +37,7 @@ TOLD = {
     "row_twice": ("row", "the same row stands twice"),
     "emotion_outside": ("row", "emotion {outside!r} is outside the classes in use"),
     "folder_missing": ("row", "its folder of frames is absent"),
-    "apex_at_onset": None,
+    "apex_at_onset": ("apex", "it is the onset; used as it stands"),
     "two_expressions": None,
     "letter_case": None,
     "subject_number": None,

@@ -1,6 +1,8 @@
 """Readers on small trees in the layout of the releases, and what they say when files lack."""
 
+import datetime
 import re
+import zipfile
 
 import numpy as np
 import openpyxl
@@ -9,9 +11,11 @@ from ml_collections import ConfigDict
 
 from data_prep import datasets
 from data_prep.cv import cv2
+from data_prep.datasets.about import about
 from data_prep.datasets.casme2.reader import Casme2
+from data_prep.datasets.cells import frame
 from data_prep.datasets.samm.reader import Samm
-from data_prep.datasets.sheet import frame
+from data_prep.datasets.search import files
 from data_prep.datasets.smic.reader import Smic
 from data_prep.errors import UserError
 
@@ -145,8 +149,13 @@ def test_everything_that_is_left_out_is_told_with_its_folder_in_the_release(samm
     source.entries()
     few = "1 numbered frames (.jpg, .jpeg, .png, .bmp, .tif, .tiff, .webp, .pgm, .ppm), at least "
     assert {(r.clip, r.field, r.was, r.reason) for r in source.listing.repairs} == {
-        ("samm/006/006_1_2", "row", "", "the same row stands twice"),
-        ("samm/011/011_3_1", "apex", "", "no apex is marked"),
+        (
+            "samm/006/006_1_2",
+            "row",
+            "Anger, onset 98, apex 100, offset 103",
+            "the same row stands twice",
+        ),
+        ("samm/011/011_3_1", "apex", "/", "no apex is marked"),
         ("samm/011/e", "row", "", "emotion 'Bored' is outside the classes in use"),
         (
             "samm/011/gone",
@@ -154,7 +163,7 @@ def test_everything_that_is_left_out_is_told_with_its_folder_in_the_release(samm
             "onset 1, apex 2, offset 4 in SAMM/011/gone",
             f"{few}2 are needed. Unpack the release again, or number the frames.",
         ),
-        ("samm/011/unmarked", "row", "? and 4", "no frame number for onset or offset"),
+        ("samm/011/unmarked", "row", "line 20: ? and 4", "no frame number for onset or offset"),
         ("samm/031/031_2_2", "folder", "SAMM/031/031_2_2", "no row of the sheet names it"),
     }
     assert source.listing.clips == {"negative": 1, "other": 1}
@@ -193,6 +202,53 @@ def test_smic_reads_the_hs_camera_only_and_marks_no_apex(smic):
     assert (clip.onset, clip.apex, clip.offset, clip.fps) == (0, None, 3, 100.0)
     assert positions(clip) == [0, 1, 2, 3]  # 99998, 99999, 100000, 100001
     assert Smic(smic / "SMIC" / "HS").entries()[0].name == entries[0].name
+
+
+def test_smic_does_not_take_raw_frames_for_cropped_ones(smic):
+    with pytest.raises(UserError, match="no cropped folder HS"):
+        Smic(smic / "SMIC" / "HS", frames="cropped").entries()
+
+
+def test_hidden_folders_and_copies_are_no_subjects_and_no_clips(smic, casme2):
+    negative = smic / "SMIC" / "HS" / "s01" / "micro" / "negative"
+    draw(negative / ".@__thumb", ["image1.bmp", "image2.bmp"])
+    assert len(Smic(smic).entries()) == 2
+    raw = casme2 / "CASME2_RAW_selected"
+    (raw / "sub02").rename(raw / "sub01 (2)")  # a copy of sub01, and none of sub02
+    source = Casme2(casme2, frames="raw")
+    assert [entry.name for entry in source.entries()] == ["casme2/sub01/EP02_01f"]
+    assert {repair.was for repair in source.listing.repairs} >= {
+        "CASME2_RAW_selected/sub02/EP02_01f",  # is absent
+        "CASME2_RAW_selected/sub01 (2)/EP02_01f",  # no row names it
+    }
+
+
+def test_cells_that_are_merged_or_no_numbers_are_told(casme2):
+    rows = [
+        casme2_row("01 ", " EP02_01f ", "9", 10.0, 12, " Happiness "),
+        casme2_row(None, "EP02_01f", 9, 10, 12, "disgust"),  # merged with the subject above
+        casme2_row("02", "EP02_01f", datetime.datetime(2014, 5, 8), 10, 12, "disgust"),
+        casme2_row("02", "EP02_01f", "=8+1", 10, 12, "disgust"),  # that no spreadsheet calculated
+    ]
+    sheet(casme2 / "CASME2-coding-20140508.xlsx", CASME2_HEADER, rows)
+    source = Casme2(casme2)
+    assert [(entry.name, entry.marks) for entry in source.entries()] == [
+        ("casme2/sub01/EP02_01f", (9, 10, 12))
+    ]
+    number = "no frame number for onset or offset"
+    assert [(repair.was, repair.reason) for repair in source.listing.repairs] == [
+        ("line 3: 9 and 12", "no subject or no clip is named"),
+        ("line 4: 2014-05-08 00:00:00 and 12", number),
+        ("line 5:  and 12", number),
+    ]
+
+
+def test_folder_with_most_of_the_clips_is_taken(casme2):
+    sample = casme2 / "A sample" / "sub02" / "EP02_01f"
+    draw(sample, ["img9.png", "img10.png", "img11.png"])
+    source = Casme2(casme2, frames="raw")
+    assert len(source.entries()) == 2
+    assert source.listing.facts["frames"] == "CASME2_RAW_selected"
 
 
 def test_key_follows_frames_and_annotation(casme2):
@@ -257,6 +313,54 @@ def test_faulty_sheet_is_named_and_so_are_the_frames_that_are_there(samm, broken
     told = re.sub(r"\s+", " ", str(caught.value))
     assert said in told
     assert f"frames of 3 clips are in {samm / 'SAMM'}" in told
+
+
+def test_member_of_a_workbook_that_is_damaged_is_told(samm):
+    path = samm / "SAMM_Micro_FACS_Codes_v2.xlsx"
+    with zipfile.ZipFile(path) as book:
+        members = {name: book.read(name) for name in book.namelist()}
+    page = "xl/worksheets/sheet1.xml"
+    with zipfile.ZipFile(path, "w") as book:
+        for name, content in members.items():
+            book.writestr(name, content[: len(content) // 2] if name == page else content)
+    with pytest.raises(UserError, match=r"v2\.xlsx: not a readable \.xlsx sheet"):
+        Samm(samm).entries()
+
+
+def test_first_page_that_holds_anything_is_read_whatever_size_it_states(samm):
+    path = samm / "SAMM_Micro_FACS_Codes_v2.xlsx"
+    book = openpyxl.load_workbook(path)
+    book.create_sheet("empty", 0)
+    book.save(path)
+    assert len(Samm(samm).entries()) == 2
+    with zipfile.ZipFile(path) as book:
+        members = {name: book.read(name) for name in book.namelist()}
+    with zipfile.ZipFile(path, "w") as book:
+        for name, content in members.items():
+            book.writestr(name, re.sub(rb'<dimension ref="[^"]*"', b'<dimension ref="A1"', content))
+    assert len(Samm(samm).entries()) == 2
+
+
+def test_sheet_is_named_by_its_name_or_its_path_and_an_old_one_comes_last(samm, tmp_path):
+    path = samm / "SAMM_Micro_FACS_Codes_v2.xlsx"
+    elsewhere = samm / "sheets [mine]" / "a [copy].xlsx"
+    elsewhere.parent.mkdir()
+    path.rename(elsewhere)
+    for named in (elsewhere.name, str(elsewhere), f"{elsewhere.parent.name}/{elsewhere.name}"):
+        assert len(Samm(samm, sheet=named).entries()) == 2
+    with pytest.raises(UserError, match=r"holds no sheet another\.xlsx"):
+        Samm(samm, sheet="another.xlsx").entries()
+    for name in ("a_1.xls", "a_2.xlsx", "~$a_2.xlsx"):
+        (tmp_path / name).touch()
+    assert [path.name for path in files(tmp_path, "a_*")] == ["a_2.xlsx", "a_1.xls"]
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("6", "006"), ("006", "006"), ("6.0", "006"), ("", ""), ("6 (2)", ""), ("p6-2", "")],
+)
+def test_subject_has_one_spelling(written, name):
+    assert about("samm").subject_name(written) == name
 
 
 @pytest.mark.parametrize(

@@ -141,10 +141,12 @@ def test_folders_that_are_no_clip_are_named(tmp_path):
     draw(tmp_path / "one", ["1.png"])
     with pytest.raises(UserError, match=r"one: 1 numbered frames .* at least 2"):
         open_frames(tmp_path / "one")
-    with pytest.raises(UserError, match="is one picture"):
+    with pytest.raises(UserError, match="this is one picture"):
         open_frames(tmp_path / "one" / "1.png")
     draw(tmp_path / "twice", ["img1.png", "img01.jpg"])
-    with pytest.raises(UserError, match="frame 1 is there twice"):
+    with pytest.raises(
+        UserError, match=r"twice: frame 1 is there twice, as img01\.jpg and img1\.png"
+    ):
         open_frames(tmp_path / "twice")
 
 

@@ -6,6 +6,7 @@ from data_prep.datasets.marks import settle
 from data_prep.errors import UserError
 
 FRAMES = [98, 99, 100, 102, 103, 107]
+AT_ONSET = "it is the onset; used as it stands"
 NEAREST = "no such frame; the nearest is taken"
 
 
@@ -13,7 +14,12 @@ NEAREST = "no such frame; the nearest is taken"
     ("stated", "marks", "changes"),
     [
         ((98, 100, 103), (98, 100, 103), []),
-        ((98, 98, 103), (98, 98, 103), []),
+        ((98, 98, 103), (98, 98, 103), [("apex", "98", "98", AT_ONSET)]),
+        (
+            (2, 98, 103),
+            (98, 98, 103),
+            [("onset", "2", "98", NEAREST), ("apex", "98", "98", AT_ONSET)],
+        ),
         ((None, None, None), (98, None, 107), []),
         ((99, None, 103), (99, None, 103), []),
         ((98, 97, 103), (98, None, 103), [("apex", "97", "", "not between onset and offset")]),

@@ -175,7 +175,17 @@ def test_casme3_reads_the_seconds_around_each_expression_of_a_recording(recordin
     assert (clip.first, len(clip.frames)) == (40, 131)
     clip = read.load(second)  # at its recording's begin, with the apex at the onset
     assert (clip.onset, clip.apex, clip.offset, clip.first) == (12, 12, 22, 8)
-    assert not read.listing.repairs
+    at_onset = "it is the onset; used as it stands"
+    assert told(read) == {("casme3/spNO.3/j@20", "apex"): at_onset}
+
+
+def test_expressions_of_one_clip_share_its_landmarks_or_have_their_own(recordings, tmp_path):
+    folder = tmp_path / "points" / "spNO.3"
+    folder.mkdir(parents=True)
+    for name, value in (("j", 1), ("j@20", 2)):
+        np.savetxt(folder / f"{name}.csv", np.full((68, 2), value), delimiter=",")
+    read = source("casme3", recordings, landmarks_dir=str(tmp_path / "points"))
+    assert [read.load(entry).landmarks[0, 0] for entry in read.entries()] == [1, 2]
 
 
 def test_casme3_reads_clips_that_are_cut_out_as_it_reads_recordings(recordings, tmp_path):
@@ -216,6 +226,31 @@ def test_known_errors_are_corrected_each_in_its_own_row(wrong):
     ]
 
 
+def test_corrected_row_keeps_the_folder_and_gets_the_name_of_what_it_is(tmp_path):
+    draw(tmp_path / "Part_A_ME_clip" / "frame" / "spNO.216_e_0", range(1, 27))
+    draw(tmp_path / "Part_A_ME_clip" / "frame" / "spNO.1_a_5", range(5, 9))
+    casme3_sheet(tmp_path, ("spNO.216", "e", 0, 0, 25, "others"))
+    read = source("casme3", tmp_path)
+    assert [(entry.name, entry.marks) for entry in read.entries()] == [
+        ("casme3/spNO.216/e", (1, 1, 25))
+    ]
+    reason = "the authors' exception/casme3_partA_error_list_ZhouJu.xlsx"
+    assert {(each.clip, each.field, each.now, each.reason) for each in read.listing.repairs} == {
+        ("casme3/spNO.216/e", "onset", "1", reason),
+        ("casme3/spNO.216/e", "apex", "1", reason),
+        ("casme3/spNO.216/e", "apex", "1", "it is the onset; used as it stands"),
+        ("casme3/spNO.1/a_5", "folder", "left out", "no row of the sheet names it"),
+    }
+
+
+def test_recordings_that_are_nested_twice_and_deep_are_found(recordings, tmp_path):
+    deep = tmp_path / "deep" / "part_A" / "data" / "part_A_split" / "part_A" / "spNO.3"
+    deep.mkdir(parents=True)
+    (recordings / "part_A" / "spNO.3").rename(deep / "spNO.3")
+    (recordings / CASME3_SHEET).rename(tmp_path / "deep" / CASME3_SHEET)
+    assert len(source("casme3", tmp_path / "deep").entries()) == 2
+
+
 def test_known_errors_are_left_alone_where_the_sheet_has_something_else(wrong):
     casme3_sheet(wrong, (*WRONG[0][:4], 1824, "fear"), (*WRONG[1][:4], 2400, "sad"))
     read = source("casme3", wrong)
@@ -244,6 +279,16 @@ def test_mmew_takes_the_subject_from_the_clip_in_both_layouts(folder, tmp_path):
     clip = read.load(entry)
     assert (marks(clip), clip.fps) == ((1, 5, 8), 90.0)
     assert told(read) == {(entry.name, "offset"): "no such frame; the nearest is taken"}
+
+
+def test_mmew_never_mixes_raw_and_cropped_frames(tmp_path):
+    for release in ("Micro_Expression", "micro_cropped"):
+        draw(tmp_path / release / "disgust" / "S13-07-001", range(1, 9))
+    header = ("Subject", "Filename", "OnsetFrame", "ApexFrame", "OffsetFrame", "Estimated Emotion")
+    table(tmp_path / "MMEW_Micro_Exp.xlsx", header, [(1, "S13-07-001", 1, 5, 8, "disgust")])
+    for frames, release in (("raw", "Micro_Expression"), ("cropped", "micro_cropped")):
+        (entry,) = source("mmew", tmp_path, frames=frames).entries()
+        assert release in entry.row.folder.parts
 
 
 # Any folder.
@@ -348,7 +393,7 @@ def test_folder_leaves_out_rows_that_cannot_be_used_and_tells_their_lines(clips)
         "rate": ("6", "ann", "sad", "", "", "", "fast", "a"),
         "no rate": ("7", "ann", "sad", "", "", "", "", "a"),
         "gone": ("8", "ann", "sad", "", "", "", "9", "z"),
-        "again": ("1", "bob", "happy", "", "", "", "9", "a"),
+        "again": ("1", "bob", "happy", "", "", "", "9", "b"),
     }
     labels(clips, GOOD, PLAIN, *bad.values())
     read = source("folder", clips)
@@ -376,13 +421,31 @@ def test_folder_names_the_columns_that_lack(clips):
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        ([GOOD], "the column label holds 1 different labels (happy)"),
-        ([GOOD, ("2", "ann", "Happy", *GOOD[3:])], "Happy, happy differ in capitals only"),
+        ([GOOD], "the column label holds fewer than two different labels (happy)"),
+        ([GOOD, ("2", "ann", "Happy", *GOOD[3:])], "holds happy and Happy (line 3), which differ"),
     ],
 )
 def test_folder_needs_two_labels(clips, rows, reason):
     labels(clips, *rows)
     assert reason in refusal("folder", clips)
+
+
+@pytest.mark.parametrize("spelt", ["Ann01", "ann1", "ANN001"])
+def test_folder_refuses_a_subject_that_would_be_in_training_and_in_test(clips, spelt):
+    first = ("1", "ann01", *GOOD[2:])
+    labels(clips, first, PLAIN, ("2", spelt, *PLAIN[2:7], "c"))
+    assert f"holds ann01 and {spelt} (line 4)" in refusal("folder", clips)
+    labels(clips, first, ("2", "ann10", *PLAIN[2:]))
+    assert len(source("folder", clips).entries()) == 2
+    labels(clips, first, ("1", "bob", *PLAIN[2:7], "./a"))
+    assert "the path ./a is one of ann01 and (line 3) of bob" in refusal("folder", clips)
+
+
+def test_folder_leaves_out_a_path_that_the_system_refuses(clips):
+    labels(clips, GOOD, PLAIN, ("2", "ann", *PLAIN[2:7], "a" * 300))
+    read = source("folder", clips)
+    assert len(read.entries()) == 2
+    assert told(read)["folder/ann/2", "row"] == "File name too long"
 
 
 def test_folder_names_a_sheet_that_is_not_utf_8(clips):
@@ -396,7 +459,7 @@ def test_folder_names_a_sheet_that_is_not_utf_8(clips):
 def test_folder_without_a_sheet_says_what_is_expected_and_asks_nobody(tmp_path):
     message = refusal("folder", tmp_path)
     assert "holds no sheet labels.csv" in message
-    assert "clip,subject,label,onset,apex,offset,fps,path" in message
+    assert "clip, subject, label, onset, apex, offset, fps, path" in message
     assert "signed agreement" not in message
 
 
@@ -453,6 +516,12 @@ def test_composite_takes_each_database_from_its_own_place(three, tmp_path):
     changed = configured("composite", "")
     for name in READERS:
         changed.data.parts[name] = str(tmp_path / name.upper())
+    assert len(datasets.source(changed).entries()) == 3
+
+
+def test_composite_needs_no_field_for_its_parts(three):
+    changed = configured("casme2", three, classes="megc2019")
+    changed.data.dataset = "composite"
     assert len(datasets.source(changed).entries()) == 3
 
 

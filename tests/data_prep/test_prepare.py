@@ -67,6 +67,16 @@ def test_another_clip_makes_another_set_and_reuses_the_others(config, source, mo
     assert said[0].startswith("Reused 2 of 3 clips, made 1")
 
 
+def test_set_says_what_its_own_release_was(config, source):
+    source.listing = Listing(facts={"sheet": "first.xlsx"})
+    first = prepare(config)
+    source.listing = Listing(facts={"sheet": "second.xlsx"})  # with the same rows
+    second = prepare(config)
+    assert second.reused_clips == 3
+    for made, sheet in ((first, "first.xlsx"), (second, "second.xlsx")):
+        assert shards.load(made.path).info.release["sheet"] == sheet
+
+
 def test_another_recipe_lies_in_another_folder_and_is_not_mixed_up(config, source):
     first = prepare(config)
     config.prep.magnify.alpha = 9.0
@@ -103,10 +113,10 @@ def test_what_is_left_out_is_counted_and_said(config, source):
     assert rows[-1]["reason"] == "no apex is marked; estimated from the flow"
     assert f"Reused 0 of 2 clips, made 2, left out 4, failed 1:\n{made.path}" in told
     notes, file = (made.path.parent / name for name in ("notes.jsonl", "quarantine.jsonl"))
-    assert f"1 clips have a note, in\n{notes}" in told
+    assert f"Clips with a note: 1, in\n{notes}" in told
     assert json.loads(notes.read_text())["notes"] == ["Two faces.", "Dark."]
     assert shards.load(made.path)[1]["notes"] == "Two faces.\nDark."
-    assert f"1 clips failed and are not in the set; each with its reason in\n{file}" in told
+    assert f"Clips that failed and are not in the set: 1; each with its reason in\n{file}" in told
     assert json.loads(file.read_text())["clip"] == "noise/s1/1"
 
 

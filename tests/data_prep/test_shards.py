@@ -96,6 +96,13 @@ def test_info_says_how_the_set_was_made(tmp_path):
     assert info.dropped == {"emotion 'fear'": 2}
 
 
+def test_set_of_an_earlier_version_is_told(tmp_path, monkeypatch):
+    earlier = {name: value for name, value in DESCRIPTION.items() if name != "repairs"}
+    monkeypatch.setitem(globals(), "DESCRIPTION", earlier)
+    with pytest.raises(UserError, match="made by an earlier version"):
+        shards.load(write(tmp_path, [made(1)]))
+
+
 def test_counts_are_taken_when_the_records_are_at_their_end(tmp_path):
     counts = {"written": 0}
 

@@ -440,10 +440,28 @@ def test_the_command_writes_a_tree_without_traps_and_says_how_to_read_it(tmp_pat
     said = capsys.readouterr().out
     assert "2 clips without a trap" in said
     flags = f"--config.data.manual_dir={out} --config.data.landmarks_dir={out}/landmarks_cropped"
-    assert flags in said
+    assert f"{flags} --config.data.frames=cropped\n" in said
     assert len(table(out, "casme2")) == 2
     assert synthetic_release.main(["--layout=casme2", f"--out={out}", *small]) == 2
     assert "Give another --out" in capsys.readouterr().err
+
+
+def test_the_command_says_which_landmarks_are_of_which_frames(tmp_path, capsys):
+    out = tmp_path / "tree"
+    small = ["--subjects=1", "--clips=1", "--size=64"]
+    synthetic_release.main(["--layout=smic", f"--out={out}", "--release=both", *small])
+    whole, cropped = capsys.readouterr().out.splitlines()[1:]
+    assert whole.endswith(f"--config.data.landmarks_dir={out}/landmarks")
+    assert cropped.endswith(f"={out}/landmarks_cropped --config.data.frames=cropped")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "tree"
+    assert synthetic_release.main(["--layout=smic", f"--out={out}"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"{out}: cannot be written (Not a directory).")
+    assert "give another --out" in told
 
 
 def test_the_command_lists_the_traps(tmp_path, capsys):

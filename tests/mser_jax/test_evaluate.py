@@ -21,6 +21,7 @@ DATASET = Dataset(
     class_names=("x", "y", "z"),
     dropped={},
     release={},
+    repaired={},
 )
 
 

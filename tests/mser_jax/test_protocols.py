@@ -39,6 +39,7 @@ def made() -> Dataset:
         class_names=CLASSES,
         dropped={},
         release={},
+        repaired={},
     )
 
 

@@ -70,6 +70,7 @@ EVENTS = [
     {
         "event": "data",
         "dropped": {"no face found": 3},
+        "repaired": {"apex: no apex is marked": 23},
         "release": {"sheet": "codes.xlsx", "clips": {"joy": 5}, "stated": {"joy": 17}},
     },
     {"event": "train", "updates_per_epoch": 7, "parameters": 1234},
@@ -133,6 +134,7 @@ def test_the_page_shows_the_figures_of_the_metrics(page):
         "no face found",
         "codes.xlsx",
         "joy 5 17",
+        "apex: no apex is marked 23",
         "1234",
         "12.5",
         "0.10.2",

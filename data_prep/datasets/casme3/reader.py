@@ -42,8 +42,9 @@ class Casme3(SheetDatabase):
         return recordings | cut
 
     def _unnamed(self, clips: Mapping[Key, Path], rows: Iterable[Cells]) -> Iterator[Repair]:
-        """None is worth a word: most recordings hold no micro-expression."""
-        yield from ()
+        """None of the recordings is worth a word: most hold no micro-expression."""
+        cut = {key: folder for key, folder in clips.items() if _CUT.fullmatch(folder.name)}
+        return super()._unnamed(cut, rows)
 
 
 def _colour(recording: Path) -> Path:

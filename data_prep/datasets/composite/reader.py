@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -106,7 +105,8 @@ def _part(config: Any, name: str) -> Any:
     """The configuration of one of the databases alone."""
     part = config.copy_and_resolve_references()
     part.data.dataset = name
-    part.data.manual_dir = config.data.parts[name] or config.data.manual_dir
+    own = config.data.get("parts") or {}  # which a configuration of another data set lacks
+    part.data.manual_dir = own.get(name) or config.data.manual_dir
     return part
 
 
@@ -137,7 +137,7 @@ def _joined(listings: Mapping[str, Listing]) -> Listing:
     return Listing(
         repairs=tuple(repair for each in listings.values() for repair in each.repairs),
         facts=gathered("facts"),
-        clips=collections.Counter(gathered("clips")),
+        clips=gathered("clips"),
         stated=gathered("stated"),
         source=", ".join(sources),
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from data_prep import check, repairs
 from data_prep.datasets.base import LONGEST
+from data_prep.datasets.cells import Cells, frame, read_sheet
 from data_prep.datasets.rows import Row
-from data_prep.datasets.sheet import Cells, SheetDatabase, frame, read_sheet
+from data_prep.datasets.sheet import SheetDatabase
 from data_prep.errors import UserError
 from data_prep.frames import Images, open_frames
 from data_prep.repairs import Repair
@@ -40,23 +43,21 @@ class Folder(SheetDatabase):
           UserError: there are fewer than two, or another map is asked for.
         """
         if self._classes != MAP:
-            raise UserError(check.unknown("classes of a folder", self._classes, [MAP]))
-        labels = sorted({cells["emotion"] for cells in self._read()} - {""})
-        if len({label.lower() for label in labels}) < len(labels):
-            raise UserError(
-                f"{self.sheet()}: some of the labels {', '.join(labels)} differ in capitals only. "
-                "Write them alike."
-            )
+            raise UserError(check.unknown("value of config.data.classes", self._classes, [MAP]))
+        rows = self._read()
+        self._check_spelling("emotion", rows)
+        self._check_spelling("subject", rows)
+        self._check_paths(rows)
+        labels = sorted({cells["emotion"] for cells in rows} - {""})
         if len(labels) < 2:
             raise UserError(
-                f"{self.sheet()}: the column label holds {len(labels)} different labels "
+                f"{self.sheet}: the column label holds fewer than two different labels "
                 f"({', '.join(labels)}); they are the classes, of which 2 at least are needed."
             )
         return {label: [label.lower()] for label in labels}
 
     def rows(self, found: list[Repair]) -> Iterator[Row]:
         """Yield the sheet's rows; one that lacks something or has no numbers is left out."""
-        folder = self.sheet().parent
         for cells in self._read():
             fault = _fault(cells)
             if fault:
@@ -64,9 +65,9 @@ class Folder(SheetDatabase):
                 found.append(repairs.left_out(name, fault, f"line {cells['line']}"))
                 continue
             onset, apex, offset = (frame(cells[mark]) for mark in ("onset", "apex", "offset"))
-            path = folder / Path(cells["path"]).expanduser()
             clip = cells["subject"], cells["clip"], cells["emotion"]
-            yield Row(*clip, path, onset, apex, offset, _rate(cells["fps"]))
+            marks, rate = (onset, apex, offset), _rate(cells["fps"])
+            yield Row(*clip, self._path(cells), *marks, rate, self._changes(cells))
 
     def open(self, row: Row) -> Images | Video:
         """A clip's frames; a video is gone through once, since nothing else tells their number.
@@ -80,10 +81,40 @@ class Folder(SheetDatabase):
             raise UserError("neither the sheet nor the file says how many frames a second")
         return frames
 
+    def _path(self, cells: Cells) -> Path:
+        """A row's folder or video, spelt in one way."""
+        return Path(os.path.normpath(self.sheet.parent / Path(cells["path"]).expanduser()))
+
+    def _check_spelling(self, field: str, rows: Iterable[Cells]) -> None:
+        """Refuse names spelt in two ways: such a subject would be in training and in test."""
+        spelt: dict[str, str] = {}
+        for cells in rows:
+            name = cells[field]
+            plain = re.sub(r"\d+", lambda digits: str(int(digits[0])), name.casefold())
+            other = spelt.setdefault(plain, name)
+            if other != name:
+                raise UserError(
+                    f"{self.sheet}: the column {NEEDED[field]} holds {other} and {name} (line "
+                    f"{cells['line']}), which differ in capitals or zeros only. Write them alike, "
+                    "or call them differently."
+                )
+
+    def _check_paths(self, rows: Iterable[Cells]) -> None:
+        """Refuse frames of two subjects, which would be in training and in test."""
+        subjects: dict[Path, str] = {}
+        for cells in rows:
+            subject = cells["subject"]
+            other = subjects.setdefault(self._path(cells), subject) if cells["path"] else subject
+            if other != subject:
+                raise UserError(
+                    f"{self.sheet}: the path {cells['path']} is one of {other} and (line "
+                    f"{cells['line']}) of {subject}. Correct the path, or the subject."
+                )
+
     def _read(self) -> list[Cells]:
         columns = [name for field, name in self.about.sheet.items() if field != "files"]
         remedy = f"The columns are {', '.join(columns)}; cells may be blank."
-        return read_sheet(self.sheet(), self.about.sheet, remedy)
+        return read_sheet(self.sheet, self.about.sheet, remedy)
 
 
 def _fault(cells: Cells) -> str:
@@ -91,6 +122,8 @@ def _fault(cells: Cells) -> str:
     for field, column in NEEDED.items():
         if not cells[field]:
             return f"the column {column} is blank"
+    if "/" in cells["subject"] + cells["clip"]:
+        return "the name of the subject or the clip holds a /"
     for mark in ("onset", "offset"):
         if cells[mark] and frame(cells[mark]) is None:
             return f"the {mark} is no frame number"

@@ -17,11 +17,15 @@ class Mmew(SheetDatabase):
     name = "mmew"
 
     def folders(self, root: Path) -> dict[Key, Path]:
-        """(subject, clip) -> folder of its frames; the folders above it tell nothing more."""
+        """(subject, clip) -> folder of its frames; the folders above it tell nothing more.
+
+        Of the folders below a raw one those that are cropped are left out.
+        """
+        cropped = search.is_cropped(root, root)
         return {
             (self._subject(folder.name), folder.name): folder
             for folder in search.below(root)
-            if _CLIP.fullmatch(folder.name)
+            if _CLIP.fullmatch(folder.name) and search.is_cropped(folder, root) == cropped
         }
 
     def _named(self, cells: Cells) -> Cells:

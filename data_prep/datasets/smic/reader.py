@@ -33,9 +33,9 @@ class Smic(Database):
     def _subjects(self) -> list[Path]:
         # The NIR and VIS cameras' folders look alike: only a folder called HS, or manual_dir
         # itself, is taken.
-        folders = search.candidates(self.root, self._frames)
+        folders = list(search.candidates(self.root, self._frames))
         named = [folder for folder in folders if folder.name.upper() == "HS"]
-        for folder in [*named, self.root]:
+        for folder in [*named, *(folder for folder in folders if folder == self.root)]:
             subjects = [path for path in search.subfolders(folder) if _SUBJECT.fullmatch(path.name)]
             if any((path / "micro").is_dir() for path in subjects):
                 return subjects
