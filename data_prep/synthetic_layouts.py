@@ -39,7 +39,8 @@ class Layout:
       lowest: number of the first subject.
       grey: whether frames are grey.
       cut: whether a folder ends where the movement ends, from onset to offset.
-      people: number of the first synthetic person, so that no two databases show the same one.
+      people: number of the first synthetic person: no two databases show the same one, and dlib
+        finds the first faces of each at 96 px.
     """
 
     title: str
@@ -140,7 +141,7 @@ _CASME2 = Layout(
     ),
     first=46,
     digits=0,
-    people=200,
+    people=220,
     cut=True,
 )
 _CASME3 = Layout(
@@ -167,7 +168,7 @@ _CASME3 = Layout(
     ),
     first=175,
     digits=0,
-    people=300,
+    people=330,
 )
 _MMEW = Layout(
     title="MMEW",
@@ -194,7 +195,7 @@ _MMEW = Layout(
     ),
     first=1,
     digits=0,
-    people=400,
+    people=425,
 )
 _FOLDER = Layout(
     title="folder",
