@@ -110,7 +110,16 @@ def _row(tables: Mapping[str, Predictions], pair: Comparison, rule: str) -> dict
 
 def _member_row(name: str, table: Predictions, rule: str) -> dict[str, Any]:
     scores = metrics.score(table, rule)
-    kept = ("clips", "subjects", "folds", "heads", "seeds", *metrics.HEADLINE, "interval")
+    kept = (
+        "clips",
+        "subjects",
+        "folds",
+        "heads",
+        "seeds",
+        *metrics.HEADLINE,
+        "interval",
+        "seed_std",
+    )
     return {
         "member": name,
         "parts": list(MEMBERS[name]),

@@ -71,8 +71,7 @@ def text_table(results: Mapping[str, Any]) -> str:
     lines = [report.counts(results["members"][0]), f"the head that answers: {_rule(results)}", ""]
     lines.append(report.text_row("", paired_report.SCORES))
     for row in results["members"]:
-        scores = [report.number(row[name]) for name in metrics.HEADLINE]
-        lines.append(report.text_row(_named(row), scores))
+        lines += paired_report.score_lines(_named(row), row)
     for series, title in _SERIES.items():
         if results[series]:
             lines += ["", f"{title}:", report.text_row("", paired_report.TITLES)]
@@ -161,7 +160,12 @@ def _comparisons(title: str, rows: list[Mapping], limit: float) -> Markup:
 
 
 def _notes(results: Mapping) -> list[str]:
-    return [_READ, _LIMITS, *([_PUBLISHED] if _has_published(results) else [])]
+    several = len(results["members"][0]["seeds"]) > 1
+    return [
+        *(_READ, _LIMITS),
+        *([paired_report.SEVERAL_SEEDS] if several else []),
+        *([_PUBLISHED] if _has_published(results) else []),
+    ]
 
 
 def _members(results: Mapping, logs: Mapping[str, list[dict]]) -> Markup:
@@ -173,7 +177,7 @@ def _members(results: Mapping, logs: Mapping[str, list[dict]]) -> Markup:
             [
                 page.tag("a", _named(row), href=f"{quote(row['folder'])}/report.html"),
                 *("yes" if part in row["parts"] else "no" for part in PARTS),
-                *(report.number(row[name]) for name in metrics.HEADLINE),
+                *paired_report.score_cells(row),
                 history.last(log, "train").get("parameters", report.ABSENT),
                 f"{sum(each['seconds'] for each in epochs):.0f}" if epochs else report.ABSENT,
             ]

@@ -24,7 +24,7 @@ class Checkpoints:
 
     Attributes:
       folder: where they lie.
-      folds: the names of the folds, in the order of the states.
+      folds: the titles of the folds (name and seed), in the order of the states.
       clips: stands for the clips that the run trains on, and their labels.
     """
 

@@ -73,8 +73,8 @@ def results(one: Run, other: Run) -> dict[str, Any]:
       runs: of A and B the folder, name, protocol, rule, upper_bound, folds, seeds, the clips that
         it tested and how many of them the other did not;
       differing: (field, value in A, in B) of the configurations;
-      full, and per_dataset: dataset, clips, subjects, the headline scores of A and B, and B less A
-        as `paired.difference` has it;
+      full, and per_dataset: dataset, clips, subjects, the headline scores of A and B with
+        `seed_std` (`metrics.seed_std`), and B less A as `paired.difference` has it;
       gained_clips, lost_clips: (dataset, subject, clip) that only B, or only A, gets right; empty
         where a run has several seeds.
 
@@ -119,9 +119,12 @@ def _of(dataset: str, predictions: Predictions) -> Predictions:
     return predictions.take(predictions.dataset == dataset)
 
 
-def _scores(predictions: Predictions, rule: str) -> dict[str, float | None]:
-    scores = metrics.mean_scores(metrics.by_subject(predictions, rule).sum(axis=1))
-    return {name: scores[name] for name in metrics.HEADLINE}
+def _scores(predictions: Predictions, rule: str) -> dict[str, Any]:
+    counts = metrics.by_subject(predictions, rule).sum(axis=1)
+    scores = metrics.mean_scores(counts)
+    return {name: scores[name] for name in metrics.HEADLINE} | {
+        "seed_std": metrics.seed_std(counts)
+    }
 
 
 def _run_row(name: str, run: Run, shared: Predictions) -> dict[str, Any]:

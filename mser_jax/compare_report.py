@@ -21,10 +21,6 @@ _LIMITS = (
     "settings scores differently too. With few subjects they tend to be too narrow."
 )
 _UNDEFINED = "-: a class has no clip there, and UF1 and UAR are not defined."
-_SINGLE = (
-    "p needs one seed a run; with several, gained and lost are of all seeds in their order, and of "
-    "unequal numbers of seeds there are none."
-)
 
 
 def write(folder: Path, results: Mapping[str, Any]) -> Path:
@@ -83,8 +79,7 @@ def text_table(results: Mapping[str, Any]) -> str:
     for row in _rows(results):
         lines.append(f"{row['dataset']}: {_counted(row)}")
         for run in NAMES:
-            scores = [report.short(row[run][name]) for name in metrics.HEADLINE]
-            lines.append(report.text_row(f"  {run}", scores))
+            lines += paired_report.score_lines(f"  {run}", row[run])
         lines += paired_report.text_lines("  B less A", row)
     told = [*_warnings(results["runs"]), *_notes(results)]
     notes = (textwrap.fill(note, 79) for note in told)
@@ -100,7 +95,7 @@ def render(results: Mapping[str, Any]) -> str:
     rows = _rows(results)
     limit = paired_report.common_limit(rows)
     scores = [
-        [f"{row['dataset']}: {run}", *(report.number(row[run][name]) for name in metrics.HEADLINE)]
+        [f"{row['dataset']}: {run}", *paired_report.score_cells(row[run])]
         for row in rows
         for run in NAMES
     ]
@@ -169,7 +164,7 @@ def _notes(results: Mapping) -> list[str]:
     if any(row["difference"]["uf1"] is None for row in results["per_dataset"]):
         notes.append(_UNDEFINED)
     if results["full"]["mcnemar_p"] is None:
-        notes.append(_SINGLE)
+        notes.append(paired_report.SEVERAL_SEEDS)
     return notes
 
 

@@ -37,6 +37,7 @@ LEAST = {
     "model.rc.reduction": 1,
     "model.fusion.reduction": 1,
     "model.head.hidden": 1,
+    "train.seeds": 1,
     "train.epochs": 1,
     "train.batch_size": 2,  # with one clip CAM's batch normalisation has no variance
     "train.checkpoint_every": 1,
@@ -100,7 +101,7 @@ def _paper(dataset: str) -> ConfigDict:
     config = ConfigDict()
     config.name = dataset  # of the run, in its report and its default folder
     config.preset = "paper"
-    config.seed = 0  # initial weights, order of clips, augmentation
+    config.seed = 0  # initial weights, order of clips, augmentation; parts of 'k_fold'
 
     config.data = data_config.data(dataset)
     config.synthetic = data_config.synthetic()  # read when data.dataset is 'synthetic'
@@ -137,6 +138,7 @@ def _paper(dataset: str) -> ConfigDict:
     config.model.head.hidden = 256  # between the two fully connected layers (3.4: open)
 
     config.train = ConfigDict()
+    config.train.seeds = 1  # each fold is trained with seed, seed + 1, ... (4.2: not in the paper)
     config.train.epochs = 100  # (4.2)
     config.train.batch_size = 8  # clips a fold and step (4.2: open)
     config.train.learning_rate = 1e-5  # of Adam (4.2)
@@ -188,8 +190,11 @@ def validate(config: ConfigDict) -> None:
     check.members(config, MEMBERS)
     check.least(config, LEAST)
     check.positive(config, ["train.learning_rate"])
-    if config.seed >= 2**32:
-        raise UserError(f"config.seed is {config.seed}; it must be less than 2**32.")
+    if config.seed + config.train.seeds > 2**32:
+        raise UserError(
+            f"config.seed is {config.seed}, config.train.seeds {config.train.seeds}; every seed "
+            "must be less than 2**32."
+        )
     if "original" not in config.augment.variants:
         raise UserError(
             f"config.augment.variants is {config.augment.variants}; 'original' must be among them: "

@@ -52,7 +52,7 @@ def predictions(trainer: Trainer, logits: Float[np.ndarray, "f clip k n"], datas
       dataset: the clips and their names.
 
     Returns:
-      `Predictions`, in the order of the folds.
+      `Predictions`, in the order of the folds: one seed after the other.
     """
     log_probabilities = np.asarray(jax.nn.log_softmax(logits))
     rows = np.concatenate([fold.test for fold in trainer.folds])
@@ -70,7 +70,7 @@ def predictions(trainer: Trainer, logits: Float[np.ndarray, "f clip k n"], datas
         dataset=dataset.dataset[rows],
         subject=dataset.subject[rows],
         clip=dataset.clip[rows],
-        seed=np.full(len(rows), trainer.settings.seed),
+        seed=np.array([fold.seed for fold in trainer.folds])[fold_of_row],
         fold=np.array([fold.name for fold in trainer.folds])[fold_of_row],
         label=labels[rows],
         probabilities=np.exp(log_probabilities[fold_of_row, rows]),

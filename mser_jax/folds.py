@@ -20,20 +20,32 @@ class Fold:
     """One training: the clips it learns from and those it is scored on.
 
     Attributes:
-      name: of what it leaves out, 'dataset/subject' under LOSO; the seed of everything random in
-        the fold comes from it, so that a result does not depend on which folds run beside.
+      name: of what it leaves out, 'dataset/subject' under LOSO.
       train: indices of clips.
       test: indices of clips.
+      seed: with the name it decides everything random in the fold, so that a result does not depend
+        on which folds, or which other seeds of the same fold, run beside.
     """
 
     name: str
     train: np.ndarray
     test: np.ndarray
+    seed: int = 0
 
     @property
     def key(self) -> int:
         """A number that the name alone decides."""
         return zlib.crc32(self.name.encode())
+
+    @property
+    def title(self) -> str:
+        """What tells it from all other trainings of a run."""
+        return f"{self.name}, seed {self.seed}"
+
+
+def replicate(folds: Sequence[Fold], seeds: Iterable[int]) -> list[Fold]:
+    """Every fold once for each seed, one seed after the other: a replicate is another fold."""
+    return [dataclasses.replace(fold, seed=seed) for seed in seeds for fold in folds]
 
 
 def loso(groups: Sequence[str]) -> list[Fold]:
@@ -144,14 +156,13 @@ def steps_per_epoch(folds: Sequence[Fold], batch_size: int, variants: int, mode:
 
 
 def epoch_schedule(
-    folds: Sequence[Fold], *, epoch: int, seed: int, batch_size: int, variants: int, mode: str
+    folds: Sequence[Fold], *, epoch: int, batch_size: int, variants: int, mode: str
 ) -> Int[np.ndarray, "fold step batch"]:
-    """The order of one epoch for every fold, each drawn from the seed, its own name and the epoch.
+    """The order of one epoch for every fold, each drawn from its own seed and name and the epoch.
 
     Args:
       folds: who trains on what.
       epoch: counted from 0.
-      seed: of the run.
       batch_size: slots of a batch; the batches of a fold differ in size by at most one.
       variants: how many variants a clip has.
       mode: 'expand' (every variant of every clip), 'sample' (one drawn a clip), 'none' (variant 0).
@@ -159,7 +170,7 @@ def epoch_schedule(
     steps = steps_per_epoch(folds, batch_size, variants, mode)
     schedule = np.full((len(folds), steps, batch_size), EMPTY, np.int32)
     for slot, fold in enumerate(folds):
-        rng = np.random.default_rng([seed, fold.key, epoch])
+        rng = np.random.default_rng([fold.seed, fold.key, epoch])
         order = rng.permutation(_examples(fold, variants, mode, rng))
         batches = np.array_split(order, -(-len(order) // batch_size))
         for step, batch in enumerate(batches):

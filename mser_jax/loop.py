@@ -55,7 +55,7 @@ def _compile(trainer: Trainer, state: State, clips: Clips):
     """Compile before the first step, so that the bar's estimate is of epochs alone."""
     began = time.perf_counter()
     print(
-        f"Training {len(trainer.folds)} folds at once ({trainer.lift}, "
+        f"Training {_counted(trainer)} at once ({trainer.lift}, "
         f"{trainer.mesh.devices.size} device(s)), {trainer.updates_per_epoch()} updates an epoch; "
         "compiling ...",
         flush=True,
@@ -63,6 +63,12 @@ def _compile(trainer: Trainer, state: State, clips: Clips):
     compiled = trainer.epoch().lower(state, trainer.schedule(0), clips).compile()
     print(f"Compiled in {time.perf_counter() - began:.0f} s.", flush=True)
     return compiled
+
+
+def _counted(trainer: Trainer) -> str:
+    seeds = len({fold.seed for fold in trainer.folds})
+    each = f" ({seeds} seeds of {len(trainer.folds) // seeds})" if seeds > 1 else ""
+    return f"{len(trainer.folds)} folds{each}"
 
 
 def _event(epoch: int, progress: Progress, folds: int, began: float) -> dict:

@@ -79,6 +79,17 @@ def mean_scores(counts: np.ndarray) -> dict[str, float | None]:
     return {name: _plain(values.mean()) for name, values in summary(counts).items()}
 
 
+def seed_std(counts: np.ndarray) -> dict[str, float | None] | None:
+    """The standard deviation (n - 1) over the seeds of the scores of `summary`; None of one seed.
+
+    Args:
+      counts: `[seeds, c, c]` confusion matrices.
+    """
+    if len(counts) == 1:
+        return None
+    return {name: _plain(values.std(ddof=1)) for name, values in summary(counts).items()}
+
+
 def score(predictions: Predictions, rule: str) -> dict:
     """Everything that metrics.json holds.
 
@@ -112,7 +123,7 @@ def score(predictions: Predictions, rule: str) -> dict:
         **mean_scores(by_seed),
         "accuracy_fold_mean": _fold_mean(predictions, rule),
         "interval": bootstrap(pooled),
-        "seed_std": _spread(by_seed) if len(groups.seeds) > 1 else None,
+        "seed_std": seed_std(by_seed),
         "rules": [_rule_row(predictions, groups, each) for each in select.RULES],
         "majority": _majority(predictions),
         "chance": _chance(predictions),
@@ -316,10 +327,6 @@ def _subject_rows(predictions: Predictions, groups: _Groups, pooled: np.ndarray)
         }
         for person, (dataset, subject) in enumerate(groups.people)
     ]
-
-
-def _spread(counts: np.ndarray) -> dict[str, float | None]:
-    return {name: _plain(values.std(ddof=1)) for name, values in summary(counts).items()}
 
 
 def _plain(value: np.floating) -> float | None:

@@ -17,6 +17,31 @@ READ = (
     "too small; the intervals allow for it."
 )
 
+SEVERAL_SEEDS = (
+    "With several seeds p is not given, scores and differences are means, and gained and lost are "
+    "of all seeds in their order; of unequal numbers of seeds there are none."
+)
+
+
+def score_lines(name: str, row: Mapping) -> Iterable[str]:
+    """A method's own scores for a terminal; of several seeds their deviation below."""
+    yield report.text_row(name, [report.short(row[score]) for score in metrics.HEADLINE])
+    if spread := row["seed_std"]:
+        deviations = [report.short(spread[score]) for score in metrics.HEADLINE]
+        yield report.text_row("  deviation over seeds", deviations)
+
+
+def score_cells(row: Mapping) -> list[object]:
+    """A method's own scores as cells, under `SCORES`."""
+    scores = [report.number(row[name]) for name in metrics.HEADLINE]
+    spread = row["seed_std"]
+    if not spread:
+        return list(scores)
+    return [
+        page.join([score, page.tag("small", f"± {report.short(spread[name])}", class_="under")])
+        for score, name in zip(scores, metrics.HEADLINE)
+    ]
+
 
 def text_lines(name: str, row: Mapping) -> Iterable[str]:
     """A comparison for a terminal: its line, and its interval."""

@@ -95,6 +95,8 @@ def text_table(scores: Mapping[str, Any]) -> str:
             for row in scores["per_dataset"]
         ]
     lines += ["", "* the rule that is reported; intervals: bootstrap over subjects"]
+    if scores["seed_std"]:
+        lines.append("scores are means over the seeds; the intervals are of these means")
     if any(row["uf1"] is None for row in scores["per_dataset"]):
         lines.append("-: a class has no clip there, and UF1 and UAR are not defined")
     return "\n".join(lines)
@@ -118,7 +120,7 @@ def render(scores: Mapping[str, Any], config: Mapping[str, Any], events: list[di
         _breakdown(scores),
         _subjects(scores),
         _curves(scores, events),
-        _what_was_run(config, events),
+        _what_was_run(scores, config, events),
         _data(scores, events),
         _time(events),
         _again(config, events),
@@ -221,7 +223,13 @@ def _seeds(scores: Mapping) -> Markup:
     rows = [[row["seed"], *(number(row[c]) for c in _COLUMNS)] for row in scores["per_seed"]]
     rows.append(["mean", *(number(scores[c]) for c in _COLUMNS)])
     rows.append(["standard deviation", *(number(spread[c]) for c in _COLUMNS)])
-    return page.table(["seed", *_TITLES], rows, len(rows) - 2)
+    told = (
+        "Each seed is a training of all folds. The scores above are the means of the seeds' "
+        "scores, and the intervals are of these means, for other subjects; the standard deviation "
+        "(n - 1) says how much one training differs from another."
+    )
+    table = page.table(["seed", *_TITLES], rows, len(rows) - 2)
+    return page.join([table, page.tag("p", told, class_="small")])
 
 
 def _published(scores: Mapping, config: Mapping) -> Markup:
@@ -313,7 +321,7 @@ def _curves(scores: Mapping, events: list[dict]) -> Markup:
     )
 
 
-def _what_was_run(config: Mapping, events: list[dict]) -> Markup:
+def _what_was_run(scores: Mapping, config: Mapping, events: list[dict]) -> Markup:
     train, model, prep = config["train"], config["model"], config["prep"]
     plan = history.last(events, "train")
     rows = [
@@ -328,7 +336,7 @@ def _what_was_run(config: Mapping, events: list[dict]) -> Markup:
         ("network", f"{model['block']}, width {model['width']}"),
         ("units in blocks 2 to 5", ", ".join(map(str, model["depths"]))),
         ("parameters", plan.get("parameters", ABSENT)),
-        ("seed", config["seed"]),
+        ("seed", ", ".join(map(str, scores["seeds"]))),
     ]
     return page.section("What was run", page.pairs(rows))
 

@@ -22,6 +22,7 @@ from data_prep.errors import UserError
 from data_prep.prepare import Prepared, prepare
 from mser_jax import config as configs
 from mser_jax import data, evaluate, loop, parallel, protocols, report, table, train
+from mser_jax import folds as folding
 from mser_jax.augment import Clips, View
 from mser_jax.checkpoint import Checkpoints
 from mser_jax.folds import Fold
@@ -126,7 +127,7 @@ def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loa
         parallel.replicate(dataset.clips, trainer.mesh),
         Checkpoints(
             folder / "checkpoints",
-            [fold.name for fold in trainer.folds],
+            [fold.title for fold in trainer.folds],
             f"{len(dataset.clip)} clips, {dataset.digest}",
         ),
     )
@@ -172,7 +173,6 @@ def make_trainer(config: ConfigDict, dataset: data.Dataset) -> train.Trainer:
             epochs=config.train.epochs,
             batch_size=config.train.batch_size,
             learning_rate=config.train.learning_rate,
-            seed=config.seed,
             augment=config.augment.mode,
             checkpoint_every=config.train.checkpoint_every,
         ),
@@ -217,13 +217,14 @@ def _folds(config: ConfigDict, dataset: data.Dataset) -> list[Fold]:
             "Warning: leave-one-sample-out trains on other clips of the tested subject; its "
             "figures are not comparable with LOSO."
         )
-    return protocols.make_folds(
+    folds = protocols.make_folds(
         evaluation.protocol,
         dataset,
         parts=evaluation.folds,
         held_out=evaluation.held_out,
         seed=config.seed,
     )
+    return folding.replicate(folds, range(config.seed, config.seed + config.train.seeds))
 
 
 def _train(preset: str, loaded: Loaded, log: Log) -> None:

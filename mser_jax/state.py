@@ -19,6 +19,6 @@ class State(NamedTuple):
 
 
 def create(network: Network, optimizer: optax.GradientTransformation, key: jax.Array) -> State:
-    """The state of one fold before its first step; `key` comes from the fold's name."""
+    """The state of one fold before its first step; `key` comes from the fold's seed and name."""
     params, stats = network.init(key)
     return State(params, stats, optimizer.init(params))

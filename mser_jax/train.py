@@ -27,7 +27,6 @@ class Settings:
     epochs: int
     batch_size: int
     learning_rate: float
-    seed: int
     augment: str
     checkpoint_every: int
 
@@ -97,7 +96,7 @@ class Trainer:
     Attributes:
       network: pure functions of one fold.
       view: how the network sees a clip.
-      folds: who trains on what.
+      folds: who trains on what, each seed's folds among them.
       settings: how.
       mesh: the devices, along the fold axis.
       lift: 'vmap' or 'map'.
@@ -112,14 +111,15 @@ class Trainer:
 
     def start(self) -> State:
         """The states of all folds before the first step, on their devices."""
-        optimizer, key = self._optimizer(), jax.random.key(self.settings.seed)
+        optimizer = self._optimizer()
 
-        def create(name: Int[Array, ""]) -> State:
-            return states.create(self.network, optimizer, jax.random.fold_in(key, name))
+        def create(origin: Int[Array, " 2"]) -> State:
+            key = jax.random.fold_in(jax.random.key(origin[0]), origin[1])
+            return states.create(self.network, optimizer, key)
 
-        names = np.array([fold.key for fold in self.folds], np.uint32)
+        origins = np.array([[fold.seed, fold.key] for fold in self.folds], np.uint32)
         lifted = parallel.over_folds(create, self.mesh, self.lift, folded=1)
-        return lifted(parallel.shard(parallel.pad_folds(names, self.mesh, 0), self.mesh))
+        return lifted(parallel.shard(parallel.pad_folds(origins, self.mesh, 0), self.mesh))
 
     def epoch(self) -> Callable[[State, Array, Clips], tuple[State, Progress]]:
         """The compiled epoch of all folds: `(states, schedule [fold, step, b], clips)`."""
@@ -131,7 +131,6 @@ class Trainer:
         order = folding.epoch_schedule(
             self.folds,
             epoch=epoch,
-            seed=self.settings.seed,
             batch_size=self.settings.batch_size,
             variants=len(self.view.variants),
             mode=self.settings.augment,

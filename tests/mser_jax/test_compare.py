@@ -117,7 +117,12 @@ def test_of_unequal_numbers_of_seeds_the_means_are_compared():
     assert low < expected < high
     assert (full["gained"], full["lost"], full["mcnemar_p"]) == (None, None, None)
     assert results["gained_clips"] == results["lost_clips"] == []
-    assert "p needs one seed a run" in compare_report.text_table(results)
+    lines = compare_report.text_table(results).splitlines()
+    assert "With several seeds p is not given" in " ".join(lines)
+    at = lines.index(next(line for line in lines if line.startswith("  B ")))
+    assert lines[at + 1].split()[:3] == ["deviation", "over", "seeds"]
+    assert lines[at + 1].split()[-1] == f"{np.std(each, ddof=1):.3f}"
+    assert f"± {np.std(each, ddof=1):.3f}" in compare_report.render(results)
 
 
 def test_a_database_without_a_class_has_a_difference_of_accuracies_only():
@@ -163,7 +168,8 @@ def test_the_table_fits_a_terminal_and_shows_the_figures():
     assert max(map(len, lines)) <= 80
     row = results["per_dataset"][1]
     at = lines.index("smic: 24 clips of 4 subjects")
-    assert lines[at + 1].split() == ["A", *(f"{value:.3f}" for value in row["A"].values())]
+    scores = [f"{row['A'][name]:.3f}" for name in metrics.HEADLINE]
+    assert lines[at + 1].split() == ["A", *scores]
     differences = [f"{value:+.3f}" for value in row["difference"].values()]
     changes = [str(row["gained"]), str(row["lost"]), f"{row['mcnemar_p']:.3f}"]
     assert lines[at + 3].split()[3:] == [*differences, *changes]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_fold_parallel import FOLDS, GROUPS, SUBJECTS, TOY, fold_of, made_clips, toy
+from test_fold_parallel import FOLDS, GROUPS, SEED, SUBJECTS, TOY, fold_of, made_clips, toy
 
 from mser_jax import evaluate, parallel
 from mser_jax.data import Dataset
@@ -68,7 +68,7 @@ def test_each_clip_has_one_row_from_the_fold_that_its_subject_names():
     names = [f"{d}/{s}/{c}" for d, s, c in zip(rows.dataset, rows.subject, rows.clip)]
     assert sorted(names) == sorted(DATASET.names)
     assert [f"{d}/{s}" for d, s in zip(rows.dataset, rows.subject)] == rows.fold.tolist()
-    assert set(rows.seed) == {toy(2).trainer.settings.seed}
+    assert set(rows.seed) == {SEED}
     assert rows.class_names == DATASET.class_names
 
 

@@ -13,6 +13,7 @@ from mser_jax.folds import (
     leave_databases_out,
     leave_one_sample_out,
     loso,
+    replicate,
     steps_per_epoch,
 )
 
@@ -25,7 +26,11 @@ MODES = ("expand", "sample", "none")
 
 def scheduled(folds, mode="expand", epoch=0, seed=0, batch_size=4):
     return epoch_schedule(
-        folds, epoch=epoch, seed=seed, batch_size=batch_size, variants=VARIANTS, mode=mode
+        replicate(folds, [seed]),
+        epoch=epoch,
+        batch_size=batch_size,
+        variants=VARIANTS,
+        mode=mode,
     )
 
 
@@ -171,6 +176,18 @@ def test_batches_differ_by_at_most_one_and_empty_steps_come_last(batch_size):
         for row, count in zip(fold_rows, filled):
             assert (row[:count] >= 0).all()
             assert (row[count:] == EMPTY).all()
+
+
+def test_a_replicate_is_the_fold_with_another_seed_and_title():
+    folds = loso(GROUPS)[:2]
+    made = replicate(folds, [3, 4])
+    assert [fold.title for fold in made] == [
+        f"{name}, seed {seed}" for seed in (3, 4) for name in ("a/1", "a/2")
+    ]
+    for fold, again in zip(made, folds * 2, strict=True):
+        assert (fold.name, fold.key, fold.train, fold.test) == (
+            *(again.name, again.key, again.train, again.test),
+        )
 
 
 def test_order_comes_from_seed_name_and_epoch_alone():

@@ -234,7 +234,11 @@ def test_many_seeds_keep_the_terminal_table_narrow():
         if field.name != "class_names"
     }
     scores = metrics.score(Predictions(**columns, class_names=NAMES), "confidence")
-    assert max(map(len, report.text_table(scores).splitlines())) <= 80
+    text = report.text_table(scores)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "32 clips, 4 subjects, 4 folds, 20 seeds" in text
+    assert "scores are means over the seeds" in text
+    assert "scores are means over the seeds" not in report.text_table(metrics.score(made(), "mean"))
     assert "standard deviation" in report.render(scores, config(), EVENTS)
 
 

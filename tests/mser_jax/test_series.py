@@ -106,8 +106,9 @@ def test_the_default_folder_is_that_of_all_members(monkeypatch, trained, tmp_pat
 
 
 def test_stopped_and_repeated_it_goes_on_where_it_was(monkeypatch, tmp_path, capsys, unoptimised):
-    """With real trainings of the two smallest members."""
+    """With real trainings of the two smallest members, of two seeds."""
     small, folder = config(tmp_path / "data", ("base", "+flow")), tmp_path / "run"
+    small.train.seeds = 2
     whole_run = run.run
 
     def stopped_at_the_second(member, workdir, mode):
@@ -129,7 +130,9 @@ def test_stopped_and_repeated_it_goes_on_where_it_was(monkeypatch, tmp_path, cap
     assert f"Reused {folder / 'base' / 'predictions.csv'}" in first
     assert "clips, prepared before" in second, "the same set serves frames and flow"
     assert "Reused the trained folds" not in second
+    assert "Training 6 folds (2 seeds of 3) at once" in second
     assert "base -> +flow" in second
+    assert second.count("  deviation over seeds") == 3  # of the run, and of both members
     assert (folder / "base" / "predictions.csv").read_bytes() == base
     assert (folder / "base" / "report.html").is_file()
 
@@ -139,6 +142,7 @@ def test_stopped_and_repeated_it_goes_on_where_it_was(monkeypatch, tmp_path, cap
         name: json.loads((folder / name / "metrics.json").read_text())["uf1"]
         for name in ("base", "+flow")
     }
+    assert [row["seeds"] for row in results["members"]] == [[0, 1]] * 2
     gain = scores["+flow"] - scores["base"]
     assert compared["difference"]["uf1"] == pytest.approx(gain)
 
