@@ -91,7 +91,7 @@ def farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return cv2.calcOpticalFlowFarneback(
         first,
         second,
-        None,  # pyright: ignore[reportArgumentType, reportCallIssue]
+        np.zeros((*first.shape, 2), np.float32),  # only to write to: the types want one
         pyr_scale=0.5,
         levels=3,
         winsize=window,

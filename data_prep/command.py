@@ -40,8 +40,9 @@ def run(
     try:
         parse = functools.partial(_parse, defaults=defaults)
         app.run(lambda _: _flushed(main), flags_parser=parse)
-    except BrokenPipeError:  # nobody reads on, as after `| head`
+    except BrokenPipeError:  # as after `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print("\nStopped: nobody reads the output any more.", file=sys.stderr)
         return MISTAKE
     except UserError as error:
         print(f"\n{error}", file=sys.stderr)

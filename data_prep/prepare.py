@@ -46,9 +46,13 @@ class _Job:
 
     source: Source
     entries: Sequence[Entry]
-    listing: Listing  # what the source says of these entries
     recipe: record.Recipe
     data: Any  # the section `data` of the configuration
+
+    @property
+    def listing(self) -> Listing:
+        """What the source says of its entries."""
+        return listing(self.source)
 
     @property
     def data_dir(self) -> Path:
@@ -117,8 +121,7 @@ def fingerprint(source: Source, entries: Sequence[Entry], recipe: record.Recipe)
 
 def _job(config: Any) -> _Job:
     source = datasets.source(config)
-    entries = source.entries()
-    return _Job(source, entries, listing(source), config.prep.to_dict(), config.data)
+    return _Job(source, source.entries(), config.prep.to_dict(), config.data)
 
 
 def check_landmarks(config: Any) -> None:

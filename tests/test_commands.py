@@ -52,6 +52,28 @@ def test_the_other_databases_are_asked_for_by_their_names(name):
     assert f"--config.data.manual_dir=/path/to/{name.upper()}" in told
 
 
+def test_a_reader_that_goes_away_is_told_and_no_traceback():
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "data_prep", SYNTHETIC, "--check"],
+        cwd=ROOT,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr.strip()) == (
+        2,
+        "Stopped: nobody reads the output any more.",
+    )
+
+
+def test_a_section_that_a_configuration_lacks_is_named():
+    status, told = command("data_prep", SYNTHETIC, "--config.data.parts.samm=x")
+    assert (status, "There is no field" in told, "parts" in told) == (2, True, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
     [
