@@ -8,7 +8,7 @@ change of sign.
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,12 +32,12 @@ class Clips(NamedTuple):
 
     Attributes:
       pixels: `[n, t, s, s, 2]` flow in px (u right, v down), or `[n, t, s, s, 1]` grey frames,
-        0..255.
+        0..255: an array, or before it is on a device what gives a clip for an index.
       scale: `[n]`, what a clip's input is multiplied by.
       labels: `[n]` int32 class indices.
     """
 
-    pixels: jax.Array | np.ndarray
+    pixels: Any
     scale: jax.Array | np.ndarray
     labels: jax.Array | np.ndarray
 

@@ -1,118 +1,208 @@
-"""The states of all folds on disk (Orbax): the newest few, each whole or not there."""
+"""The states of all folds on disk: written behind the training, the newest few kept, each whole.
+
+Orbax writes them: every process its own shards, into a folder that gets its name when all is there.
+"""
 
 import contextlib
 import dataclasses
-import json
-import logging
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from data_prep.errors import UserError
-from mser_jax.state import State
+from mser_jax import disk, identity
+from mser_jax.writer import Writer, open_folder
 
-KEPT = 2
+PATIENCE, PAUSE = 600.0, 15.0  # seconds: how long a disk is waited for, and between two tries
+_NOTES = 2048  # bytes that Orbax notes of each array
+
+Tree = Any
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Checkpoints:
-    """Checkpoints of one run.
+    """Checkpoints of one training, or of one round of it.
+
+    A checkpoint is known by its position: how many updates are behind it. `save` wants to be within
+    `with`, whose end waits for what is being written; `position` and `restore` need none.
 
     Attributes:
       folder: where they lie.
       folds: the titles of the folds (name and seed), in the order of the states.
       clips: stands for the clips that the run trains on, and their labels.
+      kept: how many; an older one goes when a newer one is whole.
+      updates_per_epoch: of a fold, to tell positions as epochs.
     """
 
     folder: Path
     folds: Sequence[str]
     clips: str
+    kept: int = 2
+    updates_per_epoch: int = 1
 
-    def epochs_done(self) -> int:
-        """The epochs behind the newest checkpoint; 0 when there is none.
+    def __post_init__(self):
+        self._writer = Writer(self.folder, self.kept)
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.close()
+
+    def path(self, position: int) -> Path:
+        """The folder of one checkpoint."""
+        return self.folder / str(position)
+
+    def position(self) -> int:
+        """The position of the newest whole checkpoint; 0 when there is none.
 
         Raises:
-          UserError: the checkpoint is of other folds or other clips.
+          UserError: it is of another format or version, of other folds or other clips.
         """
-        with self._open() as checkpointer:
-            return self._newest(checkpointer)
+        with self._reading() as orbax:
+            return self._newest(orbax)
 
-    def path(self, epoch: int) -> Path:
-        """The folder of one checkpoint."""
-        return self.folder / str(epoch)
-
-    def save(self, epoch: int, state: State) -> None:
-        """Write the states after `epoch` epochs, then drop all but the newest `KEPT`.
-
-        The dummy folds at the end are left out: another number of devices needs others.
-        """
-        real = jax.tree.map(lambda leaf: leaf[: len(self.folds)], state)
-        with self._open() as checkpointer:
-            checkpointer.save(epoch, real, custom_metadata=self._belongs(), overwrite=True)
-
-    def restore(self, start: State) -> tuple[int, State]:
+    def restore(self, start: Tree) -> tuple[int, Tree]:
         """The newest checkpoint.
 
         Args:
-          start: states of the same structure on the devices where they are wanted; its dummy folds
-            are kept.
+          start: a tree of the same structure. Its shapes (with the dummy folds that the devices
+            want) and shardings are those of the result.
 
         Returns:
-          The epochs done and the states after them; 0 and `start` when nothing was saved.
+          The position and the tree there; 0 and `start` when nothing was saved. Dummy folds hold
+          what was saved of dummy folds, or zeros.
 
         Raises:
-          UserError: the checkpoint is of other folds or other clips.
+          UserError: it is another training's (as in `position`), of another network or optimiser,
+            or cannot be read.
         """
-        folds = len(self.folds)
-        with self._open() as checkpointer:
-            epoch = self._newest(checkpointer)
-            if epoch == 0:
+        with self._reading() as orbax:
+            position = self._newest(orbax)
+            if not orbax or not position:
                 return 0, start
-            host = jax.sharding.SingleDeviceSharding(jax.local_devices(backend="cpu")[0])
-            wanted = jax.tree.map(
-                lambda leaf: jax.ShapeDtypeStruct(
-                    (folds, *leaf.shape[1:]), leaf.dtype, sharding=host
-                ),
-                start,
-            )
-            stored = checkpointer.load(epoch, wanted)
-        return epoch, jax.tree.map(_with_dummies, stored, start)
-
-    def _newest(self, checkpointer: ocp.training.Checkpointer) -> int:
-        newest = checkpointer.latest
-        if newest is None:
-            return 0
-        self._check(checkpointer.metadata(newest).custom_metadata or {})
-        return newest.step
-
-    def _belongs(self) -> dict:
-        return {"folds": json.dumps(list(self.folds)), "clips": self.clips}
-
-    def _check(self, stored: Any) -> None:
-        for name, value in self._belongs().items():
-            if stored.get(name) != value:
+            try:
+                stored = identity.arrays(orbax.metadata(position).metadata)
+                if not stored:
+                    raise ValueError("it holds no array")
+                identity.check(self.folder, {"arrays": stored}, {"arrays": identity.arrays(start)})
+                return position, orbax.load(position, jax.tree.map(_wanted, start))
+            except (OSError, ValueError, KeyError) as error:
                 raise UserError(
-                    f"{self.folder}: these checkpoints are of other {name}:\n"
-                    f"  theirs: {stored.get(name)}\n  now:    {value}\n"
-                    "Remedy: give another --workdir, or remove this folder to train anew."
-                )
+                    f"{self.path(position)} cannot be read: {_first_line(error)}. Remedy: remove "
+                    "this folder; the same command then goes on from the checkpoint before it."
+                ) from error
+
+    def reserve(self, tree: Tree, rounds: int = 1) -> None:
+        """Find out before the training whether its checkpoints can be written.
+
+        Args:
+          tree: what will be saved, or its shapes and types.
+          rounds: how many are still to be trained, this one among them.
+
+        Raises:
+          UserError: the folder cannot be written, or there is not the room for all that are kept
+            and the one that is being written.
+        """
+        count = self.kept * rounds + 1
+        there = disk.used(self.folder) if self.folder.is_dir() else 0
+        what = f"{count} checkpoints of {disk.told(_size(tree))}"
+        disk.require(self.folder, count * _size(tree) - there, what)
+
+    def save(self, position: int, tree: Tree, wait: bool = False) -> None:
+        """Save what a training carries from call to call.
+
+        On return the tree is copied to the host, and its buffers may be donated; the writing goes
+        on behind. That a disk failed is told once on the screen, and the next checkpoint is the
+        next try. What is saved already is not saved again.
+
+        Args:
+          position: how many updates are behind the tree.
+          tree: its leaves have a leading fold axis, spread over the devices.
+          wait: return when it is on disk, and try again for ten minutes while the disk fails.
+
+        Raises:
+          UserError: with `wait`, the disk went on failing; the message says what is safe.
+        """
+        deadline = time.monotonic() + PATIENCE
+        self._begin(position, tree, tell=not wait)
+        while wait:
+            self._writer.finish()
+            if self._writer.safe == position:
+                return
+            self._pause(position, _size(tree), deadline - time.monotonic())
+            self._begin(position, tree, tell=False)
+
+    def _begin(self, position: int, tree: Tree, tell: bool) -> None:
+        self._writer.finish()
+        size, silent = _size(tree), self._writer.fault or not tell
+
+        def failed() -> None:
+            if not silent:
+                _say(f"{self._trouble(position, size)}. The next checkpoint is the next try.")
+
+        self._writer.begin(position, tree, identity.belongs(self.folds, self.clips), failed)
+
+    def _pause(self, position: int, size: int, left: float) -> None:
+        trouble = self._trouble(position, size)
+        if left <= 0:
+            raise UserError(
+                f"{trouble}. Remedy: free space, then run the same command again: it goes on there."
+            )
+        _say(f"{trouble}. Free space, or Ctrl-C. Trying again for {left:.0f} s.")
+        time.sleep(min(PAUSE, left))
+
+    def _trouble(self, position: int, size: int) -> str:
+        free = disk.free(self.folder)
+        room = "" if free is None else f", {disk.told(free)} are free"
+        safe = self._writer.safe
+        return (
+            f"{self.folder}: {self._title(position)} cannot be saved: {self._writer.fault} "
+            f"({disk.told(size)} are needed{room}); "
+            + (f"{self._title(safe)} is safe" if safe else "nothing is saved yet")
+        )
+
+    def _title(self, position: int) -> str:
+        epoch, updates = divmod(position, self.updates_per_epoch)
+        return f"epoch {epoch}" + f" and {updates} updates" * bool(updates)
 
     @contextlib.contextmanager
-    def _open(self) -> Iterator[ocp.training.Checkpointer]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        newest: Any = ocp.training.preservation_policies.LatestN(KEPT)
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells each of its steps
-        with ocp.training.Checkpointer(
-            str(self.folder.resolve()), preservation_policy=newest
-        ) as checkpointer:
-            yield checkpointer
+    def _reading(self) -> Iterator[ocp.training.Checkpointer | None]:
+        """Orbax over the folder; None where there is no folder."""
+        self._writer.finish()
+        if self._writer.orbax or not self.folder.is_dir():
+            yield self._writer.orbax
+        else:
+            with open_folder(self.folder, self.kept, tidy=False) as orbax:
+                yield orbax
+
+    def _newest(self, orbax: ocp.training.Checkpointer | None) -> int:
+        newest = orbax.latest if orbax else None
+        if orbax is None or newest is None:
+            return 0
+        stored = orbax.metadata(newest).custom_metadata
+        ours = identity.belongs(self.folds, self.clips)
+        identity.check(self.folder, stored if isinstance(stored, dict) else {}, ours)
+        return newest.step
 
 
-def _with_dummies(stored: jax.Array, start: jax.Array) -> jax.Array:
-    """The stored folds, and after them the dummy ones of `start`, where `start` lies."""
-    dummies = np.asarray(start[len(stored) :])
-    return jax.device_put(np.concatenate([np.asarray(stored), dummies]), start.sharding)
+def _wanted(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+
+
+def _size(tree: Tree) -> int:
+    """Bytes of a checkpoint: Orbax's compression gains little on weights."""
+    return sum(leaf.size * leaf.dtype.itemsize + _NOTES for leaf in jax.tree.leaves(tree))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _say(text: str) -> None:
+    print(f"\n{text}", file=sys.stderr, flush=True)

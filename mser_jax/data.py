@@ -2,9 +2,10 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, SupportsIndex
 
 import grain
 import numpy as np
@@ -17,16 +18,34 @@ PERCENTILE, SMALLEST = 95, 0.1  # of scale 'clip': never by zero, nor noise blow
 THREADS = 4
 
 
+class Stored:
+    """The pixels of a prepared set, left on disk: an index reads one clip.
+
+    Attributes:
+      shape: `[n, t, s, s, channels]`, as if all were read.
+      dtype: of a clip.
+    """
+
+    def __init__(self, source: shards.Shards, kind: str):
+        self._source, self._kind = source, kind
+        first = self[0]
+        self.shape, self.dtype = (len(source), *first.shape), first.dtype
+
+    def __getitem__(self, index: SupportsIndex) -> np.ndarray:
+        return _pixels(self._source[index], self._kind)
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """Clips and their names, in the order of the shards.
 
     Attributes:
-      clips: NumPy arrays; see `augment.Clips`.
+      clips: NumPy arrays, or `Stored` pixels; see `augment.Clips`.
       dataset: `[n]` text, the database of each clip.
       subject: `[n]` text.
       clip: `[n]` text, unique within the subject.
       class_names: in the order of the labels.
+      digest: stands for the clips: their names, order, labels and pixels, and not where they lie.
       dropped: reason -> clips of the release that are not here.
       release: what a database was read from (`shards.Info`).
       repaired: what was repaired of its annotation, and why -> number of values.
@@ -37,6 +56,7 @@ class Dataset:
     subject: np.ndarray
     clip: np.ndarray
     class_names: tuple[str, ...]
+    digest: str
     dropped: dict[str, int]
     release: dict[str, Any]
     repaired: dict[str, int]
@@ -47,20 +67,14 @@ class Dataset:
         return [f"{d}/{s}" for d, s in zip(self.dataset, self.subject)]
 
     @property
-    def digest(self) -> str:
-        """Stands for the clips: their names, order, labels and pixels, and not where they lie."""
-        state = hashlib.blake2b("\n".join(self.names).encode(), digest_size=8)
-        for array in self.clips:
-            state.update(np.ascontiguousarray(array).data)
-        return state.hexdigest()
-
-    @property
     def names(self) -> list[str]:
         """'dataset/subject/clip' of each clip."""
         return [f"{group}/{clip}" for group, clip in zip(self.groups, self.clip)]
 
 
-def load(path: Path, recipe: dict[str, Any], *, kind: str, scale: str) -> Dataset:
+def load(
+    path: Path, recipe: dict[str, Any], *, kind: str, scale: str, keep: Callable[[int], bool]
+) -> Dataset:
     """Read a prepared set.
 
     Args:
@@ -68,25 +82,36 @@ def load(path: Path, recipe: dict[str, Any], *, kind: str, scale: str) -> Datase
       recipe: what it must have been made with.
       kind: 'flow' or 'frames' (the key frames after the first, which is the flow's reference).
       scale: 'none', or 'clip': divide by the 95th percentile of the clip's flow magnitude.
+      keep: whether so many bytes of pixels are kept; else they stay on disk.
 
     Raises:
       UserError: no such set, another recipe, or a clip whose flow is not finite.
     """
     source = shards.load(path, recipe)
-    records = _read(source)
-    pixels = np.stack([r["flow"] if kind == "flow" else r["frames"][1:] for r in records])
-    _check_finite(pixels, records)
-    clips = Clips(
-        pixels=pixels,
-        scale=np.array([_scale(clip, kind, scale, recipe["size"]) for clip in pixels], np.float32),
-        labels=np.array([r["label"] for r in records], np.int32),
-    )
+    stored = Stored(source, kind)
+    size = math.prod(stored.shape) * stored.dtype.itemsize
+    pixels = np.empty(stored.shape, stored.dtype) if keep(size) else stored
+    facts: list[_Facts] = []
+    read = hashlib.blake2b(digest_size=8)
+    for index, record in enumerate(_read(source)):
+        clip = _pixels(record, kind)
+        read.update(np.ascontiguousarray(clip).data)
+        finite = bool(np.isfinite(clip).all())
+        factor = _scale(clip, kind, scale, recipe["size"]) if finite else 0.0
+        facts.append(_facts(record, factor, finite))
+        if isinstance(pixels, np.ndarray):
+            pixels[index] = clip
+    _check_finite(facts)
+    for fact in facts:
+        read.update(repr(fact).encode())
+    columns = _Facts(*map(np.array, zip(*facts)))
     return Dataset(
-        clips=clips,
-        dataset=np.array([r["dataset"] for r in records]),
-        subject=np.array([r["subject"] for r in records]),
-        clip=np.array([r["clip_id"] for r in records]),
+        clips=Clips(pixels, columns.scale.astype(np.float32), columns.label.astype(np.int32)),
+        dataset=columns.dataset,
+        subject=columns.subject,
+        clip=columns.clip,
         class_names=source.info.class_names,
+        digest=read.hexdigest(),
         dropped=source.info.dropped
         | ({"failed in the preprocessing": q} if (q := source.info.counts["quarantined"]) else {}),
         release=source.info.release,
@@ -94,18 +119,40 @@ def load(path: Path, recipe: dict[str, Any], *, kind: str, scale: str) -> Datase
     )
 
 
-def _read(source: shards.Shards) -> list[dict[str, Any]]:
+class _Facts(NamedTuple):
+    """What is kept of a record beside its pixels."""
+
+    dataset: Any
+    subject: Any
+    clip: Any
+    label: Any
+    scale: Any
+    finite: Any
+
+
+def _facts(record: dict[str, Any], scale: float, finite: bool) -> _Facts:
+    return _Facts(
+        record["dataset"],
+        record["subject"],
+        record["clip_id"],
+        int(record["label"]),
+        scale,
+        finite,
+    )
+
+
+def _read(source: shards.Shards) -> Iterator[dict[str, Any]]:
     """Every record in order; threads wait for the disk together."""
     options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=4 * THREADS)
-    return list(grain.MapDataset.source(source).to_iter_dataset(options))
+    return iter(grain.MapDataset.source(source).to_iter_dataset(options))
 
 
-def _check_finite(pixels: np.ndarray, records: Sequence[dict[str, Any]]) -> None:
-    broken = [
-        record["subject"] + "/" + record["clip_id"]
-        for clip, record in zip(pixels, records)
-        if not np.isfinite(clip).all()
-    ]
+def _pixels(record: dict[str, Any], kind: str) -> np.ndarray:
+    return record["flow"] if kind == "flow" else record["frames"][1:]
+
+
+def _check_finite(facts: Sequence[_Facts]) -> None:
+    broken = [f"{fact.subject}/{fact.clip}" for fact in facts if not fact.finite]
     if broken:
         raise UserError(
             f"The flow of these clips is not finite: {', '.join(broken)}.\n"

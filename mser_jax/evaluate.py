@@ -1,5 +1,7 @@
 """The held-out predictions: each clip, seen by the fold that never saw its subject."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,9 +9,10 @@ from jaxtyping import Array, Float, Int
 from tqdm import tqdm
 
 from mser_jax import folds as folding
-from mser_jax import parallel
+from mser_jax import hosts, parallel
 from mser_jax.augment import Clips, View
 from mser_jax.data import Dataset
+from mser_jax.feed import Feed
 from mser_jax.models import Network
 from mser_jax.state import State
 from mser_jax.table import Predictions
@@ -23,24 +26,58 @@ def fold_logits(network: Network, view: View):
     """
 
     def logits(state: State, entries: Int[Array, " b"], clips: Clips) -> Array:
-        clip = jnp.maximum(entries, 0)
+        clip = jnp.maximum(entries, 0) // len(view.variants)
         inputs = view(clips, clip, jnp.zeros_like(clip))
         return network.apply(state.params, state.stats, inputs, None, False)[0]
 
     return logits
 
 
-def all_logits(trainer: Trainer, state: State, clips: Clips) -> Float[np.ndarray, "f clip k n"]:
-    """What every fold's network says of every clip, seen or not."""
-    count, size = len(clips.labels), trainer.settings.batch_size
-    entries = np.full((-(-count // size), size), folding.EMPTY, np.int32)
-    entries.flat[:count] = np.arange(count)
-    lifted = parallel.over_folds(
-        fold_logits(trainer.network, trainer.view), trainer.mesh, trainer.lift, folded=1
-    )
-    bar = tqdm(entries, "Evaluating", unit="batch", ncols=79)
-    logits = [jax.device_get(lifted(state, batch, clips)) for batch in bar]
-    return np.concatenate(logits, axis=1)[: len(trainer.folds), :count]
+class Answers:
+    """What the networks of a trainer's folds say of clips; compiled once.
+
+    Args:
+      trainer: of the folds.
+      feed: of the clips.
+    """
+
+    def __init__(self, trainer: Trainer, feed: Feed):
+        self._trainer, self._feed = trainer, feed
+        self._lifted = parallel.over_folds(
+            fold_logits(trainer.network, trainer.view),
+            trainer.mesh,
+            trainer.lift,
+            folded=2,
+            spread=int(feed.streamed),
+        )
+
+    def of_all(self, state: State, count: int) -> Float[np.ndarray, "f clip k n"]:
+        """What every fold's network says of every clip, seen or not; of all `count` of them."""
+        every = np.arange(count)
+        logits = self._of(state, [every] * len(self._trainer.folds), "Evaluating")
+        return np.stack(logits)
+
+    def of_held_out(self, state: State) -> list[Float[np.ndarray, "clip k n"]]:
+        """What every fold's network says of its test clips."""
+        return self._of(state, [fold.test for fold in self._trainer.folds], "")
+
+    def _of(self, state: State, clips: Sequence[np.ndarray], title: str) -> list[np.ndarray]:
+        """`clips`: of each fold; without a title there is no bar."""
+        of, size = self._trainer, self._trainer.settings.batch_size
+        steps = max(-(-len(each) // size) for each in clips)
+        entries = np.full((of.slots, steps, size), folding.EMPTY, np.int32)
+        for slot, each in enumerate(clips):
+            entries[slot].flat[: len(each)] = each * len(of.view.variants)
+        logits = []
+        silent = not (title and hosts.is_first())
+        with tqdm(total=steps, desc=title, unit="batch", ncols=79, disable=silent) as bar:
+            for window in self._feed.windows(entries, 0, steps):
+                for step in range(window.first, window.stop):
+                    batch = window.schedule[:, step]
+                    logits.append(parallel.fetch(self._lifted(state, batch, window.clips)))
+                    bar.update()
+        by_fold = np.concatenate(logits, axis=1)
+        return [said[: len(each)] for said, each in zip(by_fold, clips)]
 
 
 def predictions(trainer: Trainer, logits: Float[np.ndarray, "f clip k n"], dataset: Dataset):
@@ -48,7 +85,7 @@ def predictions(trainer: Trainer, logits: Float[np.ndarray, "f clip k n"], datas
 
     Args:
       trainer: whose folds these are.
-      logits: of `all_logits`.
+      logits: of `Answers.of_all`; NaN for a fold that failed.
       dataset: the clips and their names.
 
     Returns:

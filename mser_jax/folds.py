@@ -156,7 +156,7 @@ def steps_per_epoch(folds: Sequence[Fold], batch_size: int, variants: int, mode:
 
 
 def epoch_schedule(
-    folds: Sequence[Fold], *, epoch: int, batch_size: int, variants: int, mode: str
+    folds: Sequence[Fold], *, epoch: int, batch_size: int, variants: int, mode: str, steps: int
 ) -> Int[np.ndarray, "fold step batch"]:
     """The order of one epoch for every fold, each drawn from its own seed and name and the epoch.
 
@@ -166,8 +166,8 @@ def epoch_schedule(
       batch_size: slots of a batch; the batches of a fold differ in size by at most one.
       variants: how many variants a clip has.
       mode: 'expand' (every variant of every clip), 'sample' (one drawn a clip), 'none' (variant 0).
+      steps: of the schedule, at least `steps_per_epoch`; those after a fold's own are empty.
     """
-    steps = steps_per_epoch(folds, batch_size, variants, mode)
     schedule = np.full((len(folds), steps, batch_size), EMPTY, np.int32)
     for slot, fold in enumerate(folds):
         rng = np.random.default_rng([fold.seed, fold.key, epoch])

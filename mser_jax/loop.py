@@ -1,86 +1,97 @@
-"""The loop over epochs: progress, log, checkpoints, and stopping without loss."""
+"""The loop over epochs: calls of a few seconds, checkpoints, and stopping without loss."""
 
 import time
+from collections.abc import Callable, Iterator
 
 import jax
-import numpy as np
-from tqdm import tqdm
 
-from mser_jax.augment import Clips
+from mser_jax import hosts, parallel
 from mser_jax.checkpoint import Checkpoints
+from mser_jax.feed import Feed, Window
 from mser_jax.interrupt import Interrupt
-from mser_jax.logs import Log
+from mser_jax.monitor import Monitor, Pace
 from mser_jax.state import State
-from mser_jax.train import Progress, Trainer
+from mser_jax.train import Steps, Trainer
+
+SECONDS = 10.0  # of a call, about: Ctrl-C, the bar and other hosts wait for its end
 
 
-def train(trainer: Trainer, clips: Clips, checkpoints: Checkpoints, log: Log) -> State:
+def train(
+    trainer: Trainer,
+    run: Steps,
+    feed: Feed,
+    checkpoints: Checkpoints,
+    monitor: Monitor,
+    after_epoch: Callable[[int, State], object] | None = None,
+) -> State:
     """Train every fold to the last epoch, from the newest checkpoint if there is one.
 
     Args:
       trainer: what to train.
-      clips: on every device of the trainer's mesh.
+      run: its steps, compiled.
+      feed: of the clips.
       checkpoints: where the states are kept.
-      log: gets one 'epoch' event an epoch.
+      monitor: is told of every epoch.
+      after_epoch: called with the number of epochs that are done, and the states.
 
     Returns:
       The states of all folds after the last epoch; dummy folds at the end.
 
     Raises:
-      KeyboardInterrupt: Ctrl-C or SIGTERM; the last finished epoch has been saved.
+      KeyboardInterrupt: Ctrl-C or SIGTERM; the last finished step has been saved.
+      UserError: every fold diverged, or the last states cannot be saved.
     """
-    state = trainer.start()
-    done, state = checkpoints.restore(state)
-    epochs = trainer.settings.epochs
-    if done == epochs:
-        return state
-    run = _compile(trainer, state, clips)
-    bar = tqdm(range(done, epochs), "Training", epochs, initial=done, unit="epoch", ncols=79)
-    with Interrupt("the present epoch") as interrupt, bar:
-        for epoch in bar:
-            began = time.perf_counter()
-            state, progress = run(state, trainer.schedule(epoch), clips)
-            event = _event(epoch + 1, jax.device_get(progress), len(trainer.folds), began)
-            log.write("epoch", **event)
-            bar.set_postfix(loss=f"{event['loss']:.3f}", accuracy=f"{event['accuracy']:.2f}")
-            last = epoch + 1 == epochs or interrupt.asked
-            if last or (epoch + 1) % trainer.settings.checkpoint_every == 0:
-                checkpoints.save(epoch + 1, state)
-            if interrupt.asked:
-                raise KeyboardInterrupt
+    updates, settings = trainer.updates_per_epoch(), trainer.settings
+    end = settings.epochs * updates
+    with checkpoints, Interrupt("the present steps") as interrupt:
+        position, (state, totals) = checkpoints.restore((trainer.start(), trainer.no_totals()))
+        calls = _Calls(trainer, feed)
+        with monitor.open(position, end) as bar:
+            for epoch in range(position // updates, settings.epochs):
+                done, began = position - epoch * updates, calls.seconds
+                for window, first, stop in calls.of(epoch, done, updates):
+                    call = trainer.call(epoch, first, stop)
+                    state, totals = run(state, totals, window.schedule, call, window.clips)
+                    jax.block_until_ready(totals)
+                    position = epoch * updates + stop
+                    bar.update(stop - first)
+                    if stop < updates and hosts.anywhere(interrupt.asked):
+                        checkpoints.save(position, (state, totals), wait=True)
+                        raise KeyboardInterrupt
+                pace = Pace(updates - done, calls.seconds - began)
+                told, failed = parallel.fetch((totals, state.failed))
+                monitor.epoch(epoch, told, failed, pace)
+                if after_epoch:
+                    after_epoch(epoch + 1, state)
+                totals = trainer.no_totals()
+                asked = hosts.anywhere(interrupt.asked)
+                if asked or position == end or (epoch + 1) % settings.checkpoint_every == 0:
+                    checkpoints.save(position, (state, totals), wait=asked or position == end)
+                if asked:
+                    raise KeyboardInterrupt
     return state
 
 
-def _compile(trainer: Trainer, state: State, clips: Clips):
-    """Compile before the first step, so that the bar's estimate is of epochs alone."""
-    began = time.perf_counter()
-    print(
-        f"Training {_counted(trainer)} at once ({trainer.lift}, "
-        f"{trainer.mesh.devices.size} device(s)), {trainer.updates_per_epoch()} updates an epoch; "
-        "compiling ...",
-        flush=True,
-    )
-    compiled = trainer.epoch().lower(state, trainer.schedule(0), clips).compile()
-    print(f"Compiled in {time.perf_counter() - began:.0f} s.", flush=True)
-    return compiled
+class _Calls:
+    """The calls of an epoch, each of as many steps as take about `SECONDS`.
 
+    Attributes:
+      seconds: of all calls so far.
+    """
 
-def _counted(trainer: Trainer) -> str:
-    seeds = len({fold.seed for fold in trainer.folds})
-    each = f" ({seeds} seeds of {len(trainer.folds) // seeds})" if seeds > 1 else ""
-    return f"{len(trainer.folds)} folds{each}"
+    def __init__(self, trainer: Trainer, feed: Feed):
+        self.seconds = 0.0
+        self._trainer, self._feed = trainer, feed
+        self._steps = 1  # of the next one, by the time that the last one took
 
-
-def _event(epoch: int, progress: Progress, folds: int, began: float) -> dict:
-    """One line of the log; `loss` is the sum over the heads, as it is minimised."""
-    fold_loss = np.sum(progress.losses[:folds], axis=1)
-    seconds = time.perf_counter() - began
-    return {
-        "epoch": epoch,
-        "loss": float(np.mean(fold_loss)),
-        "accuracy": float(np.mean(progress.accuracy[:folds])),
-        "fold_loss": [float(loss) for loss in fold_loss],
-        "fold_accuracy": [float(accuracy) for accuracy in progress.accuracy[:folds]],
-        "seconds": seconds,
-        "clips_per_second": float(np.sum(progress.clips[:folds])) / seconds,
-    }
+    def of(self, epoch: int, first: int, stop: int) -> Iterator[tuple[Window, int, int]]:
+        """(window, first step, the one after the last); a call's time runs until the next."""
+        for window in self._feed.windows(self._trainer.schedule(epoch), first, stop):
+            at = window.first
+            while at < window.stop:
+                last, began = min(at + self._steps, window.stop), time.perf_counter()
+                yield window, at, last
+                taken = time.perf_counter() - began
+                self.seconds += taken
+                self._steps = hosts.same(max(1, int(SECONDS * (last - at) / taken)))
+                at = last

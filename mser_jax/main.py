@@ -24,6 +24,9 @@ MODE = flags.DEFINE_enum(
     "predictions anew, from the last epoch; report: metrics and page anew, from the predictions; "
     "compare: two finished runs, --runs, on the clips that both tested.",
 )
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Train with the other processes of this run (docs/parallel.md)."
+)
 RUNS = flags.DEFINE_multi_string(
     "runs", [], "The folders of the two runs of --mode=compare; --config is not needed."
 )
@@ -37,8 +40,10 @@ def main(config: ConfigDict) -> None:
     if RUNS.value:
         raise UserError("--runs is about two finished runs: add --mode=compare.")
     # Here, so that a missing system library is answered like any mistake.
-    from mser_jax import run, series
+    from mser_jax import hosts, run, series
 
+    if DISTRIBUTED.value:
+        hosts.join()
     start = series.run_series if "ablation" in config else run.run
     start(config, WORKDIR.value, MODE.value)
 

@@ -4,7 +4,7 @@
 folds share nothing; on the device `vmap` runs them at once or `map` one after the other, each with
 its state hot in the cache. Plain `jit` over a sharded fold axis does neither: a vmapped convolution
 is a grouped one, and the compiler gathers every fold on every device. (`jax.pmap` is the old
-spelling.)
+spelling.) The devices may be those of several processes: each then holds its own folds.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,10 +12,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 AXIS = "fold"
 Tree = Any
+
+# What 'auto' is on a backend. `map` needs the activations of one fold only, and on CPUs it is the
+# faster one (benchmarks/README.md). On GPUs and TPUs neither has been measured yet.
+_LIFTS = {"cpu": "map", "gpu": "map", "tpu": "map"}
 
 
 def fold_mesh(devices: Sequence[Any] | None = None) -> Mesh:
@@ -24,12 +29,18 @@ def fold_mesh(devices: Sequence[Any] | None = None) -> Mesh:
 
 
 def choose_lift(lift: str) -> str:
-    """'vmap' or 'map': as asked; 'auto' is 'map', which needs the activations of one fold only."""
-    return "map" if lift == "auto" else lift
+    """'vmap' or 'map': as asked; 'auto' is what is best on this backend."""
+    return _LIFTS[jax.default_backend()] if lift == "auto" else lift
 
 
 def over_folds(
-    function: Callable[..., Tree], mesh: Mesh, lift: str, *, folded: int, donate: bool = False
+    function: Callable[..., Tree],
+    mesh: Mesh,
+    lift: str,
+    *,
+    folded: int,
+    donated: int = 0,
+    spread: int = 0,
 ) -> Callable[..., Tree]:
     """Lift a function of one fold to all folds.
 
@@ -38,38 +49,86 @@ def over_folds(
       mesh: from `fold_mesh`.
       lift: 'vmap' or 'map'.
       folded: how many leading arguments have a fold axis once lifted.
-      donate: let the result take the memory of the first argument.
+      donated: how many leading arguments the results take the place of. If not 0, the function
+        returns a tuple of exactly these, changed.
+      spread: how many of the shared arguments, the last ones, are a device's own: their leading
+        axis is divided among the devices.
 
     Returns:
-      The compiled function; its folded arguments and its results have a leading fold axis, whose
+      The jitted function; its folded arguments and its results have a leading fold axis, whose
       length must divide by the number of devices (see `pad_folds`).
     """
+    lifts = {"vmap": _side_by_side, "map": _in_place if donated else _in_turn}
 
     def on_device(*arguments: Tree) -> Tree:
         own, shared = arguments[:folded], arguments[folded:]
-        if lift == "map":
-            return jax.lax.map(lambda one: function(*one, *shared), own)
-        return jax.vmap(lambda *one: function(*one, *shared))(*own)
+        return lifts[lift](lambda *one: function(*one, *shared), own)
 
     def run(*arguments: Tree) -> Tree:
-        specs = (PartitionSpec(AXIS),) * folded + (PartitionSpec(),) * (len(arguments) - folded)
-        sharded = jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=PartitionSpec(AXIS))
+        alike = len(arguments) - folded - spread
+        divided, whole = PartitionSpec(AXIS), PartitionSpec()
+        specs = (divided,) * folded + (whole,) * alike + (divided,) * spread
+        sharded = jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=divided)
         return sharded(*arguments)
 
-    return jax.jit(run, donate_argnums=(0,) if donate else ())
+    return jax.jit(run, donate_argnums=tuple(range(donated)))
+
+
+def _side_by_side(function: Callable[..., Tree], own: tuple[Tree, ...]) -> Tree:
+    return jax.vmap(function)(*own)
+
+
+def _in_turn(function: Callable[..., Tree], own: tuple[Tree, ...]) -> Tree:
+    return jax.lax.map(lambda one: function(*one), own)
+
+
+def _in_place(function: Callable[..., Tree], own: tuple[Tree, ...]) -> Tree:
+    """`_in_turn`, each result where its argument was: `lax.map` would hold every state twice."""
+
+    def fold(slot: jax.Array, results: tuple[Tree, ...]) -> tuple[Tree, ...]:
+        arguments = (*results, *own[len(results) :])
+        one = jax.tree.map(lambda leaf: leaf[slot], arguments)
+        return jax.tree.map(lambda leaf, new: leaf.at[slot].set(new), results, function(*one))
+
+    count = len(jax.tree.leaves(own)[0])
+    results = jax.eval_shape(function, *jax.tree.map(lambda leaf: leaf[0], own))
+    return jax.lax.fori_loop(0, count, fold, own[: len(results)])
 
 
 def shard(tree: Tree, mesh: Mesh) -> Tree:
-    """Spread the leading fold axis of every leaf over the devices."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
+    """Spread the leading axis of every leaf, the same on all processes, over the devices."""
+    return _put(tree, NamedSharding(mesh, PartitionSpec(AXIS)))
 
 
 def replicate(tree: Tree, mesh: Mesh) -> Tree:
-    """Put the whole of every leaf on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """Put the whole of every leaf, the same on all processes, on every device."""
+    return _put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def pad_folds(array: np.ndarray, mesh: Mesh, fill: int) -> np.ndarray:
-    """Add dummy folds, filled with `fill`, until the devices divide them; their rows go."""
-    missing = -len(array) % mesh.devices.size
+def _put(tree: Tree, sharding: NamedSharding) -> Tree:
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    def put(leaf: Any) -> jax.Array:
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    return jax.tree.map(put, tree)
+
+
+def fetch(tree: Tree) -> Tree:
+    """Every leaf as a NumPy array on every process, wherever its parts lie."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)
+
+
+def slots(folds: int, mesh: Mesh) -> int:
+    """The length of the fold axis: the folds, and dummy ones until the devices divide it."""
+    return folds + -folds % mesh.devices.size
+
+
+def pad_folds(array: np.ndarray, slots: int, fill: int) -> np.ndarray:
+    """Add dummy folds, filled with `fill`, up to `slots`; their rows go."""
+    missing = slots - len(array)
     return np.concatenate([array, np.full((missing, *array.shape[1:]), fill, array.dtype)])

@@ -3,7 +3,9 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Int, UInt32
 
 from mser_jax.models import Network
 
@@ -11,14 +13,26 @@ Tree = Any
 
 
 class State(NamedTuple):
-    """Parameters, running statistics of the batch normalisations, and the optimiser's moments."""
+    """One fold: what it has learned, and what it needs to go on.
+
+    Attributes:
+      params: of the network.
+      stats: running statistics of the batch normalisations.
+      opt: the optimiser's moments.
+      key: raw key of what is drawn during training; it comes from the fold's seed and name.
+      failed: (epoch, step), both from 0, of the first update that was not finite, and from which on
+        nothing changes any more; (-1, -1) while there is none.
+    """
 
     params: Tree
     stats: Tree
     opt: Tree
+    key: UInt32[Array, " 2"]
+    failed: Int[Array, " 2"]
 
 
 def create(network: Network, optimizer: optax.GradientTransformation, key: jax.Array) -> State:
-    """The state of one fold before its first step; `key` comes from the fold's seed and name."""
+    """The state of one fold before its first step."""
     params, stats = network.init(key)
-    return State(params, stats, optimizer.init(params))
+    failed = jnp.full(2, -1, jnp.int32)
+    return State(params, stats, optimizer.init(params), jax.random.key_data(key), failed)

@@ -1,15 +1,15 @@
-"""Training: one fold's epoch, written once, and what runs every fold's epoch together."""
+"""Training: one fold's steps, written once, and what runs every fold's steps together."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from mser_jax import folds as folding
 from mser_jax import losses, parallel
@@ -31,29 +31,74 @@ class Settings:
     checkpoint_every: int
 
 
-class Progress(NamedTuple):
-    """What an epoch, or one step of it, says of itself, before the parameters moved.
+Figure = Any  # an array, on the devices or on the host
+
+
+class Totals(NamedTuple):
+    """Sums over what an epoch has trained on so far, each taken before its update.
 
     Attributes:
-      losses: `[k]`, the cross-entropy of each head, mean over the clips.
-      accuracy: the share of clips that the mean of the heads gets right.
+      losses: `[k]`, the cross-entropy of each head.
+      correct: clips that the mean of the heads gets right.
+      surest: `[k]`, clips of which this head is the most confident.
       clips: how many there were.
+      gradient: the norms of the gradients of the updates.
+      updates: how many there were.
     """
 
-    losses: Float[Array, " k"]
-    accuracy: Float[Array, ""]
-    clips: Int[Array, ""]
+    losses: Figure
+    correct: Figure
+    surest: Figure
+    clips: Figure
+    gradient: Figure
+    updates: Figure
 
 
-Epoch = Callable[[State, Int[Array, "step b"], Clips], tuple[State, Progress]]
+class Call(NamedTuple):
+    """Which steps of which epoch are done next, the same for every fold.
+
+    Attributes:
+      epoch: from 0.
+      first: the first step.
+      stop: the one after the last. Both may be any numbers without another compilation.
+      rate: the learning rate.
+    """
+
+    epoch: Figure
+    first: Figure
+    stop: Figure
+    rate: Figure
 
 
-def fold_epoch(network: Network, optimizer: optax.GradientTransformation, view: View) -> Epoch:
-    """One epoch of ONE fold, a scan over its steps; `parallel.over_folds` lifts it to all."""
+Steps = Callable[[State, Totals, Array, Call, Clips], tuple[State, Totals]]
 
-    def step(state: State, entries: Int[Array, " b"], clips: Clips) -> tuple[State, Progress]:
+
+def fold_steps(network: Network, optimizer: optax.GradientTransformation, view: View) -> Steps:
+    """Some steps of an epoch of ONE fold; `parallel.over_folds` lifts them to all folds.
+
+    Args:
+      network: as pure functions.
+      optimizer: gives updates that the learning rate has yet to scale.
+      view: how the network sees a clip.
+
+    Returns:
+      `(state, totals, schedule [step, b], call, clips) -> (state, totals)`, the schedule that of
+      the whole epoch.
+    """
+
+    def update(
+        state: State,
+        totals: Totals,
+        entries: Int[Array, " b"],
+        call: Call,
+        step: Array,
+        clips: Clips,
+    ) -> tuple[State, Totals]:
         mask = entries >= 0
-        clip, variant = jnp.divmod(jnp.maximum(entries, 0), len(view.variants))
+        # Under an empty slot lies a clip of the batch: 0 times what is not finite is not 0.
+        clip, variant = jnp.divmod(
+            jnp.maximum(jnp.where(mask, entries, entries[0]), 0), len(view.variants)
+        )
         inputs, labels = view(clips, clip, variant), clips.labels[clip]
 
         def loss(params):
@@ -63,51 +108,103 @@ def fold_epoch(network: Network, optimizer: optax.GradientTransformation, view: 
 
         grads, (stats, logits, head_losses) = jax.grad(loss, has_aux=True)(state.params)
         updates, opt = optimizer.update(grads, state.opt, state.params)
-        moved = State(optax.apply_updates(state.params, updates), stats, opt)
-        # An empty step must change nothing: Adam moves even without a gradient, and the running
-        # statistics move towards those of no clip.
-        kept = jax.tree.map(lambda new, old: jnp.where(mask.any(), new, old), moved, state)
-        return kept, Progress(head_losses, _accuracy(logits, labels, mask), jnp.sum(mask))
+        params = jax.tree.map(lambda p, u: p - call.rate * u, state.params, updates)
+        norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(grads)))
+        # A step that must change nothing, an empty one or any after a failure, keeps the old
+        # state: Adam moves even without a gradient, and the running statistics move towards those
+        # of no clip.
+        going = mask.any() & (state.failed[0] < 0)
+        finite = jnp.isfinite(jnp.sum(head_losses)) & jnp.isfinite(norm)
+        failed = jnp.where(going & ~finite, jnp.stack([call.epoch, step]), state.failed)
+        moved = (
+            State(params, stats, opt, state.key, state.failed),
+            _add(totals, logits, labels, mask, head_losses, norm),
+        )
+        state, totals = _where(going & finite, moved, (state, totals))
+        return state._replace(failed=failed), totals
 
-    def epoch(state: State, schedule: Int[Array, "step b"], clips: Clips):
-        state, steps = jax.lax.scan(lambda s, entries: step(s, entries, clips), state, schedule)
-        return state, _summary(steps)
+    def steps(state: State, totals: Totals, schedule, call: Call, clips: Clips):
+        def body(step: Array, carry: tuple[State, Totals]) -> tuple[State, Totals]:
+            state, totals = carry
+            return update(state, totals, schedule[step], call, step, clips)
 
-    return epoch
+        return jax.lax.fori_loop(call.first, call.stop, body, (state, totals))
 
-
-def _accuracy(logits: Array, labels: Array, mask: Array) -> Array:
-    answer = jnp.argmax(jnp.mean(jax.nn.softmax(logits), axis=1), axis=-1)
-    return jnp.sum((answer == labels) & mask) / jnp.maximum(jnp.sum(mask), 1)
+    return steps
 
 
-def _summary(steps: Progress) -> Progress:
-    """The means over the clips of an epoch; empty steps weigh nothing."""
-    clips = jnp.sum(steps.clips)
-    weights = steps.clips / jnp.maximum(clips, 1)
-    losses_ = jnp.sum(jnp.where(weights[:, None] > 0, steps.losses * weights[:, None], 0), axis=0)
-    return Progress(losses_, jnp.sum(steps.accuracy * weights), clips)
+def _where(condition: Array, one, other):
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
+
+
+def _add(totals: Totals, logits, labels, mask, head_losses, norm) -> Totals:
+    """The totals with those of one update."""
+    clips = jnp.sum(mask)
+    probabilities = jax.nn.softmax(logits)
+    correct = (jnp.argmax(jnp.mean(probabilities, axis=1), axis=-1) == labels) & mask
+    surest = jnp.argmax(jnp.max(probabilities, axis=-1), axis=-1)
+    chosen = jax.nn.one_hot(surest, logits.shape[1], dtype=jnp.int32) * mask[:, None]
+    return Totals(
+        totals.losses + clips * head_losses,
+        totals.correct + jnp.sum(correct),
+        totals.surest + jnp.sum(chosen, axis=0),
+        totals.clips + clips,
+        totals.gradient + norm,
+        totals.updates + 1,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Trainer:
-    """Everything that the training of a set of folds needs, and where it keeps what it makes.
+    """Everything that the training of a set of folds needs, except the clips.
 
     Attributes:
       network: pure functions of one fold.
       view: how the network sees a clip.
       folds: who trains on what, each seed's folds among them.
       settings: how.
+      heads: of the network.
+      classes: that it tells apart.
       mesh: the devices, along the fold axis.
       lift: 'vmap' or 'map'.
+      slots: the length of the fold axis; folds that are not there are dummies.
+      steps: the length of the schedule of an epoch; of rounds the longest has the say.
     """
 
     network: Network
     view: View
     folds: Sequence[Fold]
     settings: Settings
+    heads: int
+    classes: int
     mesh: Mesh
     lift: str
+    slots: int
+    steps: int
+
+    @classmethod
+    def of(cls, folds: Sequence[Fold], *, mesh: Mesh, settings: Settings, view: View, **others):
+        """A trainer of all these folds at once."""
+        steps = folding.steps_per_epoch(
+            folds, settings.batch_size, len(view.variants), settings.augment
+        )
+        return cls(
+            folds=folds,
+            mesh=mesh,
+            settings=settings,
+            view=view,
+            slots=parallel.slots(len(folds), mesh),
+            steps=steps,
+            **others,
+        )
+
+    def rounds(self, at_once: int) -> list["Trainer"]:
+        """Trainers of so many folds each, the last of the rest, all of the same shapes."""
+        slots = parallel.slots(min(at_once, len(self.folds)), self.mesh)
+        return [
+            dataclasses.replace(self, folds=self.folds[first : first + at_once], slots=slots)
+            for first in range(0, len(self.folds), at_once)
+        ]
 
     def start(self) -> State:
         """The states of all folds before the first step, on their devices."""
@@ -119,23 +216,51 @@ class Trainer:
 
         origins = np.array([[fold.seed, fold.key] for fold in self.folds], np.uint32)
         lifted = parallel.over_folds(create, self.mesh, self.lift, folded=1)
-        return lifted(parallel.shard(parallel.pad_folds(origins, self.mesh, 0), self.mesh))
+        return lifted(parallel.shard(parallel.pad_folds(origins, self.slots, 0), self.mesh))
 
-    def epoch(self) -> Callable[[State, Array, Clips], tuple[State, Progress]]:
-        """The compiled epoch of all folds: `(states, schedule [fold, step, b], clips)`."""
-        one = fold_epoch(self.network, self._optimizer(), self.view)
-        return parallel.over_folds(one, self.mesh, self.lift, folded=2, donate=True)
+    def no_totals(self) -> Totals:
+        """The totals of all folds at the start of an epoch, on their devices."""
+        totals = Totals(
+            losses=np.zeros((self.slots, self.heads), np.float32),
+            correct=np.zeros(self.slots, np.int32),
+            surest=np.zeros((self.slots, self.heads), np.int32),
+            clips=np.zeros(self.slots, np.int32),
+            gradient=np.zeros(self.slots, np.float32),
+            updates=np.zeros(self.slots, np.int32),
+        )
+        return parallel.shard(totals, self.mesh)
 
-    def schedule(self, epoch: int) -> jax.Array:
-        """The order of one epoch, `[fold, step, b]`, on the devices."""
+    def run(self, *, streamed: bool = False) -> Steps:
+        """The jitted steps of all folds; state and totals are donated.
+
+        Args:
+          streamed: each device has clips of its own (see `feed`).
+        """
+        one = fold_steps(self.network, self._optimizer(), self.view)
+        return parallel.over_folds(
+            one, self.mesh, self.lift, folded=3, donated=2, spread=int(streamed)
+        )
+
+    def schedule(self, epoch: int) -> Int[np.ndarray, "slot step b"]:
+        """The order of one epoch, its dummy folds and the steps of other rounds empty."""
         order = folding.epoch_schedule(
             self.folds,
             epoch=epoch,
             batch_size=self.settings.batch_size,
             variants=len(self.view.variants),
             mode=self.settings.augment,
+            steps=self.steps,
         )
-        return parallel.shard(parallel.pad_folds(order, self.mesh, folding.EMPTY), self.mesh)
+        return parallel.pad_folds(order, self.slots, folding.EMPTY)
+
+    def call(self, epoch: int, first: int, stop: int) -> Call:
+        """Steps `first` to `stop` of an epoch, on the devices."""
+        call = Call(np.int32(epoch), np.int32(first), np.int32(stop), np.float32(self.rate(epoch)))
+        return parallel.replicate(call, self.mesh)
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch."""
+        return self.settings.learning_rate
 
     def updates_per_epoch(self) -> int:
         """The steps of the fold with the most clips."""
@@ -149,4 +274,4 @@ class Trainer:
         return sum(leaf.size for leaf in jax.tree.leaves(params))
 
     def _optimizer(self) -> optax.GradientTransformation:
-        return optax.adam(self.settings.learning_rate)
+        return optax.scale_by_adam()

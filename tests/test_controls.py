@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from data_prep.prepare import prepare
+from mser_jax import build, evaluate, run, select
 from mser_jax import config as configs
-from mser_jax import evaluate, loop, parallel, run, select
-from mser_jax.checkpoint import Checkpoints
 from mser_jax.logs import Log
 
 LEVEL, PERMUTATIONS = 0.99, 10_000
+LIMIT = 4_000_000_000  # bytes of a device
 
 
 @pytest.fixture(scope="module")
@@ -30,18 +30,16 @@ def smoke(workspace, *, amplitude=None):
     if amplitude is not None:
         config.synthetic.amplitude = amplitude
     prepared = prepare(config, say=lambda line: None)
-    return config, run.read_clips(config, prepared)
+    return config, run.read_clips(config, prepared, LIMIT)
 
 
 def held_out_hits(config, dataset, folder):
     """Which clips the smoke preset gets right when their subject is left out; and its margin."""
-    trainer = run.make_trainer(config, dataset)
-    clips = parallel.replicate(dataset.clips, trainer.mesh)
     folder.mkdir()
-    checkpoints = Checkpoints(folder, [fold.name for fold in trainer.folds], "controls")
-    state = loop.train(trainer, clips, checkpoints, Log(folder / "log.jsonl"))
-    logits = evaluate.all_logits(trainer, state, clips)
-    table = evaluate.predictions(trainer, logits, dataset)
+    trainer = build.make_trainer(config, dataset)
+    engine = build.make_engine(config, dataset, trainer, folder, LIMIT)
+    engine.train(Log(folder / "log.jsonl"), build.how(config, dataset, LIMIT))
+    table = evaluate.predictions(trainer, engine.logits(), dataset)
     probabilities, _ = select.choose(table, config.evaluation.select)
     return table, probabilities.argmax(axis=1)
 

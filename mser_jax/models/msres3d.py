@@ -36,6 +36,11 @@ class MSRes3DSettings:
     dtype: str = "float32"
     remat: bool = False
 
+    @property
+    def heads(self) -> int:
+        """How many answers the network gives."""
+        return 4 if self.fusion else 1
+
 
 class Upsample(nnx.Module):
     """A transposed 2x2x2 convolution of stride 2, cropped to the target's size, then BN (3.3.3)."""

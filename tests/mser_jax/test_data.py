@@ -64,8 +64,8 @@ def path(tmp_path_factory):
     return written(tmp_path_factory.mktemp("set"), records())
 
 
-def load(path, kind="flow", scale="none", recipe=RECIPE):
-    return data.load(path, recipe, kind=kind, scale=scale)
+def load(path, kind="flow", scale="none", recipe=RECIPE, keep=lambda size: True):
+    return data.load(path, recipe, kind=kind, scale=scale, keep=keep)
 
 
 def test_clips_come_in_order_with_their_names(path):
@@ -130,3 +130,18 @@ def test_digest_stands_for_the_clips_and_not_for_their_folder(path, tmp_path):
         changed[0][field] = value
         digests.add(load(written(tmp_path / field, changed)).digest)
     assert len(digests) == 4
+
+
+@pytest.mark.parametrize("kind", ["flow", "frames"])
+def test_pixels_that_stay_on_disk_are_the_same_clip_by_clip(path, kind):
+    asked = []
+    stored = load(path, kind=kind, scale="clip", keep=asked.append)
+    kept = load(path, kind=kind, scale="clip")
+    assert asked == [kept.clips.pixels.nbytes]
+    assert stored.digest == kept.digest
+    assert stored.clips.pixels.shape == kept.clips.pixels.shape
+    assert stored.clips.pixels.dtype == kept.clips.pixels.dtype
+    np.testing.assert_array_equal(stored.clips.scale, kept.clips.scale)
+    np.testing.assert_array_equal(stored.clips.labels, kept.clips.labels)
+    for index, pixels in enumerate(kept.clips.pixels):
+        np.testing.assert_array_equal(stored.clips.pixels[index], pixels)

@@ -11,6 +11,8 @@ from test_fold_parallel import FOLDS, GROUPS, SEED, SUBJECTS, TOY, fold_of, made
 
 from mser_jax import evaluate, parallel
 from mser_jax.data import Dataset
+from mser_jax.evaluate import Answers
+from mser_jax.feed import Resident
 
 CLIPS = made_clips()
 DATASET = Dataset(
@@ -19,6 +21,7 @@ DATASET = Dataset(
     subject=SUBJECTS,
     clip=np.array([f"clip{at}" for at in range(len(SUBJECTS))]),
     class_names=("x", "y", "z"),
+    digest="made",
     dropped={},
     release={},
     repaired={},
@@ -32,9 +35,8 @@ def logits(batch_size: int, devices=2) -> np.ndarray:
     of = dataclasses.replace(
         made.trainer, settings=dataclasses.replace(made.trainer.settings, batch_size=batch_size)
     )
-    return evaluate.all_logits(
-        of, parallel.shard(made.start, of.mesh), parallel.replicate(CLIPS, of.mesh)
-    )
+    answers = Answers(of, Resident(CLIPS, of.mesh))
+    return answers.of_all(parallel.shard(made.start, of.mesh), len(SUBJECTS))
 
 
 def table(of_logits=None):
@@ -92,6 +94,14 @@ def test_the_training_loss_is_that_of_the_clips_of_all_other_subjects():
             if subject != rows.subject[row]
         ]
         np.testing.assert_allclose(rows.train_loss[row], np.mean(losses, axis=0), rtol=1e-5)
+
+
+def test_what_a_fold_says_of_its_test_clips_is_what_it_says_of_them_among_all():
+    made = toy(2)
+    answers = Answers(made.trainer, Resident(CLIPS, made.trainer.mesh))
+    held_out = answers.of_held_out(parallel.shard(made.start, made.trainer.mesh))
+    for slot, (fold, said) in enumerate(zip(FOLDS, held_out, strict=True)):
+        np.testing.assert_allclose(said, logits(3)[slot, fold.test], rtol=1e-5, atol=1e-6)
 
 
 def test_logits_that_are_not_finite_are_refused():

@@ -15,6 +15,7 @@ from flax import nnx
 
 from mser_jax import parallel
 from mser_jax.augment import Clips, View
+from mser_jax.feed import Resident
 from mser_jax.folds import EMPTY, loso, replicate
 from mser_jax.models import MSRes3D, MSRes3DSettings, functional
 from mser_jax.models.layers import ConvBN, Dense, global_mean
@@ -67,26 +68,28 @@ def made_clips(side=16, seed=0) -> Clips:
 def trainer(folds=FOLDS, *, network=TOY, devices=1, lift="map", size=12, **settings) -> Trainer:
     chosen = {"epochs": 4, "batch_size": 4, "learning_rate": 1e-2, "augment": "sample"}
     chosen |= {"checkpoint_every": 10} | settings
-    return Trainer(
+    return Trainer.of(
+        folds,
         network=network,
         view=View(size, VARIANTS, ("u", "v", "strain")),
-        folds=folds,
         settings=Settings(**chosen),
+        heads=2 if network is TOY else 4,
+        classes=3,
         mesh=parallel.fold_mesh(jax.devices()[:devices]),
         lift=lift,
     )
 
 
 class Program(NamedTuple):
-    """A trainer, its first states in host memory and its epoch, compiled at most once."""
+    """A trainer, its first states in host memory and its steps, compiled at most once."""
 
     trainer: Trainer
     start: State
-    epoch: Callable
+    run: Callable
 
 
 def program(of: Trainer) -> Program:
-    return Program(of, jax.device_get(of.start()), of.epoch())
+    return Program(of, jax.device_get(of.start()), of.run())
 
 
 @functools.cache
@@ -96,17 +99,24 @@ def toy(devices=1, lift="map", only: int | None = None) -> Program:
     return program(trainer(folds, devices=devices, lift=lift))
 
 
+def epoch(made: Program, state: State, clips: Clips, epoch=0, schedule=None):
+    """The states after an epoch, or after the steps of a schedule, and its `Totals`."""
+    of = made.trainer
+    schedule = of.schedule(epoch) if schedule is None else schedule
+    (window,) = Resident(clips, of.mesh).windows(schedule, 0, schedule.shape[1])
+    call = of.call(epoch, window.first, window.stop)
+    state = parallel.shard(state, of.mesh)
+    return jax.device_get(made.run(state, of.no_totals(), window.schedule, call, window.clips))
+
+
 def trained(made: Program, clips: Clips, epochs=2):
-    """The states and the `Progress` of every epoch, in host memory, dummy folds with them."""
-    mesh = made.trainer.mesh
-    clips = parallel.replicate(clips, mesh)
-    state, seen = parallel.shard(made.start, mesh), []
-    for epoch in range(epochs):
-        state, progress = made.epoch(state, made.trainer.schedule(epoch), clips)
-        seen.append(progress)
-    results = jax.device_get((state, seen))
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(results))
-    return results
+    """The states and the `Totals` of every epoch, in host memory, dummy folds with them."""
+    state, seen = made.start, []
+    for number in range(epochs):
+        state, totals = epoch(made, state, clips, number)
+        seen.append(totals)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((state, seen)))
+    return state, seen
 
 
 def fold_of(tree, slot: int | slice):
@@ -133,7 +143,8 @@ def small(lift: str) -> tuple[Program, str, str]:
     of = trainer(network=small_msres3d(), devices=4, lift=lift, size=20, **how)
     start = jax.device_get(of.start()) if lift == "map" else small("map")[0].start
     clips = parallel.replicate(made_clips(side=24), of.mesh)
-    lowered = of.epoch().lower(parallel.shard(start, of.mesh), of.schedule(0), clips)
+    folded = parallel.shard((start, of.no_totals(), of.schedule(0)), of.mesh)
+    lowered = of.run().lower(*folded, of.call(0, 0, 1), clips)
     compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": 0})
     return Program(of, start, compiled), lowered.as_text(), compiled.as_text()
 
@@ -163,11 +174,10 @@ class Gradients(Trainer):
 def first_step(devices=1, lift="vmap", only: int | None = None):
     """The gradients and the losses of every fold in the first step of the first epoch."""
     of = Gradients(**vars(toy(devices, lift, only).trainer))
-    clips = parallel.replicate(made_clips(), of.mesh)
-    start = toy(devices, lift, only).start._replace(opt=toy(devices, lift, only).start.params)
-    schedule = of.schedule(0)[:, :1]
-    state, progress = of.epoch()(parallel.shard(start, of.mesh), schedule, clips)
-    return jax.device_get((state.opt, progress.losses))
+    made = Program(of, toy(devices, lift, only).start, of.run())
+    start = made.start._replace(opt=made.start.params)
+    state, totals = epoch(made, start, made_clips(), schedule=of.schedule(0)[:, :1])
+    return state.opt, totals.losses
 
 
 def assert_close(one, other):
@@ -238,6 +248,6 @@ def test_the_search_of_the_compiled_text_finds_what_it_looks_for():
 
 def test_dummy_folds_fill_the_last_device():
     mesh = parallel.fold_mesh(jax.devices()[:4])
-    padded = parallel.pad_folds(np.arange(5), mesh, EMPTY)
+    padded = parallel.pad_folds(np.arange(5), parallel.slots(5, mesh), EMPTY)
     np.testing.assert_array_equal(padded, [0, 1, 2, 3, 4, EMPTY, EMPTY, EMPTY])
-    assert len(parallel.pad_folds(np.arange(4), mesh, EMPTY)) == 4
+    assert parallel.slots(4, mesh) == 4

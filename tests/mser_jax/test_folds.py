@@ -24,18 +24,25 @@ VARIANTS = 3
 MODES = ("expand", "sample", "none")
 
 
-def scheduled(folds, mode="expand", epoch=0, seed=0, batch_size=4):
+def scheduled(folds, mode="expand", epoch=0, seed=0, batch_size=4, more=0):
     return epoch_schedule(
         replicate(folds, [seed]),
         epoch=epoch,
         batch_size=batch_size,
         variants=VARIANTS,
         mode=mode,
+        steps=steps_per_epoch(folds, batch_size, VARIANTS, mode) + more,
     )
 
 
 def entries(rows):
     return rows[rows != EMPTY]
+
+
+def test_a_longer_schedule_is_the_same_with_empty_steps_after_it():
+    short, long = scheduled(loso(GROUPS)), scheduled(loso(GROUPS), more=2)
+    np.testing.assert_array_equal(long[:, :-2], short)
+    assert (long[:, -2:] == EMPTY).all()
 
 
 def test_loso_leaves_each_subject_of_each_database_out_once():

@@ -24,9 +24,10 @@ from test_fold_parallel import (
 
 from mser_jax import evaluate, parallel
 from mser_jax.augment import Clips
+from mser_jax.feed import Resident
 from mser_jax.folds import EMPTY
 
-CLIP = 0  # what an empty slot is computed with; its subject is tested by fold 0
+CLIP = 0  # what an empty step is computed with; its subject is tested by fold 0
 ITS_FOLD = next(slot for slot, fold in enumerate(FOLDS) if CLIP in fold.test)
 
 
@@ -59,8 +60,8 @@ def predicted(made: Program, clips: Clips):
     """The table after two epochs."""
     mesh = made.trainer.mesh
     state, _ = trained(made, clips)
-    arguments = parallel.shard(state, mesh), parallel.replicate(clips, mesh)
-    logits = evaluate.all_logits(made.trainer, *arguments)
+    answers = evaluate.Answers(made.trainer, Resident(clips, mesh))
+    logits = answers.of_all(parallel.shard(state, mesh), len(clips.labels))
     return evaluate.predictions(made.trainer, logits, DATASET)
 
 
@@ -104,7 +105,7 @@ def test_no_schedule_holds_a_clip_of_the_tested_subject(mode):
     of = trainer(devices=4, augment=mode)
     subjects = np.array(GROUPS)
     for epoch in range(5):
-        schedule = np.asarray(of.schedule(epoch))
+        schedule = of.schedule(epoch)
         assert (schedule[len(FOLDS) :] == EMPTY).all()
         for slot, fold in enumerate(FOLDS):
             entries = schedule[slot][schedule[slot] != EMPTY]

@@ -8,8 +8,8 @@ from sklearn.metrics import f1_score
 from test_fold_parallel import trainer
 
 from data_prep.errors import UserError
+from mser_jax import build, evaluate, metrics, protocols, report
 from mser_jax import config as configs
-from mser_jax import evaluate, metrics, protocols, report, run
 from mser_jax.augment import Clips
 from mser_jax.data import Dataset
 from mser_jax.protocols import PROTOCOLS
@@ -37,6 +37,7 @@ def made() -> Dataset:
         subject=subject,
         clip=clip,
         class_names=CLASSES,
+        digest="made",
         dropped={},
         release={},
         repaired={},
@@ -198,10 +199,10 @@ def test_the_tables_show_every_database_and_the_terminals_fits_80_columns():
 
 
 def test_a_class_that_the_held_out_database_lacks_is_an_error_before_the_training():
-    run._check_classes(DATASET, folds_of("hold_out"))
+    build.check_classes(DATASET, folds_of("hold_out"))
     lacks = only(DATASET, ~(OF_SAMM & (DATASET.clips.labels == 1)))
-    run._check_classes(lacks, folds_of("cross_database", lacks))
+    build.check_classes(lacks, folds_of("cross_database", lacks))
     with pytest.raises(UserError, match="No clip that is tested is of class positive"):
-        run._check_classes(lacks, folds_of("hold_out", lacks))
+        build.check_classes(lacks, folds_of("hold_out", lacks))
     scores = metrics.score(table("cross_database"), "mean")
     assert all(row["uf1"] is not None for row in scores["per_dataset"])

@@ -2,6 +2,7 @@
 
 import functools
 
+import jax
 import numpy as np
 import pytest
 from test_evaluate import DATASET
@@ -21,8 +22,8 @@ from test_fold_parallel import (
 from test_no_leak import predicted, rows_of
 
 from data_prep.errors import UserError
+from mser_jax import build
 from mser_jax import config as configs
-from mser_jax import run
 from mser_jax.checkpoint import Checkpoints
 from mser_jax.folds import loso, replicate
 from mser_jax.workdir import open_workdir
@@ -71,7 +72,7 @@ def smoke(**train):
 
 def test_the_configuration_asks_for_seeds_after_the_first():
     config = smoke(seeds=3)
-    folds = run.make_trainer(config, DATASET).folds
+    folds = build.make_trainer(config, DATASET).folds
     names = sorted(set(GROUPS))
     assert [fold.title for fold in folds] == [
         f"{name}, seed {seed}" for seed in (7, 8, 9) for name in names
@@ -81,7 +82,7 @@ def test_the_configuration_asks_for_seeds_after_the_first():
 def test_one_division_of_k_fold_serves_all_seeds():
     config = smoke(seeds=2)
     config.evaluation.protocol, config.evaluation.folds = "k_fold", 2
-    folds = run.make_trainer(config, DATASET).folds
+    folds = build.make_trainer(config, DATASET).folds
     divisions = [[fold.test.tolist() for fold in folds if fold.seed == seed] for seed in (7, 8)]
     assert divisions[0] == divisions[1]
 
@@ -100,7 +101,7 @@ def test_a_run_of_other_seeds_is_another_run(tmp_path):
     with pytest.raises(UserError, match=r"train\.seeds: the run has 1, now 2"):
         open_workdir(smoke(seeds=2), str(tmp_path))
     titles = [[fold.title for fold in replicate(FOLDS[:1], [seed])] for seed in (0, 1)]
-    kept = Checkpoints(tmp_path / "checkpoints", titles[0], "made")
-    kept.save(1, fold_of(toy(only=0).start, slice(0, 1)))
+    with Checkpoints(tmp_path / "checkpoints", titles[0], "made") as kept:
+        kept.save(1, jax.device_put(toy(only=0).start))
     with pytest.raises(UserError, match="of other folds"):
-        Checkpoints(tmp_path / "checkpoints", titles[1], "made").epochs_done()
+        Checkpoints(tmp_path / "checkpoints", titles[1], "made").position()

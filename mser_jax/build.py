@@ -1,0 +1,159 @@
+"""From the configuration's fields to the objects that train: folds, view, network, trainer."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_prep.errors import UserError
+from mser_jax import folds as folding
+from mser_jax import parallel, protocols, throughput, train
+from mser_jax.augment import View
+from mser_jax.data import Dataset, Stored
+from mser_jax.engine import Engine, How
+from mser_jax.feed import Feed, Resident
+from mser_jax.folds import Fold
+from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings, cost, functional
+from mser_jax.stream import Streamed
+
+
+def make_trainer(config: ConfigDict, dataset: Dataset) -> train.Trainer:
+    """The trainer of all folds that a configuration describes, for a data set.
+
+    Raises:
+      UserError: the protocol does not suit the clips.
+    """
+    flow = config.input.kind == "flow"
+    view = View(
+        size=config.prep.size,
+        variants=_variants(config),
+        channels=tuple(config.input.channels) if flow else (),
+    )
+    settings = model_settings(config, len(dataset.class_names), len(view.channels) or 1)
+    return train.Trainer.of(
+        _folds(config, dataset),
+        network=functional(lambda rngs: MSRes3D(settings, rngs=rngs), config.model.lowering),
+        view=view,
+        settings=train.Settings(
+            epochs=config.train.epochs,
+            batch_size=config.train.batch_size,
+            learning_rate=config.train.learning_rate,
+            augment=config.augment.mode,
+            checkpoint_every=config.train.checkpoint_every,
+        ),
+        heads=settings.heads,
+        classes=settings.classes,
+        mesh=parallel.fold_mesh(),
+        lift=parallel.choose_lift(config.parallel.lift),
+    )
+
+
+def model_settings(config: ConfigDict, classes: int, channels: int) -> MSRes3DSettings:
+    """The network's switches from the configuration's fields."""
+    model = config.model
+    style = BranchStyle(model.rc.reduction, model.rc.restore, model.rc.chain, model.rc.weights)
+    return MSRes3DSettings(
+        classes=classes,
+        channels=channels,
+        block=model.block,
+        width=model.width,
+        depths=tuple(model.depths),
+        attention=model.attention,
+        rc=style if model.rc.on else None,
+        fusion=model.fusion.on,
+        cascade=model.fusion.cascade,
+        cam_reduction=model.fusion.reduction,
+        hidden=model.head.hidden,
+        dtype=model.dtype,
+        remat=model.remat,
+    )
+
+
+def _variants(config: ConfigDict) -> tuple[str, ...]:
+    """The original first: it is what a test clip is seen as."""
+    if config.augment.mode == "none":
+        return ("original",)
+    others = [name for name in config.augment.variants if name != "original"]
+    return ("original", *others)
+
+
+def _folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
+    evaluation = config.evaluation
+    if evaluation.protocol == "leave_one_sample_out":
+        print(
+            "Warning: leave-one-sample-out trains on other clips of the tested subject; its "
+            "figures are not comparable with LOSO."
+        )
+    folds = protocols.make_folds(
+        evaluation.protocol,
+        dataset,
+        parts=evaluation.folds,
+        held_out=evaluation.held_out,
+        seed=config.seed,
+    )
+    return folding.replicate(folds, range(config.seed, config.seed + config.train.seeds))
+
+
+def make_engine(
+    config: ConfigDict, dataset: Dataset, trainer: train.Trainer, folder: Path, limit: int
+) -> Engine:
+    """What trains all folds of a run and asks them.
+
+    Args:
+      config: of the run.
+      dataset: the clips.
+      trainer: of all folds.
+      folder: of the run.
+      limit: bytes of a device.
+    """
+    return Engine(
+        trainer,
+        _feed(dataset, trainer, limit),
+        dataset.names,
+        f"{len(dataset.clip)} clips, {dataset.digest}",
+        folder,
+        config.train.checkpoints_kept,
+    )
+
+
+def _feed(dataset: Dataset, trainer: train.Trainer, limit: int) -> Feed:
+    pixels = dataset.clips.pixels
+    if not isinstance(pixels, Stored):
+        return Resident(dataset.clips, trainer.mesh)
+    a_step = trainer.slots // trainer.mesh.devices.size * trainer.settings.batch_size
+    room = max(a_step, limit // 4 // (pixels.dtype.itemsize * math.prod(pixels.shape[1:])))
+    variants = len(trainer.view.variants)
+    return Streamed(dataset.clips, variants, trainer.mesh, min(room, pixels.shape[0]))
+
+
+def how(config: ConfigDict, dataset: Dataset, limit: int) -> How:
+    """What of the configuration does not change what is trained; `limit` is a device's bytes."""
+    return How(
+        folds_per_device=config.parallel.folds_per_device,
+        limit=limit,
+        flops_per_clip=_flops_per_clip(config, dataset),
+        dtype=config.model.dtype,
+        inflated=config.report.inflated,
+    )
+
+
+def _flops_per_clip(config: ConfigDict, dataset: Dataset) -> float:
+    """Of a training step: two a multiply-add, and the gradients cost twice the forward pass."""
+    channels = len(config.input.channels) if config.input.kind == "flow" else 1
+    settings = model_settings(config, len(dataset.class_names), channels)
+    clip = (config.prep.steps, config.prep.size, config.prep.size, channels)
+    return throughput.TRAINING * sum(call.macs for call in cost.calls(settings, clip))
+
+
+def check_classes(dataset: Dataset, folds: Sequence[Fold]) -> None:
+    """Before the training rather than after it: UF1 and UAR need a tested clip of every class."""
+    tested = np.concatenate([fold.test for fold in folds])
+    counts = np.bincount(dataset.clips.labels[tested], minlength=len(dataset.class_names))
+    absent = [name for name, count in zip(dataset.class_names, counts) if not count]
+    if absent:
+        raise UserError(
+            f"No clip that is tested is of class {', '.join(absent)}; UF1 and UAR would not be "
+            "defined. Remedy: prepare more clips, or take other classes (--config.data.classes)."
+        )

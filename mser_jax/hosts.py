@@ -1,0 +1,78 @@
+"""Several processes that train one run together: on several machines, or on the GPUs of one."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import multihost_utils
+
+from data_prep.errors import UserError
+
+_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+
+
+def join() -> None:
+    """Meet the other processes of the run; before anything asks JAX for its devices.
+
+    JAX finds them by itself under SLURM, Open MPI and on cloud TPUs; elsewhere the environment
+    variables JAX_COORDINATOR_ADDRESS (host:port of the first), JAX_NUM_PROCESSES and
+    JAX_PROCESS_ID name them. What all of them would print, the first one prints.
+
+    Raises:
+      UserError: they are not found, or do not come.
+    """
+    address, count, number = (os.environ.get(name) for name in _VARIABLES)
+    try:
+        jax.distributed.initialize(
+            coordinator_address=address,
+            num_processes=None if count is None else int(count),
+            process_id=None if number is None else int(number),
+        )
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"The processes of this run did not meet: {error}\nRemedy: start all of them at about "
+            f"the same time, by srun or mpirun, or set {', '.join(_VARIABLES)} for each; without "
+            "--distributed a process runs alone."
+        ) from error
+    if not is_first():
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (to the end)
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes what all of them know."""
+    return jax.process_index() == 0
+
+
+def anywhere(asked: bool) -> bool:
+    """Whether it is true on any process; all of them must ask at the same point."""
+    if jax.process_count() == 1:
+        return asked
+    return bool(multihost_utils.process_allgather(jnp.asarray(asked)).any())
+
+
+def same(value: int) -> int:
+    """The value of the first process, on all of them; all must ask at the same point."""
+    if jax.process_count() == 1:
+        return value
+    return int(multihost_utils.broadcast_one_to_all(jnp.asarray(value)))
+
+
+@contextlib.contextmanager
+def first_alone() -> Iterator[None]:
+    """What the first process does while the others wait, and they do, or find done, after it.
+
+    Raises:
+      UserError: in the others, when the first one failed; it has said why.
+    """
+    if not is_first() and anywhere(False):
+        raise UserError("The first process of this run stopped; its message says why.")
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        if is_first():
+            anywhere(failed)
