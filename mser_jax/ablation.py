@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mser_jax import metrics, paired, published, select
+from mser_jax import failures, metrics, paired, published, select
 from mser_jax.table import Predictions
 
 
@@ -86,8 +86,11 @@ def results(tables: Mapping[str, Predictions], rule: str, dataset: str) -> dict[
       with its part, and `published_points`: the paper's own gain in accuracy, or None.
 
     Raises:
-      UserError: the members were not tested on the same clips, or a table cannot be scored.
+      UserError: the members were not tested on the same clips, a fold of one of them failed, or a
+        table cannot be scored.
     """
+    for name, table in tables.items():
+        failures.refuse_any(name, table)
     gains = published.gains(dataset)
     return {
         "rule": rule,

@@ -11,7 +11,7 @@ import numpy as np
 
 from data_prep import fields
 from data_prep.errors import UserError
-from mser_jax import metrics, paired, select, table
+from mser_jax import failures, metrics, paired, select, table
 from mser_jax.table import Predictions
 
 NAMES = ("A", "B")
@@ -80,9 +80,12 @@ def results(one: Run, other: Run) -> dict[str, Any]:
 
     Raises:
       UserError: the runs share no clip, or do not agree on the classes or on a clip's label; a
-        class has no shared clip; or not every clip was tested with every seed.
+        fold of one of them failed; a class has no shared clip; or not every clip was tested with
+        every seed.
     """
     _refuse_other_classes(one, other)
+    for run in (one, other):
+        failures.refuse_any(run.folder, run.predictions)
     one_table, other_table = tables = _shared(one, other)
     metrics.refuse_absent_class(one_table)
     rules = (one.rule, other.rule)

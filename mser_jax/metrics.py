@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from data_prep.errors import UserError
-from mser_jax import select
+from mser_jax import failures, select
 from mser_jax.table import Predictions
 
 RESAMPLES = 2000
@@ -53,7 +53,8 @@ def summary(counts: np.ndarray) -> dict[str, np.ndarray]:
       counts: `[..., c, c]` as from `confusion`; may be fractions of clips.
 
     Returns:
-      accuracy (eq. 4.1), uf1, uar, f1_macro, f1_weighted, f1_micro, each `[...]`.
+      accuracy (eq. 4.1), uf1, uar, f1_macro, f1_weighted, f1_micro, each `[...]`; all NaN
+      without a clip.
     """
     true = counts.sum(axis=-1)
     total = true.sum(axis=-1)
@@ -61,12 +62,12 @@ def summary(counts: np.ndarray) -> dict[str, np.ndarray]:
     _, recall, f1 = per_class(counts)
     complete = (true > 0).all(axis=-1)
     return {
-        "accuracy": _ratio(hits, total),
+        "accuracy": _mean(hits, total),
         "uf1": np.where(complete, f1.mean(axis=-1), np.nan),
         "uar": np.where(complete, recall.mean(axis=-1), np.nan),
-        "f1_macro": f1.mean(axis=-1),
-        "f1_weighted": _ratio((f1 * true).sum(axis=-1), total),
-        "f1_micro": _ratio(2 * hits, 2 * total),
+        "f1_macro": np.where(total > 0, f1.mean(axis=-1), np.nan),
+        "f1_weighted": _mean((f1 * true).sum(axis=-1), total),
+        "f1_micro": _mean(2 * hits, 2 * total),
     }
 
 
@@ -97,28 +98,37 @@ def score(predictions: Predictions, rule: str) -> dict:
     the mean of the seeds' scores, `seed_std` is the standard deviation over the seeds (n - 1), and
     the confusion matrix and the per-class figures are those of all seeds together.
 
+    A fold that failed has answered nothing. No score counts its clips, neither as right nor as
+    wrong: `failed` lists such folds, and unless it is empty the scores are not of the whole set.
+
     Args:
       predictions: the table.
       rule: one of `select.RULES`, the one that is reported; all of them are in `rules`.
 
     Returns:
-      A dict of plain Python values; None stands for a score that is not defined.
+      A dict of plain Python values; None stands for a score that is not defined. `clips` are those
+      that have an answer, `tested` those of the table.
 
     Raises:
-      UserError: a class has no clip (UF1 and UAR are not defined then), or no such rule.
+      UserError: a class has no answered clip (UF1 and UAR are not defined then), every fold
+        failed, or no such rule.
     """
-    refuse_absent_class(predictions)
+    whole, predictions = predictions, failures.answered(predictions)
+    _refuse_unanswered_class(whole)
     groups = _Groups(predictions)
     pooled = groups.counts(rule)
     by_seed = pooled.sum(axis=1)
     return {
         "rule": rule,
         "upper_bound": rule == select.UPPER_BOUND,
-        "clips": groups.clips(np.ones(len(predictions), bool)),
+        "failed": failures.rows(whole),
+        "trainings": len(failures.trainings(whole)),
+        "tested": _clips(whole),
+        "clips": _clips(predictions),
         "subjects": len(groups.people),
-        "folds": len(np.unique(predictions.fold)),
+        "folds": len(np.unique(whole.fold)),
         "heads": predictions.train_loss.shape[1],
-        "seeds": groups.seeds.tolist(),
+        "seeds": np.unique(whole.seed).tolist(),
         "class_names": list(predictions.class_names),
         **mean_scores(by_seed),
         "accuracy_fold_mean": _fold_mean(predictions, rule),
@@ -128,11 +138,8 @@ def score(predictions: Predictions, rule: str) -> dict:
         "majority": _majority(predictions),
         "chance": _chance(predictions),
         "confusion": by_seed.sum(axis=0).tolist(),
-        "per_class": _class_rows(predictions, groups, by_seed.sum(axis=0)),
-        "per_seed": [
-            {"seed": seed, **mean_scores(counts[None])}
-            for seed, counts in zip(groups.seeds.tolist(), by_seed)
-        ],
+        "per_class": _class_rows(predictions, by_seed.sum(axis=0)),
+        "per_seed": _seed_rows(whole, dict(zip(groups.seeds.tolist(), by_seed))),
         "per_dataset": _dataset_rows(predictions, rule),
         "per_subject": _subject_rows(predictions, groups, pooled),
     }
@@ -144,11 +151,9 @@ def refuse_absent_class(predictions: Predictions) -> None:
     Raises:
       UserError: names the classes that have no clip.
     """
-    present = np.bincount(predictions.label, minlength=len(predictions.class_names))
-    absent = [name for name, count in zip(predictions.class_names, present) if not count]
-    if absent:
+    if absent := _absent(predictions):
         raise UserError(
-            f"no clip of class {', '.join(absent)} is in the table of predictions: UF1 and UAR "
+            f"no clip of class {absent} is in the table of predictions: UF1 and UAR "
             "are not defined. Evaluate all subjects, or a data set with only the other classes."
         )
 
@@ -235,14 +240,34 @@ class _Groups:
         np.add.at(counts, (self._seed, self._person, self._predictions.label, answer), 1)
         return counts
 
-    def clips(self, rows: np.ndarray) -> int:
-        """How many clips the rows (a mask) speak of, whatever the number of seeds."""
-        clip = self._predictions.clip[rows].tolist()
-        return len(set(zip(self._person[rows].tolist(), clip)))
-
     def rows(self, person: int) -> np.ndarray:
         """The mask of a person's rows."""
         return self._person == person
+
+
+def _refuse_unanswered_class(whole: Predictions) -> None:
+    """Of each seed, because the scores are means over the seeds."""
+    refuse_absent_class(whole)
+    answered = whole.take(~whole.failed)
+    for seed in np.unique(answered.seed).tolist():
+        if absent := _absent(answered.take(answered.seed == seed)):
+            raise UserError(
+                f"{len(failures.rows(whole))} of {len(failures.trainings(whole))} trainings "
+                f"diverged, and no clip of class {absent} has an answer of seed {seed}: UF1 and "
+                f"UAR are not defined. {failures.REMEDY}"
+            )
+
+
+def _absent(predictions: Predictions) -> str:
+    """The classes without a clip."""
+    present = np.bincount(predictions.label, minlength=len(predictions.class_names))
+    return ", ".join(name for name, count in zip(predictions.class_names, present) if not count)
+
+
+def _clips(predictions: Predictions) -> int:
+    """How many clips the rows speak of, whatever the number of seeds."""
+    columns = (predictions.dataset, predictions.subject, predictions.clip)
+    return len(set(zip(*(column.tolist() for column in columns))))
 
 
 def _answer(predictions: Predictions, rule: str) -> np.ndarray:
@@ -280,14 +305,27 @@ def _chance(predictions: Predictions) -> dict:
     return mean_scores(np.repeat(true[:, None], len(true), axis=1)[None] / len(true))
 
 
-def _class_rows(predictions: Predictions, groups: _Groups, counts: np.ndarray) -> list[dict]:
+def _seed_rows(whole: Predictions, counts: Mapping[int, np.ndarray]) -> list[dict]:
+    """Every seed, also one of which nothing is answered."""
+    nothing = np.zeros((len(whole.class_names),) * 2, int)
+    return [
+        {
+            "seed": seed,
+            "unanswered": int(whole.failed[whole.seed == seed].sum()),
+            **mean_scores(counts.get(seed, nothing)[None]),
+        }
+        for seed in np.unique(whole.seed).tolist()
+    ]
+
+
+def _class_rows(predictions: Predictions, counts: np.ndarray) -> list[dict]:
     """Recall and F1 are None where the class has no clip, as UF1 and UAR are."""
     precision, recall, f1 = per_class(counts)
     there = counts.sum(axis=-1) > 0
     return [
         {
             "class": name,
-            "clips": groups.clips(predictions.label == index),
+            "clips": _clips(predictions.take(predictions.label == index)),
             "precision": float(precision[index]),
             "recall": float(recall[index]) if there[index] else None,
             "f1": float(f1[index]) if there[index] else None,
@@ -308,11 +346,11 @@ def _dataset_row(dataset: str, predictions: Predictions, rule: str) -> dict:
     by_seed = groups.counts(rule).sum(axis=1)
     return {
         "dataset": dataset,
-        "clips": groups.clips(np.ones(len(predictions), bool)),
+        "clips": _clips(predictions),
         "subjects": len(groups.people),
         **mean_scores(by_seed),
         "accuracy_fold_mean": _fold_mean(predictions, rule),
-        "per_class": _class_rows(predictions, groups, by_seed.sum(axis=0)),
+        "per_class": _class_rows(predictions, by_seed.sum(axis=0)),
     }
 
 
@@ -322,7 +360,7 @@ def _subject_rows(predictions: Predictions, groups: _Groups, pooled: np.ndarray)
         {
             "dataset": dataset,
             "subject": subject,
-            "clips": groups.clips(groups.rows(person)),
+            "clips": _clips(predictions.take(groups.rows(person))),
             "accuracy": mean_scores(pooled[:, person].sum(axis=0)[None])["accuracy"],
         }
         for person, (dataset, subject) in enumerate(groups.people)
@@ -331,6 +369,10 @@ def _subject_rows(predictions: Predictions, groups: _Groups, pooled: np.ndarray)
 
 def _plain(value: np.floating) -> float | None:
     return None if np.isnan(value) else float(value)
+
+
+def _mean(above: np.ndarray, clips: np.ndarray) -> np.ndarray:
+    return np.where(clips > 0, _ratio(above, clips), np.nan)
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

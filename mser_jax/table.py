@@ -12,6 +12,7 @@ from data_prep.errors import UserError
 from mser_jax import select
 
 _FIXED = ("dataset", "subject", "clip", "seed", "fold", "label", "prediction", "head")
+_FAILED = "failed"  # in place of an answer and of its head
 _REMEDY = "write it again with --mode=evaluate."
 
 
@@ -28,12 +29,12 @@ class Predictions:
       seed: `[n]` int, of the training that made the row.
       fold: `[n]` text, the name of the held-out split.
       label: `[n]` int, index into `class_names`.
-      probabilities: `[n, k, c]` float32, softmax of each head.
-      train_loss: `[n, k]` float32, the fold's final training loss of each head.
+      probabilities: `[n, k, c]` float32, softmax of each head; NaN where the fold failed.
+      train_loss: `[n, k]` float32, the fold's final training loss of each head; NaN there too.
       class_names: the `c` classes.
 
     Raises:
-      ValueError: shapes disagree, a label is no class, or a figure is not finite.
+      ValueError: shapes disagree, a label is no class, or a row is finite in part.
     """
 
     dataset: np.ndarray
@@ -57,13 +58,19 @@ class Predictions:
                 raise ValueError(f"{name} is {getattr(self, name).shape}, not {(rows,)}")
         if rows and not (self.label.min() >= 0 and self.label.max() < classes):
             raise ValueError(f"a label lies outside 0..{classes - 1}")
-        if not (np.isfinite(self.probabilities).all() and np.isfinite(self.train_loss).all()):
-            raise ValueError(
-                "a probability or a training loss is not finite: the training diverged"
-            )
+        finite = np.isfinite(self.probabilities).all(axis=(1, 2))
+        finite &= np.isfinite(self.train_loss).all(axis=1)
+        if not (finite | self.failed).all():
+            raise ValueError("some probabilities or training losses of a row are not finite")
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def failed(self) -> np.ndarray:
+        """`[n]` bool: the training of the row's fold diverged, and the row has no answer."""
+        lost = np.isnan(self.probabilities).all(axis=(1, 2))
+        return lost & np.asarray(np.isnan(self.train_loss).all(axis=1))
 
     def take(self, rows: np.ndarray) -> Predictions:
         """The table of some rows: those that a mask marks, or indices in their order."""
@@ -78,28 +85,19 @@ def write_csv(path: Path, predictions: Predictions, rule: str) -> None:
       path: of the file; replaced when it exists.
       predictions: the table.
       rule: one of `select.RULES`; it fills the columns `prediction` and `head` ('all' where the
-        answer is the mean of the heads).
+        answer is the mean of the heads). Where the fold failed both are 'failed', and the figures
+        are empty.
     """
     chosen, head = select.choose(predictions, rule)
-    names = predictions.class_names
+    answers = chosen.argmax(axis=1)
     part = Path(f"{path}.part")  # so that an interruption leaves the whole old file or the new one
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_header(names, predictions.train_loss.shape[1]))
-        for row in range(len(predictions)):
+        writer.writerow(_header(predictions.class_names, predictions.train_loss.shape[1]))
+        for row, failed in enumerate(predictions.failed):
+            told = _failed if failed else _answered
             writer.writerow(
-                [
-                    predictions.dataset[row],
-                    predictions.subject[row],
-                    predictions.clip[row],
-                    predictions.seed[row],
-                    predictions.fold[row],
-                    names[predictions.label[row]],
-                    names[chosen[row].argmax()],
-                    "all" if head[row] == select.ALL_HEADS else head[row] + 1,
-                    *(_digits(value) for value in predictions.probabilities[row].ravel()),
-                    *(_digits(value) for value in predictions.train_loss[row]),
-                ]
+                [*_named(predictions, row), *told(predictions, row, answers[row], head[row])]
             )
     part.replace(path)
 
@@ -131,6 +129,27 @@ def _header(names: tuple[str, ...], heads: int) -> list[str]:
     return [*_FIXED, *probabilities, *(f"train_loss_head{head}" for head in numbers)]
 
 
+def _named(predictions: Predictions, row: int) -> list[object]:
+    """What a row is of."""
+    columns = ("dataset", "subject", "clip", "seed", "fold")
+    label = predictions.class_names[predictions.label[row]]
+    return [*(getattr(predictions, column)[row] for column in columns), label]
+
+
+def _answered(predictions: Predictions, row: int, answer: int, head: int) -> list[object]:
+    figures = (*predictions.probabilities[row].ravel(), *predictions.train_loss[row])
+    return [
+        predictions.class_names[answer],
+        "all" if head == select.ALL_HEADS else head + 1,
+        *map(_digits, figures),
+    ]
+
+
+def _failed(predictions: Predictions, row: int, *_: int) -> list[object]:
+    figures = predictions.probabilities[row].size + predictions.train_loss[row].size
+    return [_FAILED, _FAILED, *[""] * figures]
+
+
 def _digits(value: np.floating) -> str:
     """Nine significant digits: as many as bring every float32 back exactly."""
     return f"{value:.9g}"
@@ -148,50 +167,58 @@ def _parse_header(path: Path, header: list[str]) -> tuple[tuple[str, ...], int]:
 def _parse_rows(
     path: Path, rows: list[tuple[int, list[str]]], names: tuple[str, ...], heads: int
 ) -> Predictions:
-    width = len(_header(names, heads))
-    shape = (heads, len(names))
-    keys, seeds, labels, probabilities, losses = {}, [], [], [], []
+    keys, labels, figures = {}, [], []
     for line, cells in rows:
-        if len(cells) != width:
-            raise _malformed(path, line, f"it has {len(cells)} columns, the header {width}")
-        dataset, subject, clip, seed, fold, label = cells[:6]
-        if label not in names:
-            raise _malformed(path, line, f"its label {label!r} is none of {', '.join(names)}")
         try:
-            seeds.append(int(seed))
-            numbers = np.array([float(cell) for cell in cells[len(_FIXED) :]], np.float32)
+            key, fold, label = _parse_names(cells, names, heads)
+            figures.append(_parse_figures(cells, heads))
         except ValueError as error:
             raise _malformed(path, line, str(error)) from error
-        split = heads * len(names)
-        probabilities.append(_checked(path, line, numbers[:split].reshape(shape)))
-        losses.append(numbers[split:])
-        if not np.isfinite(losses[-1]).all():
-            raise _malformed(path, line, "a training loss is not finite")
-        labels.append(names.index(label))
-        key = (dataset, subject, clip, seeds[-1])
         if key in keys:
-            raise _malformed(path, line, f"clip {clip!r} of {subject!r} is there twice")
+            raise _malformed(path, line, f"clip {key[2]!r} of {key[1]!r} is there twice")
         keys[key] = fold
-    dataset, subject, clip, _ = (np.array(column) for column in zip(*keys, strict=True))
+        labels.append(label)
+    dataset, subject, clip, seed = (np.array(column) for column in zip(*keys, strict=True))
+    probabilities, losses = np.split(np.stack(figures), [heads * len(names)], axis=1)
     return Predictions(
         dataset=dataset,
         subject=subject,
         clip=clip,
-        seed=np.array(seeds),
+        seed=seed,
         fold=np.array(list(keys.values())),
         label=np.array(labels),
-        probabilities=np.stack(probabilities),
-        train_loss=np.stack(losses),
+        probabilities=probabilities.reshape(-1, heads, len(names)),
+        train_loss=losses,
         class_names=names,
     )
 
 
-def _checked(path: Path, line: int, probabilities: np.ndarray) -> np.ndarray:
-    """`[k, c]`, each head's within 0..1 and adding up to 1 (to what bfloat16 leaves of it)."""
-    total = probabilities.sum(axis=-1)
-    if not (probabilities.min() >= 0 and np.abs(total - 1).max() < 0.02):
-        raise _malformed(path, line, "a head's probabilities are not a distribution")
-    return probabilities
+def _parse_names(
+    cells: list[str], names: tuple[str, ...], heads: int
+) -> tuple[tuple[str, str, str, int], str, int]:
+    """(dataset, subject, clip, seed), fold and label of a line; ValueError says what is wrong."""
+    width = len(_header(names, heads))
+    if len(cells) != width:
+        raise ValueError(f"it has {len(cells)} columns, the header {width}")
+    dataset, subject, clip, seed, fold, label = cells[:6]
+    if label not in names:
+        raise ValueError(f"its label {label!r} is none of {', '.join(names)}")
+    return (dataset, subject, clip, int(seed)), fold, names.index(label)
+
+
+def _parse_figures(cells: list[str], heads: int) -> np.ndarray:
+    """Probabilities and training losses of a line, `[k * c + k]` float32; NaN where it failed."""
+    head, figures = cells[_FIXED.index("head")], cells[len(_FIXED) :]
+    if head == _FAILED and not any(figures):
+        return np.full(len(figures), np.nan, np.float32)
+    numbers = np.array([float(cell) for cell in figures], np.float32)
+    probabilities, losses = np.split(numbers, [-heads])
+    total = probabilities.reshape(heads, -1).sum(axis=-1)
+    if not (probabilities.min() >= 0 and np.abs(total - 1).max() < 0.02):  # as bfloat16 leaves it
+        raise ValueError("a head's probabilities are not a distribution")
+    if not np.isfinite(losses).all():
+        raise ValueError("a training loss is not finite")
+    return numbers
 
 
 def _malformed(path: Path, line: int, what: str) -> UserError:

@@ -36,9 +36,9 @@ def lines_of(path):
         return list(csv.reader(file))
 
 
-def spoil(path, line, column, cell):
+def spoil(path, line, column, cell, table=None):
     """Write the made table with one cell changed; `line` as an editor counts them."""
-    write_csv(path, made(), "confidence")
+    write_csv(path, table or made(), "confidence")
     lines = lines_of(path)
     lines[line - 1][column] = cell
     with path.open("w", newline="") as file:
@@ -64,6 +64,33 @@ def test_the_columns_and_the_answer_are_the_documented_ones(path):
     assert header[8:11] == ["head1_negative", "head1_positive", "head1_very_surprised"]
     assert header[-2:] == ["train_loss_head1", "train_loss_head2"]
     assert first[5:8] == ["negative", "positive", "1"]
+
+
+def failed_table():
+    """Of two seeds of three folds, in which the second fold of the first seed failed."""
+    probabilities, loss = made().probabilities.copy(), made().train_loss.copy()
+    probabilities[1], loss[1] = np.nan, np.nan
+    return dataclasses.replace(made(), probabilities=probabilities, train_loss=loss)
+
+
+@pytest.mark.parametrize("rule", ["confidence", "mean", "train_loss", "oracle"])
+def test_a_row_of_a_failed_fold_says_so_and_comes_back_as_one(path, rule):
+    write_csv(path, failed_table(), rule)
+    told = [line[6:] for line in lines_of(path)[1:]]
+    assert told[1] == ["failed", "failed", *[""] * 8]
+    assert not {"failed", ""} & {cell for at, line in enumerate(told) if at != 1 for cell in line}
+    back = read_csv(path)
+    assert back.failed.tolist() == [False, True, False, False, False, False]
+    for field in dataclasses.fields(Predictions):
+        before, after = getattr(failed_table(), field.name), getattr(back, field.name)
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize(("line", "column", "cell"), [(3, 7, "1"), (3, 9, "0.5"), (2, 9, "")])
+def test_a_row_that_failed_in_part_is_malformed(path, line, column, cell):
+    spoil(path, line, column, cell, failed_table())
+    with pytest.raises(UserError, match=f"line {line}: could not convert string to float: ''"):
+        read_csv(path)
 
 
 def test_the_mean_of_the_heads_is_written_as_all(path):
@@ -128,7 +155,8 @@ def test_an_absent_and_an_empty_table_are_refused(path):
         {"label": np.array([0, 1, 3, 0, 1, 2])},
         {"train_loss": np.zeros((6, 3), np.float32)},
         {"class_names": ("negative", "positive")},
-        {"probabilities": np.full((6, 2, 3), np.nan, np.float32)},
+        {"probabilities": np.full((6, 2, 3), np.nan, np.float32)},  # but not the losses
+        {"train_loss": np.full((6, 2), np.nan, np.float32)},
         {"seed": np.zeros(5, int)},
     ],
 )
