@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mser_jax import history, metrics, page, paired_report, report
+from mser_jax import history, metrics, page, paired_report, wording
 from mser_jax.ablation import PARTS
 from mser_jax.page import Markup
 
@@ -68,13 +68,13 @@ def text_table(results: Mapping[str, Any]) -> str:
     Args:
       results: as `ablation.results` returns them.
     """
-    lines = [report.counts(results["members"][0]), f"the head that answers: {_rule(results)}", ""]
-    lines.append(report.text_row("", paired_report.SCORES))
+    lines = [wording.counts(results["members"][0]), f"the head that answers: {_rule(results)}", ""]
+    lines.append(wording.text_row("", paired_report.SCORES))
     for row in results["members"]:
         lines += paired_report.score_lines(_named(row), row)
     for series, title in _SERIES.items():
         if results[series]:
-            lines += ["", f"{title}:", report.text_row("", paired_report.TITLES)]
+            lines += ["", f"{title}:", wording.text_row("", paired_report.TITLES)]
             lines += [line for row in results[series] for line in _text_rows(row)]
     return "\n".join([*lines, *(f"\n{textwrap.fill(note, 79)}" for note in _notes(results))])
 
@@ -102,7 +102,7 @@ def render(
         page.section("How to read it", *(page.tag("p", text) for text in _notes(results))),
         _members(results, logs),
         _again(events),
-        report.footer(),
+        wording.footer(),
     )
 
 
@@ -134,11 +134,11 @@ def _head(results: Mapping, config: Mapping) -> Markup:
     parts = [
         page.tag("p", "mser_jax · ablation of figure 11", class_="over"),
         page.tag("h1", config["name"]),
-        page.tag("p", report.protocol(config, first["folds"]), class_="lead"),
-        page.tag("p", f"{report.counts(first)} · head: {_rule(results)}", class_="small"),
+        page.tag("p", wording.protocol(config, first["folds"]), class_="lead"),
+        page.tag("p", f"{wording.counts(first)} · head: {_rule(results)}", class_="small"),
     ]
     if config["data"]["dataset"] == "synthetic":
-        note = f"These clips are synthetic. {report.SYNTHETIC}"
+        note = f"These clips are synthetic. {wording.SYNTHETIC}"
         parts.append(page.tag("p", note, class_="note"))
     if results["upper_bound"]:
         note = f"The rule is {_rule(results)}. This is not a result."
@@ -178,8 +178,8 @@ def _members(results: Mapping, logs: Mapping[str, list[dict]]) -> Markup:
                 page.tag("a", _named(row), href=f"{quote(row['folder'])}/report.html"),
                 *("yes" if part in row["parts"] else "no" for part in PARTS),
                 *paired_report.score_cells(row),
-                history.last(log, "train").get("parameters", report.ABSENT),
-                f"{sum(each['seconds'] for each in epochs):.0f}" if epochs else report.ABSENT,
+                history.last(log, "train").get("parameters", wording.ABSENT),
+                f"{sum(each['seconds'] for each in epochs):.0f}" if epochs else wording.ABSENT,
             ]
         )
     header = ["", *PARTS, *paired_report.SCORES, "parameters", "training, s"]
@@ -193,14 +193,14 @@ def _members(results: Mapping, logs: Mapping[str, list[dict]]) -> Markup:
 def _again(events: list[dict]) -> Markup:
     start = history.started(events)
     command = start.get("command")
-    rows = [("date", start.get("date", report.ABSENT)), *start.get("versions", {}).items()]
-    rows.append(("devices", ", ".join(start.get("devices", [report.ABSENT]))))
-    told = page.command(command) if command else page.tag("p", f"The command was {report.ABSENT}.")
+    rows = [("date", start.get("date", wording.ABSENT)), *start.get("versions", {}).items()]
+    rows.append(("devices", ", ".join(start.get("devices", [wording.ABSENT]))))
+    told = page.command(command) if command else page.tag("p", f"The command was {wording.ABSENT}.")
     return page.section("How to run it again", told, page.pairs(rows))
 
 
 def _rule(results: Mapping) -> str:
-    return results["rule"] + (f" ({report.UPPER_BOUND})" if results["upper_bound"] else "")
+    return results["rule"] + (f" ({wording.UPPER_BOUND})" if results["upper_bound"] else "")
 
 
 def _named(row: Mapping) -> str:

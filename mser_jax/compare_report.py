@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_prep.errors import UserError
-from mser_jax import metrics, page, paired_report, report
+from mser_jax import metrics, page, paired_report, wording
 from mser_jax.compare import NAMES
 from mser_jax.page import Markup
 
@@ -75,7 +75,7 @@ def text_table(results: Mapping[str, Any]) -> str:
     lines = []
     for run in results["runs"]:
         lines += [f"{run['run']}: {run['folder']}", f"   {_told(run)}"]
-    lines += ["", report.text_row("", paired_report.TITLES)]
+    lines += ["", wording.text_row("", paired_report.TITLES)]
     for row in _rows(results):
         lines.append(f"{row['dataset']}: {_counted(row)}")
         for run in NAMES:
@@ -115,7 +115,7 @@ def render(results: Mapping[str, Any]) -> str:
         _changed(results),
         _differing(results),
         page.section("How to run it again", page.command(_command(results))),
-        report.footer(),
+        wording.footer(),
     )
 
 
@@ -141,7 +141,7 @@ def _changed(results: Mapping) -> Markup:
     parts = []
     for run, clips in (("B", results["gained_clips"]), ("A", results["lost_clips"])):
         if clips:
-            told = f"{report.many(len(clips), 'clip')} that only {run} gets right"
+            told = f"{wording.many(len(clips), 'clip')} that only {run} gets right"
             names = ", ".join("/".join(clip) for clip in clips)
             parts.append(
                 page.tag("details", page.tag("summary", told), page.tag("p", names, class_="small"))
@@ -173,11 +173,11 @@ def _warnings(runs: Sequence[Mapping]) -> Iterable[str]:
     for run in runs:
         if run["not_shared"]:
             yield (
-                f"{run['run']} tested {report.many(run['not_shared'], 'clip')} that the other did "
+                f"{run['run']} tested {wording.many(run['not_shared'], 'clip')} that the other did "
                 "not: left out here."
             )
         if run["upper_bound"]:
-            yield f"The rule of {run['run']} is an {report.UPPER_BOUND}. It is not a result."
+            yield f"The rule of {run['run']} is an {wording.UPPER_BOUND}. It is not a result."
     protocols = [run["protocol"] for run in runs]
     if protocols[0] != protocols[1]:
         yield (
@@ -197,13 +197,13 @@ def _rows(results: Mapping) -> list[Mapping]:
 def _told(run: Mapping) -> str:
     seeds = run["seeds"]
     several = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
-    bound = f" ({report.UPPER_BOUND})" if run["upper_bound"] else ""
-    folds = report.many(run["folds"], "fold")
+    bound = f" ({wording.UPPER_BOUND})" if run["upper_bound"] else ""
+    folds = wording.many(run["folds"], "fold")
     return f"{run['protocol']}, {folds}, {several}, head: {run['rule']}{bound}"
 
 
 def _counted(row: Mapping) -> str:
-    return f"{report.many(row['clips'], 'clip')} of {report.many(row['subjects'], 'subject')}"
+    return f"{wording.many(row['clips'], 'clip')} of {wording.many(row['subjects'], 'subject')}"
 
 
 def _command(results: Mapping) -> str:

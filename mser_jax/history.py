@@ -4,12 +4,26 @@ The events and their fields that are read (a missing one is reported as not reco
   start: command, mode, date, versions {name: version}, devices [text];
   data: clips (tested or trained on), dropped {reason: clips}, repaired {what and why: values},
     release (what a database was read from: text by name, 'clips' and 'stated' {class: clips});
-  train: updates_per_epoch (of one fold), parameters;
+  train: updates_per_epoch and parameters (of one fold), lift, devices, folds_per_device, rounds,
+    data ('resident' or 'streamed'), flops_per_clip (of a training step), peak_flops (measured, of
+    one device in a second);
   stage: name, seconds, reused;
-  epoch: epoch, seconds, loss, accuracy (means over the folds), fold_loss, fold_accuracy.
+  epoch: round (1 where it is missing), epoch (from 1), seconds, loss, accuracy, gradient_norm
+    (means over the folds that have not failed), learning_rate, fold_loss, fold_accuracy,
+    fold_gradient_norm (a value a fold of the round, None where it has failed), head_choice (a
+    share a head: of the training clips for which it is the most confident), clips_per_second (of
+    all folds), fraction_of_peak;
+  diverged: fold, seed, epoch and step (both from 1), clips (of that step).
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+_MEANS_OF_FOLDS = ("loss", "accuracy", "gradient_norm", "head_choice")
+_RATES = ("clips_per_second", "fraction_of_peak")
 
 
 def last(events: list[dict], kind: str) -> dict:
@@ -30,13 +44,34 @@ def started(events: list[dict]) -> dict:
 
 
 def epochs(events: list[dict]) -> list[dict]:
-    """The epochs that led to the result: a resumed run logs anew what it does again."""
+    """The epochs that led to the result: a resumed run logs anew what it does again.
+
+    Folds that do not fit on the devices train in rounds, each to its last epoch before the next
+    begins. What the rounds say of an epoch is one event here: of all their folds, in order.
+    """
     kept: list[dict] = []
     for event in events:
         if event["event"] == "epoch":
-            kept = [before for before in kept if before["epoch"] < event["epoch"]]
+            kept = [before for before in kept if _position(before) < _position(event)]
             kept.append(event)
-    return kept
+    rounds: dict[int, list[dict]] = {}
+    for event in kept:
+        rounds.setdefault(event["epoch"], []).append(event)
+    return [_merged(rounds[epoch]) for epoch in sorted(rounds)]
+
+
+def rate(epochs: Sequence[dict], name: str) -> float | None:
+    """The mean over the time of the training of 'clips_per_second' or of 'fraction_of_peak'.
+
+    None where it was not recorded.
+    """
+    timed = [epoch for epoch in epochs if name in epoch and "seconds" in epoch]
+    return _mean([epoch[name] for epoch in timed], [epoch["seconds"] for epoch in timed])
+
+
+def diverged(events: list[dict]) -> dict[tuple[str, int], dict]:
+    """The newest 'diverged' event of each (fold, seed)."""
+    return {(e["fold"], e["seed"]): e for e in events if e["event"] == "diverged"}
 
 
 def stages(events: list[dict]) -> list[dict]:
@@ -46,3 +81,40 @@ def stages(events: list[dict]) -> list[dict]:
         if event["event"] == "stage" and (not event["reused"] or event["name"] not in kept):
             kept[event["name"]] = event
     return list(kept.values())
+
+
+def _position(event: dict) -> tuple[int, int]:
+    return event.get("round", 1), event["epoch"]
+
+
+def _merged(rounds: list[dict]) -> dict:
+    """One epoch of all folds, from that of each round; what a round lacks is left out."""
+    shared = [name for name in rounds[0] if all(name in each for each in rounds)]
+    return {name: _merge(name, rounds) for name in shared if name != "round"}
+
+
+def _merge(name: str, rounds: list[dict]):
+    values = [each[name] for each in rounds]
+    if name.startswith("fold_"):
+        return [value for folds in values for value in folds]
+    if name == "seconds":
+        return sum(values)
+    if name in _RATES:
+        return _mean(values, [each["seconds"] for each in rounds])
+    if name in _MEANS_OF_FOLDS:
+        return _mean(values, [_going_on(each) for each in rounds])
+    return values[-1]
+
+
+def _going_on(event: dict) -> int:
+    """How many folds have not failed; 1 where the log has only their mean."""
+    return sum(loss is not None for loss in event.get("fold_loss", [0.0]))
+
+
+def _mean(values: Sequence, weights: Sequence[float]):
+    """The weighted mean of those that are known, numbers or lists of them; None of none."""
+    known = [(v, w) for v, w in zip(values, weights) if v is not None and w]
+    if not known:
+        return None
+    values, weights = zip(*known)
+    return np.average(values, axis=0, weights=weights).tolist()

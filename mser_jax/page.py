@@ -141,6 +141,7 @@ pre span { display: inline-block; max-width: 100%; overflow-wrap: anywhere; }
 .small { font-size: .875rem; }
 .note { border-left: 4px solid #e69f00; background: #fdf6e7; padding: .7rem 1rem; margin: 1rem 0;
   max-width: none; border-radius: 0 6px 6px 0; }
+.failed { border-color: #b3261e; background: #fceeed; font-weight: 600; }
 .cards { display: grid; grid-template-columns: repeat(3, 1fr); gap: 1rem; margin: 1.4rem 0 .4rem; }
 .card { border: 1px solid var(--rule); border-radius: 8px; padding: .9rem 1.1rem 1.1rem; }
 .card .name { color: var(--faint); font-size: .9rem; }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from mser_jax import metrics, page, report
+from mser_jax import metrics, page, wording
 from mser_jax.page import Markup
 
 SCORES = ("accuracy", "UF1", "UAR")
@@ -25,20 +25,20 @@ SEVERAL_SEEDS = (
 
 def score_lines(name: str, row: Mapping) -> Iterable[str]:
     """A method's own scores for a terminal; of several seeds their deviation below."""
-    yield report.text_row(name, [report.short(row[score]) for score in metrics.HEADLINE])
+    yield wording.text_row(name, [wording.short(row[score]) for score in metrics.HEADLINE])
     if spread := row["seed_std"]:
-        deviations = [report.short(spread[score]) for score in metrics.HEADLINE]
-        yield report.text_row("  deviation over seeds", deviations)
+        deviations = [wording.short(spread[score]) for score in metrics.HEADLINE]
+        yield wording.text_row("  deviation over seeds", deviations)
 
 
 def score_cells(row: Mapping) -> list[object]:
     """A method's own scores as cells, under `SCORES`."""
-    scores = [report.number(row[name]) for name in metrics.HEADLINE]
+    scores = [wording.number(row[name]) for name in metrics.HEADLINE]
     spread = row["seed_std"]
     if not spread:
         return list(scores)
     return [
-        page.join([score, page.tag("small", f"± {report.short(spread[name])}", class_="under")])
+        page.join([score, page.tag("small", f"± {wording.short(spread[name])}", class_="under")])
         for score, name in zip(scores, metrics.HEADLINE)
     ]
 
@@ -46,10 +46,10 @@ def score_cells(row: Mapping) -> list[object]:
 def text_lines(name: str, row: Mapping) -> Iterable[str]:
     """A comparison for a terminal: its line, and its interval."""
     differences = [signed(row["difference"][score]) for score in metrics.HEADLINE]
-    yield report.text_row(name, differences + changes(row))
+    yield wording.text_row(name, differences + changes(row))
     bounds = [row["interval"][score] for score in metrics.HEADLINE]
     for end, title in enumerate(("  95 % from", "  95 % to")):
-        yield report.text_row(title, [signed(pair[end]) if pair else "" for pair in bounds])
+        yield wording.text_row(title, [signed(pair[end]) if pair else "" for pair in bounds])
 
 
 def cells(row: Mapping, limit: float) -> list[object]:

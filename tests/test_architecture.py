@@ -13,9 +13,13 @@ ROOT = Path(__file__).parents[1]
 STANDARD = frozenset(sys.stdlib_module_names)
 
 ON_THE_DEVICE = ("parallel", "train", "losses", "state", "augment", "folds")
-FROM_THE_TABLE = ("table", "select", "metrics", "published", "paired", "ablation", "compare")
+FROM_THE_TABLE = (
+    *("table", "select", "failures", "metrics", "published", "paired", "ablation", "compare"),
+    "inflated",
+)
 OF_THE_REPORT = (
-    *("report", "paired_report", "ablation_report", "compare_report", "page", "plots", "history"),
+    *("report", "score_report", "training_report", "provenance_report", "paired_report"),
+    *("ablation_report", "compare_report", "wording", "page", "plots", "curves", "history"),
 )
 SEES_THE_CONFIGURATION = ("main", "config", "run", "series", "summary", "workdir")
 

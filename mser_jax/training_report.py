@@ -1,0 +1,105 @@
+"""The parts of a run's page that tell its training: curves, throughput, failures, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from mser_jax import curves, history, page, plots
+from mser_jax.page import Markup
+from mser_jax.wording import ABSENT, many
+
+_ON_DEVICE = {"resident": "resident on the devices", "streamed": "streamed to the devices"}
+
+
+_UNSEEN = "On training clips only; no held-out clip was looked at before the end."
+_WATCHED = (
+    "On training clips only. After every epoch the held-out clips were answered too, for the part "
+    "below; nothing here depends on it."
+)
+
+
+def training(scores: Mapping, events: list[dict], watched: bool) -> Markup:
+    """How the training went.
+
+    Args:
+      scores: as `metrics.score` returns them.
+      events: the lines of log.jsonl.
+      watched: whether the held-out clips were answered after every epoch (`mser_jax.inflated`).
+    """
+    epochs = history.epochs(events)
+    if not epochs:
+        return page.section("Training", page.tag("p", f"The epochs were {ABSENT}."))
+    pictures = [
+        page.image(plots.png(figure), f"{title}, over the epochs")
+        for title, figure in curves.singly(epochs, len(scores["class_names"]))
+    ]
+    end = f"After epoch {epochs[-1]['epoch']}: {', '.join(_end(epochs[-1]))}."
+    return page.section(
+        "Training",
+        page.tag("div", *pictures, class_="figures"),
+        page.tag("p", f"{_WATCHED if watched else _UNSEEN} {end}", class_="small"),
+        page.pairs(_throughput(epochs, history.last(events, "train"))),
+        *_failures(scores, history.diverged(events)),
+    )
+
+
+def _end(epoch: Mapping) -> Iterator[str]:
+    for name in ("loss", "accuracy", "gradient_norm"):
+        if epoch.get(name) is not None:
+            yield f"{name.replace('_', ' ')} {epoch[name]:.3f}"
+
+
+def _throughput(epochs: list[dict], plan: Mapping) -> Iterator[tuple[str, str]]:
+    clips, share = (history.rate(epochs, name) for name in ("clips_per_second", "fraction_of_peak"))
+    flops, peak = plan.get("flops_per_clip"), plan.get("peak_flops")
+    yield "clips a second, of all folds", ABSENT if clips is None else f"{clips:,.1f}"
+    yield "share of the devices' peak", ABSENT if share is None else f"{share:.1%}"
+    yield "measured peak of a device", ABSENT if peak is None else f"{_giga(peak)}FLOP/s"
+    yield "arithmetic of a training step", ABSENT if flops is None else f"{_giga(flops)}FLOP a clip"
+
+
+def _giga(flops: float) -> str:
+    return f"{flops / 1e12:.1f} T" if flops >= 1e12 else f"{flops / 1e9:.3g} G"
+
+
+def _failures(scores: Mapping, begun: Mapping[tuple[str, int], dict]) -> Iterator[Markup]:
+    """Where each fold that failed stopped being finite, and on which clips."""
+    if not scores["failed"]:
+        return
+    told = [
+        (row["fold"], row["seed"], begun.get((row["fold"], row["seed"]), {}))
+        for row in scores["failed"]
+    ]
+    rows = [(fold, seed, e.get("epoch", ABSENT), e.get("step", ABSENT)) for fold, seed, e in told]
+    yield page.table(["failed fold", "seed", "not finite from epoch", "step"], rows)
+    for fold, seed, event in told:
+        if clips := event.get("clips"):
+            title = f"The {many(len(clips), 'clip')} of that step of fold {fold}, seed {seed}"
+            names = page.tag("p", ", ".join(clips), class_="small")
+            yield page.tag("details", page.tag("summary", title), names)
+
+
+def what_was_run(scores: Mapping, config: Mapping, events: list[dict]) -> Markup:
+    """The settings that a reader asks for first, and on what they ran."""
+    train, model, prep = config["train"], config["model"], config["prep"]
+    plan = history.last(events, "train")
+    rows = [
+        ("data set", config["data"]["dataset"]),
+        ("preset", config["preset"]),
+        ("learning rate", f"{train['learning_rate']:g} (Adam)"),
+        ("epochs", train["epochs"]),
+        ("batch", f"{train['batch_size']} clips a fold"),
+        ("updates an epoch", plan.get("updates_per_epoch", ABSENT)),
+        ("augmentation", config["augment"]["mode"]),
+        ("input", f"{prep['steps']} steps of {prep['size']} x {prep['size']} px"),
+        ("network", f"{model['block']}, width {model['width']}"),
+        ("units in blocks 2 to 5", ", ".join(map(str, model["depths"]))),
+        ("parameters", plan.get("parameters", ABSENT)),
+        ("seed", ", ".join(map(str, scores["seeds"]))),
+        ("devices", plan.get("devices", ABSENT)),
+        ("folds on a device at once", plan.get("folds_per_device", ABSENT)),
+        ("rounds of folds", plan.get("rounds", ABSENT)),
+        ("lift over the folds", plan.get("lift", ABSENT)),
+        ("clips in training", _ON_DEVICE.get(plan.get("data", ""), ABSENT)),
+    ]
+    return page.section("What was run", page.pairs(rows))
