@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mser_jax import failures, metrics, paired, published, select
+from mser_jax import failures, metrics, paired, published, scoring, select
 from mser_jax.table import Predictions
 
 
@@ -112,7 +112,7 @@ def _row(tables: Mapping[str, Predictions], pair: Comparison, rule: str) -> dict
 
 
 def _member_row(name: str, table: Predictions, rule: str) -> dict[str, Any]:
-    scores = metrics.score(table, rule)
+    scores = scoring.score(table, rule)
     kept = (
         "clips",
         "subjects",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from data_prep.errors import UserError
-from mser_jax import failures, select
+from mser_jax import select
 from mser_jax.table import Predictions
 
 RESAMPLES = 2000
@@ -91,71 +91,23 @@ def seed_std(counts: np.ndarray) -> dict[str, float | None] | None:
     return {name: _plain(values.std(ddof=1)) for name, values in summary(counts).items()}
 
 
-def score(predictions: Predictions, rule: str) -> dict:
-    """Everything that metrics.json holds.
-
-    The scores come from one confusion matrix pooled over all folds. With several seeds they are
-    the mean of the seeds' scores, `seed_std` is the standard deviation over the seeds (n - 1), and
-    the confusion matrix and the per-class figures are those of all seeds together.
-
-    A fold that failed has answered nothing. No score counts its clips, neither as right nor as
-    wrong: `failed` lists such folds, and unless it is empty the scores are not of the whole set.
-
-    Args:
-      predictions: the table.
-      rule: one of `select.RULES`, the one that is reported; all of them are in `rules`.
-
-    Returns:
-      A dict of plain Python values; None stands for a score that is not defined. `clips` are those
-      that have an answer, `tested` those of the table.
-
-    Raises:
-      UserError: a class has no answered clip (UF1 and UAR are not defined then), every fold
-        failed, or no such rule.
-    """
-    whole, predictions = predictions, failures.answered(predictions)
-    _refuse_unanswered_class(whole)
-    groups = _Groups(predictions)
-    pooled = groups.counts(rule)
-    by_seed = pooled.sum(axis=1)
-    return {
-        "rule": rule,
-        "upper_bound": rule == select.UPPER_BOUND,
-        "failed": failures.rows(whole),
-        "trainings": len(failures.trainings(whole)),
-        "tested": _clips(whole),
-        "clips": _clips(predictions),
-        "subjects": len(groups.people),
-        "folds": len(np.unique(whole.fold)),
-        "heads": predictions.train_loss.shape[1],
-        "seeds": np.unique(whole.seed).tolist(),
-        "class_names": list(predictions.class_names),
-        **mean_scores(by_seed),
-        "accuracy_fold_mean": _fold_mean(predictions, rule),
-        "interval": bootstrap(pooled),
-        "seed_std": seed_std(by_seed),
-        "rules": [_rule_row(predictions, groups, each) for each in select.RULES],
-        "majority": _majority(predictions),
-        "chance": _chance(predictions),
-        "confusion": by_seed.sum(axis=0).tolist(),
-        "per_class": _class_rows(predictions, by_seed.sum(axis=0)),
-        "per_seed": _seed_rows(whole, dict(zip(groups.seeds.tolist(), by_seed))),
-        "per_dataset": _dataset_rows(predictions, rule),
-        "per_subject": _subject_rows(predictions, groups, pooled),
-    }
-
-
 def refuse_absent_class(predictions: Predictions) -> None:
     """Refuse a table without which UF1 and UAR are not defined.
 
     Raises:
       UserError: names the classes that have no clip.
     """
-    if absent := _absent(predictions):
+    if absent := absent_classes(predictions):
         raise UserError(
             f"no clip of class {absent} is in the table of predictions: UF1 and UAR "
             "are not defined. Evaluate all subjects, or a data set with only the other classes."
         )
+
+
+def absent_classes(predictions: Predictions) -> str:
+    """The classes without a clip, in words; '' where every class has one."""
+    present = np.bincount(predictions.label, minlength=len(predictions.class_names))
+    return ", ".join(name for name, count in zip(predictions.class_names, present) if not count)
 
 
 def by_subject(predictions: Predictions, rule: str) -> np.ndarray:
@@ -164,7 +116,7 @@ def by_subject(predictions: Predictions, rule: str) -> np.ndarray:
     Raises:
       UserError: there is no such rule.
     """
-    return _Groups(predictions).counts(rule)
+    return Groups(predictions).counts(rule)
 
 
 def bootstrap(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> dict:
@@ -221,8 +173,13 @@ def intervals(scores: Mapping[str, np.ndarray]) -> dict:
     return result
 
 
-class _Groups:
-    """The rows by seed and by person, a person being (dataset, subject)."""
+class Groups:
+    """The rows by seed and by person, a person being (dataset, subject).
+
+    Attributes:
+      seeds: `[seeds]`, sorted.
+      people: (dataset, subject) of each, sorted.
+    """
 
     def __init__(self, predictions: Predictions):
         self._predictions = predictions
@@ -235,7 +192,7 @@ class _Groups:
     def counts(self, rule: str) -> np.ndarray:
         """`[seeds, people, c, c]` confusion matrices."""
         classes = len(self._predictions.class_names)
-        answer = _answer(self._predictions, rule)
+        answer = select.choose(self._predictions, rule)[0].argmax(axis=1)
         counts = np.zeros((len(self.seeds), len(self.people), classes, classes), int)
         np.add.at(counts, (self._seed, self._person, self._predictions.label, answer), 1)
         return counts
@@ -243,128 +200,6 @@ class _Groups:
     def rows(self, person: int) -> np.ndarray:
         """The mask of a person's rows."""
         return self._person == person
-
-
-def _refuse_unanswered_class(whole: Predictions) -> None:
-    """Of each seed, because the scores are means over the seeds."""
-    refuse_absent_class(whole)
-    answered = whole.take(~whole.failed)
-    for seed in np.unique(answered.seed).tolist():
-        if absent := _absent(answered.take(answered.seed == seed)):
-            raise UserError(
-                f"{len(failures.rows(whole))} of {len(failures.trainings(whole))} trainings "
-                f"diverged, and no clip of class {absent} has an answer of seed {seed}: UF1 and "
-                f"UAR are not defined. {failures.REMEDY}"
-            )
-
-
-def _absent(predictions: Predictions) -> str:
-    """The classes without a clip."""
-    present = np.bincount(predictions.label, minlength=len(predictions.class_names))
-    return ", ".join(name for name, count in zip(predictions.class_names, present) if not count)
-
-
-def _clips(predictions: Predictions) -> int:
-    """How many clips the rows speak of, whatever the number of seeds."""
-    columns = (predictions.dataset, predictions.subject, predictions.clip)
-    return len(set(zip(*(column.tolist() for column in columns))))
-
-
-def _answer(predictions: Predictions, rule: str) -> np.ndarray:
-    return select.choose(predictions, rule)[0].argmax(axis=1)
-
-
-def _fold_mean(predictions: Predictions, rule: str) -> float:
-    """Mean of the folds' accuracies, as the paper averages over its trainings (4.2)."""
-    right = _answer(predictions, rule) == predictions.label
-    keys = [f"{seed} {fold}" for seed, fold in zip(predictions.seed, predictions.fold)]
-    _, fold = np.unique(keys, return_inverse=True)
-    return float((np.bincount(fold, weights=right) / np.bincount(fold)).mean())
-
-
-def _rule_row(predictions: Predictions, groups: _Groups, rule: str) -> dict:
-    return {
-        "rule": rule,
-        "upper_bound": rule == select.UPPER_BOUND,
-        **mean_scores(groups.counts(rule).sum(axis=1)),
-        "accuracy_fold_mean": _fold_mean(predictions, rule),
-    }
-
-
-def _majority(predictions: Predictions) -> dict:
-    """Always the most frequent class of the table."""
-    true = np.bincount(predictions.label, minlength=len(predictions.class_names))
-    counts = np.zeros((len(true), len(true)))
-    counts[:, true.argmax()] = true
-    return {"class": predictions.class_names[true.argmax()], **mean_scores(counts[None])}
-
-
-def _chance(predictions: Predictions) -> dict:
-    """Every class equally often, without looking: the scores of the expected confusion matrix."""
-    true = np.bincount(predictions.label, minlength=len(predictions.class_names))
-    return mean_scores(np.repeat(true[:, None], len(true), axis=1)[None] / len(true))
-
-
-def _seed_rows(whole: Predictions, counts: Mapping[int, np.ndarray]) -> list[dict]:
-    """Every seed, also one of which nothing is answered."""
-    nothing = np.zeros((len(whole.class_names),) * 2, int)
-    return [
-        {
-            "seed": seed,
-            "unanswered": int(whole.failed[whole.seed == seed].sum()),
-            **mean_scores(counts.get(seed, nothing)[None]),
-        }
-        for seed in np.unique(whole.seed).tolist()
-    ]
-
-
-def _class_rows(predictions: Predictions, counts: np.ndarray) -> list[dict]:
-    """Recall and F1 are None where the class has no clip, as UF1 and UAR are."""
-    precision, recall, f1 = per_class(counts)
-    there = counts.sum(axis=-1) > 0
-    return [
-        {
-            "class": name,
-            "clips": _clips(predictions.take(predictions.label == index)),
-            "precision": float(precision[index]),
-            "recall": float(recall[index]) if there[index] else None,
-            "f1": float(f1[index]) if there[index] else None,
-        }
-        for index, name in enumerate(predictions.class_names)
-    ]
-
-
-def _dataset_rows(predictions: Predictions, rule: str) -> list[dict]:
-    return [
-        _dataset_row(dataset, predictions.take(predictions.dataset == dataset), rule)
-        for dataset in np.unique(predictions.dataset).tolist()
-    ]
-
-
-def _dataset_row(dataset: str, predictions: Predictions, rule: str) -> dict:
-    groups = _Groups(predictions)
-    by_seed = groups.counts(rule).sum(axis=1)
-    return {
-        "dataset": dataset,
-        "clips": _clips(predictions),
-        "subjects": len(groups.people),
-        **mean_scores(by_seed),
-        "accuracy_fold_mean": _fold_mean(predictions, rule),
-        "per_class": _class_rows(predictions, by_seed.sum(axis=0)),
-    }
-
-
-def _subject_rows(predictions: Predictions, groups: _Groups, pooled: np.ndarray) -> list[dict]:
-    """Accuracy only: one subject seldom shows every class."""
-    return [
-        {
-            "dataset": dataset,
-            "subject": subject,
-            "clips": _clips(predictions.take(groups.rows(person))),
-            "accuracy": mean_scores(pooled[:, person].sum(axis=0)[None])["accuracy"],
-        }
-        for person, (dataset, subject) in enumerate(groups.people)
-    ]
 
 
 def _plain(value: np.floating) -> float | None:

@@ -17,11 +17,11 @@ from mser_jax import (
     curves,
     history,
     inflated,
-    metrics,
     page,
     plots,
     provenance_report,
     score_report,
+    scoring,
     training_report,
     wording,
 )
@@ -51,7 +51,7 @@ def write(
       UserError: the table cannot be scored, or what the training should have kept is not there.
     """
     workdir, rule = Path(workdir), config["evaluation"]["select"]
-    scores = metrics.score(predictions, rule)
+    scores = scoring.score(predictions, rule)
     (workdir / "metrics.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     matrix = plots.confusion(np.array(scores["confusion"]), scores["class_names"])
     (workdir / "confusion.png").write_bytes(plots.png(matrix))
@@ -70,7 +70,7 @@ def text_table(scores: Mapping[str, Any]) -> str:
     """The result for a terminal, at most 80 columns wide.
 
     Args:
-      scores: as `metrics.score` returns them.
+      scores: as `scoring.score` returns them.
     """
     lines = [wording.counts(scores), ""]
     if failed := wording.failed(scores):
@@ -118,7 +118,7 @@ def render(
     """The page, in one file that needs nothing from outside.
 
     Args:
-      scores: as `metrics.score` returns them.
+      scores: as `scoring.score` returns them.
       config: the run's fields, as in config.json.
       events: the lines of log.jsonl.
       claimed: as `inflated.results` returns them, where they were asked for.

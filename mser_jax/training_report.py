@@ -22,7 +22,7 @@ def training(scores: Mapping, events: list[dict], watched: bool) -> Markup:
     """How the training went.
 
     Args:
-      scores: as `metrics.score` returns them.
+      scores: as `scoring.score` returns them.
       events: the lines of log.jsonl.
       watched: whether the held-out clips were answered after every epoch (`mser_jax.inflated`).
     """

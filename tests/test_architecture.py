@@ -14,8 +14,8 @@ STANDARD = frozenset(sys.stdlib_module_names)
 
 ON_THE_DEVICE = ("parallel", "train", "losses", "state", "augment", "folds")
 FROM_THE_TABLE = (
-    *("table", "select", "failures", "metrics", "published", "paired", "ablation", "compare"),
-    "inflated",
+    *("table", "select", "failures", "metrics", "scoring", "published", "paired"),
+    *("ablation", "compare", "inflated"),
 )
 OF_THE_REPORT = (
     *("report", "score_report", "training_report", "provenance_report", "paired_report"),

@@ -11,7 +11,7 @@ import pytest
 from made_tables import made
 
 from data_prep.errors import UserError
-from mser_jax import compare, compare_report, config, main, metrics, paired, table
+from mser_jax import compare, compare_report, config, main, metrics, paired, scoring, table
 
 PEOPLE = {"samm": 5, "smic": 4}  # subjects of six clips each; s0 of each is another person
 
@@ -43,7 +43,7 @@ def of_both(a=None, b=None):
 
 
 def scores(of, rule, rows=slice(None)):
-    return metrics.score(of.take(np.arange(len(of))[rows]), rule)
+    return scoring.score(of.take(np.arange(len(of))[rows]), rule)
 
 
 def test_each_run_answers_by_its_own_rule_full_and_per_database():
@@ -108,10 +108,10 @@ def test_of_unequal_numbers_of_seeds_the_means_are_compared():
     a, b = predictions(), predictions(seeds=[0, 1, 2], shift=0.15)
     results = of_both(run("a", a), run("b", b))
     full = results["full"]
-    each = [metrics.score(b.take(b.seed == seed), "confidence")["uar"] for seed in range(3)]
+    each = [scoring.score(b.take(b.seed == seed), "confidence")["uar"] for seed in range(3)]
     assert len(set(each)) == 3
     assert full["B"]["uar"] == pytest.approx(np.mean(each))
-    expected = np.mean(each) - metrics.score(a, "confidence")["uar"]
+    expected = np.mean(each) - scoring.score(a, "confidence")["uar"]
     assert full["difference"]["uar"] == pytest.approx(expected)
     low, high = full["interval"]["uar"]
     assert low < expected < high

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_report import EVENTS, PNG, config, made
 
-from mser_jax import curves, history, metrics, plots, report
+from mser_jax import curves, history, plots, report, scoring
 
 LOSS, ACCURACY = "training loss, sum of the heads", "accuracy on training clips"
 GRADIENT, HEADS = "norm of the gradient", "training clips by their surest head"
@@ -90,7 +90,7 @@ PLAN = {
 
 def facts(events):
     """The names and values of every list on the page."""
-    page = report.render(metrics.score(made(), "mean"), config(), events)
+    page = report.render(scoring.score(made(), "mean"), config(), events)
     found = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", page)
     return {html.unescape(name): value for name, value in found}
 

@@ -9,7 +9,7 @@ from made_tables import made
 from test_report import EVENTS, config, epoch
 
 from data_prep.errors import UserError
-from mser_jax import ablation, compare, failures, metrics, report, select, table
+from mser_jax import ablation, compare, failures, metrics, report, scoring, select, table
 
 
 def fail(whole, failed):
@@ -39,7 +39,7 @@ def with_a_failed_fold(seeds=1):
 @pytest.mark.parametrize("rule", select.RULES)
 def test_no_score_counts_the_clips_of_a_failed_fold(seeds, rule):
     whole, partial, failed = with_a_failed_fold(seeds)
-    scores, of_the_others = metrics.score(partial, rule), metrics.score(whole.take(~failed), rule)
+    scores, of_the_others = scoring.score(partial, rule), scoring.score(whole.take(~failed), rule)
     assert scores["failed"] == [{"fold": "made/y", "seed": 0, "clips": 3}]
     assert (scores["trainings"], scores["folds"]) == (3 * seeds, 3)
     assert (scores["tested"], scores["clips"]) == (9, 6 if seeds == 1 else 9)
@@ -53,11 +53,11 @@ def test_no_score_counts_the_clips_of_a_failed_fold(seeds, rule):
 
 def test_a_seed_of_which_every_fold_failed_counts_in_no_mean():
     whole = whole_table(seeds=3)
-    scores = metrics.score(fail(whole, whole.seed == 1), "mean")
+    scores = scoring.score(fail(whole, whole.seed == 1), "mean")
     assert scores["seeds"] == [0, 1, 2]
     assert [row["uf1"] is None for row in scores["per_seed"]] == [False, True, False]
     assert scores["per_seed"][1]["accuracy"] is None
-    assert scores["uf1"] == metrics.score(whole, "mean")["uf1"]
+    assert scores["uf1"] == scoring.score(whole, "mean")["uf1"]
     assert "undefined" in report.render(scores, config(), EVENTS)
 
 
@@ -77,23 +77,23 @@ def test_a_class_that_the_failed_folds_leave_without_an_answer_is_refused(seed):
     partial = fail(whole, (whole.subject == "y") & (whole.seed == seed))
     told = rf"1 of 6 trainings diverged, and no clip of class b .* seed {seed}: .* Remedy: .*rate"
     with pytest.raises(UserError, match=told):
-        metrics.score(partial, "mean")
+        scoring.score(partial, "mean")
 
 
 def test_a_table_without_any_answer_is_one_error():
     whole = whole_table()
     with pytest.raises(UserError, match=r"Every fold's training diverged.*learning_rate"):
-        metrics.score(fail(whole, np.full(9, True)), "mean")
+        scoring.score(fail(whole, np.full(9, True)), "mean")
 
 
 def test_the_table_for_the_terminal_says_it_first():
     _, partial, _ = with_a_failed_fold(seeds=3)
-    text = report.text_table(metrics.score(partial, "confidence"))
+    text = report.text_table(scoring.score(partial, "confidence"))
     assert max(map(len, text.splitlines())) <= 80
     said = " ".join(text.split())
     assert "FAILED: 1 of 9 trainings diverged: fold made/y, seed 0 (3 clips)." in said
     assert said.index("FAILED") < said.index("accuracy")
-    assert "FAILED" not in report.text_table(metrics.score(whole_table(), "confidence"))
+    assert "FAILED" not in report.text_table(scoring.score(whole_table(), "confidence"))
 
 
 def test_the_page_says_it_first_and_lists_where_each_fold_failed(tmp_path):
@@ -110,7 +110,7 @@ def test_the_page_says_it_first_and_lists_where_each_fold_failed(tmp_path):
     assert "made/x/0, made/z/2" in page
     assert "0 (3 clips without an answer)" in page
     _, partial, _ = with_a_failed_fold()
-    page = report.render(metrics.score(partial, "mean"), config(), EVENTS)
+    page = report.render(scoring.score(partial, "mean"), config(), EVENTS)
     assert page.count("<td>not recorded</td>") == 2
     assert "without an answer: the fold failed</th><td>3</td>" in page
     assert "trained on and not tested" not in page
@@ -119,7 +119,7 @@ def test_the_page_says_it_first_and_lists_where_each_fold_failed(tmp_path):
 def test_many_failed_folds_are_counted_and_not_all_named():
     label = np.tile(np.arange(3), 8)
     whole = made(label, label, subject=np.repeat([f"s{at}" for at in range(8)], 3))
-    scores = metrics.score(fail(whole, whole.subject != "s7"), "mean")
+    scores = scoring.score(fail(whole, whole.subject != "s7"), "mean")
     assert "fold made/s4, seed 0 (3 clips); and 2 more. These" in report.text_table(scores).replace(
         "\n", " "
     )
@@ -150,5 +150,5 @@ def test_the_file_of_a_failed_fold_gives_the_same_scores(tmp_path):
     _, partial, _ = with_a_failed_fold(seeds=2)
     table.write_csv(tmp_path / "predictions.csv", partial, "mean")
     back = table.read_csv(tmp_path / "predictions.csv")
-    assert metrics.score(back, "mean") == metrics.score(partial, "mean")
+    assert scoring.score(back, "mean") == scoring.score(partial, "mean")
     assert failures.trainings(back) == failures.trainings(partial)

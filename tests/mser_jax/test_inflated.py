@@ -12,7 +12,7 @@ from test_report import EVENTS, config
 from test_report import made as four_heads
 
 from data_prep.errors import UserError
-from mser_jax import inflated, metrics, report
+from mser_jax import inflated, report, scoring
 
 LABEL = [0, 1, 2, 0, 1, 2]
 # What each epoch answers; right are of subject x (the first three clips) and y, of 3 each:
@@ -37,7 +37,7 @@ def of_epochs(answers=ANSWERS, seeds=1):
 
 
 def scored(answer):
-    scores = metrics.score(made(LABEL, answer, subject=PEOPLE), "mean")
+    scores = scoring.score(made(LABEL, answer, subject=PEOPLE), "mean")
     return {name: scores[name] for name in ("accuracy", "uf1", "uar")}
 
 
@@ -172,4 +172,4 @@ def test_the_page_has_it_only_when_asked_for_and_marked_as_no_result(tmp_path):
     assert f"{written['each_fold']['uf1']:.3f}<br" not in page
     assert f'{written["each_fold"]["uf1"]:.3f}\n<small class="under">{raised:+.3f}' in page
     scores = json.loads((tmp_path / "metrics.json").read_text())
-    assert scores == metrics.score(four_heads(), "confidence"), "the result is what it was"
+    assert scores == scoring.score(four_heads(), "confidence"), "the result is what it was"

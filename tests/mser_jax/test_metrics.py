@@ -7,7 +7,7 @@ from made_tables import made
 from sklearn import metrics as reference
 
 from data_prep.errors import UserError
-from mser_jax import metrics
+from mser_jax import metrics, scoring
 
 # Worked by hand: rows are the true class. Recall 3/4, 1/3, 1/1; precision 3/4, 1/2, 1/2;
 # F1 3/4, 2/5, 2/3.
@@ -71,7 +71,7 @@ def test_scores_worked_by_hand():
 def test_scores_agree_with_scikit_learn():
     predictions, answer = random_table()
     label = predictions.label
-    scores = metrics.score(predictions, "confidence")
+    scores = scoring.score(predictions, "confidence")
     assert scores["accuracy"] == pytest.approx(reference.accuracy_score(label, answer))
     assert scores["uar"] == pytest.approx(reference.balanced_accuracy_score(label, answer))
     for average in ("macro", "weighted", "micro"):
@@ -85,7 +85,7 @@ def test_scores_agree_with_scikit_learn():
 
 def test_every_figure_agrees_with_scikit_learn_full_and_per_database():
     predictions, answer = of_two_databases()
-    scores = metrics.score(predictions, "confidence")
+    scores = scoring.score(predictions, "confidence")
     assert_agree(scores, predictions, answer)
     assert [row["dataset"] for row in scores["per_dataset"]] == ["x", "y"]
     for row in scores["per_dataset"]:
@@ -99,7 +99,7 @@ def test_a_database_of_several_seeds_has_the_mean_of_their_scores():
     predictions, answer = random_table(seeds=3)
     dataset = np.where(np.char.endswith(predictions.subject, "1"), "x", "y")
     predictions = dataclasses.replace(predictions, dataset=dataset)
-    for row in metrics.score(predictions, "confidence")["per_dataset"]:
+    for row in scoring.score(predictions, "confidence")["per_dataset"]:
         each = [
             reference.f1_score(predictions.label[rows], answer[rows], average="macro")
             for rows in ((predictions.seed == s) & (dataset == row["dataset"]) for s in range(3))
@@ -119,7 +119,7 @@ def test_a_class_that_is_never_answered_has_no_precision_and_scores_zero():
 
 def test_an_absent_class_is_an_error_and_never_a_perfect_score():
     with pytest.raises(UserError, match="class b, c"):
-        metrics.score(made([0, 0], [0, 0]), "confidence")
+        scoring.score(made([0, 0], [0, 0]), "confidence")
     scores = metrics.summary(np.diag([2, 3, 0]))
     assert np.isnan(scores["uf1"])
     assert np.isnan(scores["uar"])
@@ -130,7 +130,7 @@ def test_an_absent_class_is_an_error_and_never_a_perfect_score():
 def test_a_database_without_a_class_has_no_uf1():
     label = [0, 1, 2, 0, 1]
     predictions = made(label, label, dataset=["x", "x", "x", "y", "y"])
-    whole, part = metrics.score(predictions, "confidence")["per_dataset"]
+    whole, part = scoring.score(predictions, "confidence")["per_dataset"]
     assert (whole["uf1"], whole["clips"]) == (1, 3)
     assert (part["uf1"], part["uar"], part["accuracy"], part["clips"]) == (None, None, 1, 2)
     absent = part["per_class"][2]
@@ -139,21 +139,21 @@ def test_a_database_without_a_class_has_no_uf1():
 
 def test_the_same_name_in_two_databases_is_two_people():
     predictions = made([0, 1, 2], [0, 1, 2], dataset=["x", "x", "y"])
-    scores = metrics.score(predictions, "confidence")
+    scores = scoring.score(predictions, "confidence")
     assert scores["subjects"] == 2
     assert [(row["dataset"], row["clips"]) for row in scores["per_subject"]] == [("x", 2), ("y", 1)]
 
 
 def test_fold_mean_weighs_folds_and_not_clips():
     predictions = made([0, 1, 2, 0], [0, 1, 2, 1], subject=["s1", "s1", "s1", "s2"])
-    scores = metrics.score(predictions, "confidence")
+    scores = scoring.score(predictions, "confidence")
     assert scores["accuracy"] == 3 / 4
     assert scores["accuracy_fold_mean"] == 1 / 2
 
 
 def test_majority_and_chance_of_unequal_classes():
     label = [0] * 6 + [1] * 3 + [2]
-    scores = metrics.score(made(label, label), "confidence")
+    scores = scoring.score(made(label, label), "confidence")
     assert scores["majority"]["class"] == "a"
     assert scores["majority"]["accuracy"] == 0.6
     assert scores["majority"]["uar"] == pytest.approx(1 / 3)
@@ -165,7 +165,7 @@ def test_majority_and_chance_of_unequal_classes():
 def test_the_majority_row_of_megc_2019_is_the_known_one():
     """442 clips, 250 negative, 109 positive, 83 surprise: UF1 .2408, UAR .3333."""
     label = np.repeat([0, 1, 2], [250, 109, 83])
-    majority = metrics.score(made(label, label), "confidence")["majority"]
+    majority = scoring.score(made(label, label), "confidence")["majority"]
     assert round(majority["uf1"], 4) == 0.2408
     assert round(majority["uar"], 4) == 0.3333
 
@@ -177,7 +177,7 @@ def test_the_oracle_is_marked_and_no_rule_is_more_often_right():
         probabilities=random.dirichlet(np.ones(4), size=(120, 4)).astype(np.float32),
         train_loss=random.random((120, 4)).astype(np.float32),
     )
-    rows = {row["rule"]: row for row in metrics.score(predictions, "mean")["rules"]}
+    rows = {row["rule"]: row for row in scoring.score(predictions, "mean")["rules"]}
     best = rows.pop("oracle")
     assert best["upper_bound"]
     assert not any(row["upper_bound"] for row in rows.values())
@@ -187,7 +187,7 @@ def test_the_oracle_is_marked_and_no_rule_is_more_often_right():
 
 def test_several_seeds_are_averaged_and_not_pooled():
     predictions, answer = random_table(seeds=3)
-    scores = metrics.score(predictions, "confidence")
+    scores = scoring.score(predictions, "confidence")
     each = [
         reference.f1_score(predictions.label[rows], answer[rows], average="macro")
         for rows in (predictions.seed == seed for seed in range(3))
@@ -201,7 +201,7 @@ def test_several_seeds_are_averaged_and_not_pooled():
 
 
 def test_one_seed_has_no_deviation():
-    assert metrics.score(random_table()[0], "confidence")["seed_std"] is None
+    assert scoring.score(random_table()[0], "confidence")["seed_std"] is None
 
 
 def test_bootstrap_is_deterministic_and_resamples_subjects():
@@ -209,7 +209,7 @@ def test_bootstrap_is_deterministic_and_resamples_subjects():
     right_by_subject = made(
         label, np.where(np.arange(60) < 30, label, (label + 1) % 3), subject=["x"] * 30 + ["y"] * 30
     )
-    first, again = (metrics.score(right_by_subject, "confidence")["interval"] for _ in range(2))
+    first, again = (scoring.score(right_by_subject, "confidence")["interval"] for _ in range(2))
     assert first == again
     # Two subjects, one all right and one all wrong: a resample scores 0, a half, or 1.
     assert first["accuracy"] == [0, 1]
@@ -218,7 +218,7 @@ def test_bootstrap_is_deterministic_and_resamples_subjects():
 
 def test_bootstrap_interval_is_that_of_a_plain_loop():
     predictions, answer = random_table()
-    result = metrics.score(predictions, "confidence")["interval"]
+    result = scoring.score(predictions, "confidence")["interval"]
     random = np.random.default_rng(9)
     members = [np.flatnonzero(predictions.subject == f"s{person}") for person in range(10)]
     scores = []
@@ -239,5 +239,5 @@ def test_a_resample_without_a_class_is_left_out_and_counted():
 
 
 def test_metrics_are_json():
-    scores = metrics.score(random_table(seeds=2)[0], "confidence")
+    scores = scoring.score(random_table(seeds=2)[0], "confidence")
     assert json.loads(json.dumps(scores, allow_nan=False)) == scores

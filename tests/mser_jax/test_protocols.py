@@ -8,7 +8,7 @@ from sklearn.metrics import f1_score
 from test_fold_parallel import trainer
 
 from data_prep.errors import UserError
-from mser_jax import build, evaluate, metrics, protocols, report
+from mser_jax import build, evaluate, protocols, report, scoring
 from mser_jax import config as configs
 from mser_jax.augment import Clips
 from mser_jax.data import Dataset
@@ -148,7 +148,7 @@ def test_the_table_and_its_scores_are_of_the_clips_that_are_tested(protocol):
     assert sorted(map("/".join, names)) == sorted(expected)
     assert set(predictions.fold) == {fold.name for fold in folds_of(protocol)}
 
-    scores = metrics.score(predictions, "mean")
+    scores = scoring.score(predictions, "mean")
     answer = predictions.probabilities.mean(axis=1).argmax(axis=1)
     assert scores["uf1"] == pytest.approx(f1_score(predictions.label, answer, average="macro"))
     assert (scores["clips"], scores["folds"]) == (tested.sum(), len(folds_of(protocol)))
@@ -157,7 +157,7 @@ def test_the_table_and_its_scores_are_of_the_clips_that_are_tested(protocol):
 
 
 def words(protocol):
-    scores = metrics.score(table(protocol), "mean")
+    scores = scoring.score(table(protocol), "mean")
     config = configs.get_config().to_dict()
     config["evaluation"] |= {"protocol": protocol, "select": "mean", "held_out": "samm"}
     events = [{"event": "data", "clips": len(DATASET.clip), "dropped": {}}]
@@ -204,5 +204,5 @@ def test_a_class_that_the_held_out_database_lacks_is_an_error_before_the_trainin
     build.check_classes(lacks, folds_of("cross_database", lacks))
     with pytest.raises(UserError, match="No clip that is tested is of class positive"):
         build.check_classes(lacks, folds_of("hold_out", lacks))
-    scores = metrics.score(table("cross_database"), "mean")
+    scores = scoring.score(table("cross_database"), "mean")
     assert all(row["uf1"] is not None for row in scores["per_dataset"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mser_jax import history, metrics, published, report
+from mser_jax import history, published, report, scoring
 from mser_jax.table import Predictions
 
 NAMES = ("negative", "positive", "surprise", "<other & more>")
@@ -82,7 +82,7 @@ EVENTS = [
 
 @pytest.fixture(scope="module")
 def page():
-    scores = metrics.score(made(), "confidence")
+    scores = scoring.score(made(), "confidence")
     return scores, report.render(scores, config(), EVENTS)
 
 
@@ -155,13 +155,13 @@ def test_the_oracle_is_flagged_and_the_warnings_are_there(page):
 
 
 def test_a_run_that_reports_the_oracle_says_so_first():
-    scores = metrics.score(made(), "oracle")
+    scores = scoring.score(made(), "oracle")
     text = report.render(scores, config(select="oracle"), EVENTS)
     assert text.index("This is not a result") < text.index("<h2>")
 
 
 def test_leave_one_sample_out_carries_its_warning():
-    scores = metrics.score(made(), "confidence")
+    scores = scoring.score(made(), "confidence")
     text = report.render(scores, config(protocol="leave_one_sample_out"), EVENTS)
     assert "other clips were in the training" in text
 
@@ -173,7 +173,7 @@ def test_every_text_is_escaped(page):
 
 
 def test_published_figures_stand_only_beside_their_own_data_set():
-    scores = metrics.score(made(), "confidence")
+    scores = scoring.score(made(), "confidence")
     assert "91.35" not in report.render(scores, config(), EVENTS)
     text = report.render(scores, config("casme2"), EVENTS)
     assert "91.35" in text
@@ -201,7 +201,7 @@ def test_write_leaves_its_files_and_the_same_ones_again(tmp_path):
     assert set(before) == {"metrics.json", "confusion.png", "curves.png", "report.html"}
     assert before["confusion.png"].startswith(PNG)
     assert before["curves.png"].startswith(PNG)
-    assert json.loads(before["metrics.json"]) == metrics.score(made(), "confidence")
+    assert json.loads(before["metrics.json"]) == scoring.score(made(), "confidence")
     report.write(tmp_path, made(), config(), EVENTS)
     assert before == {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
@@ -217,7 +217,7 @@ def test_a_run_without_a_log_still_has_a_report(tmp_path):
 
 def test_the_terminal_table_fits_80_columns_and_shows_the_metrics():
     predictions = dataclasses.replace(made(), class_names=("a" * 40, *NAMES[1:]))
-    scores = metrics.score(predictions, "mean")
+    scores = scoring.score(predictions, "mean")
     text = report.text_table(scores)
     assert max(map(len, text.splitlines())) <= 80
     (reported,) = (line for line in text.splitlines() if line.startswith("mean *"))
@@ -233,12 +233,12 @@ def test_many_seeds_keep_the_terminal_table_narrow():
         for field in dataclasses.fields(Predictions)
         if field.name != "class_names"
     }
-    scores = metrics.score(Predictions(**columns, class_names=NAMES), "confidence")
+    scores = scoring.score(Predictions(**columns, class_names=NAMES), "confidence")
     text = report.text_table(scores)
     assert max(map(len, text.splitlines())) <= 80
     assert "32 clips, 4 subjects, 4 folds, 20 seeds" in text
     assert "scores are means over the seeds" in text
-    assert "scores are means over the seeds" not in report.text_table(metrics.score(made(), "mean"))
+    assert "scores are means over the seeds" not in report.text_table(scoring.score(made(), "mean"))
     assert "standard deviation" in report.render(scores, config(), EVENTS)
 
 
