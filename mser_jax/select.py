@@ -28,7 +28,7 @@ def choose(predictions: Predictions, rule: str) -> tuple[np.ndarray, np.ndarray]
       'mean': the mean of the heads' probabilities;
       'train_loss': the head with the lowest final training loss, fold by fold;
       'oracle': whichever answer is right, head or mean, so that no rule here is more often right.
-    A tie goes to the first head.
+    A tie goes to the first head. Where the fold failed the probabilities are NaN: no answer.
 
     Args:
       predictions: the table, `n` rows, `k` heads, `c` classes.
