@@ -1,14 +1,14 @@
 """The networks, and the pure functions that training lifts over folds."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
 from mser_jax.models import conv
-from mser_jax.models.layers import Map, Mask
+from mser_jax.models.layers import Key, Map, Mask
 from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings
 from mser_jax.models.multiscale import BranchStyle
 
@@ -17,21 +17,40 @@ __all__ = ["BranchStyle", "MSRes3D", "MSRes3DSettings", "Network", "functional"]
 Tree = Any
 
 
+class Apply(Protocol):
+    """A network's forward pass."""
+
+    def __call__(
+        self, params: Tree, stats: Tree, x: Map, mask: Mask, train: bool, key: Key = None
+    ) -> tuple[Float[Array, "b k n"], Tree]:
+        """Return the logits `[b, k, classes]` and the running statistics.
+
+        In training the batch's own statistics normalise and the running ones move, and dropout is
+        drawn from `key` (without one nothing is dropped); else the running ones normalise.
+        """
+        ...
+
+
 class Network(NamedTuple):
     """A model as pure functions over pure dicts, to be lifted by JAX's own transforms.
 
     Attributes:
       init: `key -> (params, stats)`.
-      apply: `(params, stats, x, mask, train) -> (logits [b, k, classes], stats)`; in training the
-        batch's own statistics normalise and the running ones move, else the running ones normalise.
+      apply: `(params, stats, x, mask, train, key) -> (logits, stats)`.
     """
 
     init: Callable[[jax.Array], tuple[Tree, Tree]]
-    apply: Callable[[Tree, Tree, Map, Mask, bool], tuple[Float[Array, "b k n"], Tree]]
+    apply: Apply
 
 
 def functional(build: Callable[[nnx.Rngs], nnx.Module], lowering: str = "auto") -> Network:
-    """Turn a module's constructor into a `Network`, its convolutions in one of `conv.LOWERINGS`."""
+    """Turn a module's constructor into a `Network`.
+
+    Args:
+      build: makes the module, which is called with `(x, mask, key)`; without a key it must draw
+        nothing.
+      lowering: of its convolutions, 'auto' or one of `conv.LOWERINGS`.
+    """
     shapes = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
     graphs = {
         train: _graph(nnx.view(shapes, use_running_average=not train)) for train in (True, False)
@@ -42,10 +61,10 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module], lowering: str = "auto") 
         params = _drawn_together(params, key)
         return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
 
-    def apply(params: Tree, stats: Tree, x: Map, mask: Mask, train: bool):
+    def apply(params: Tree, stats: Tree, x: Map, mask: Mask, train: bool, key: Key = None):
         model: Any = nnx.merge(graphs[train], params, stats)
         with conv.lowering(lowering):
-            logits = model(x, mask)
+            logits = model(x, mask, key if train else None)
         return logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
     return Network(init, apply)

@@ -25,6 +25,7 @@ POINT: Size = (1, 1, 1)
 CUBE: Size = (3, 3, 3)
 
 Mask = Bool[Array, " b"] | None
+Key = jax.Array | None
 # The sizes may differ between what goes in and what comes out: `_` leaves them unbound.
 Map = Float[Array, "b _t _h _w _c"]
 
@@ -208,6 +209,27 @@ class Chain(nnx.Module):
         for layer in self.layers:
             x = layer(x, mask)  # pyright: ignore[reportCallIssue]
         return x
+
+
+def dropout(x: Float[Array, "b c"], rate: float, key: Key) -> Float[Array, "b c"]:
+    """Set a share of the entries to 0 and enlarge the others, so that the mean stays.
+
+    Args:
+      x: the entries, each kept or dropped by itself.
+      rate: the share that is dropped, at least 0 and less than 1.
+      key: what decides; None drops nothing.
+
+    Returns:
+      x, where it is kept divided by `1 - rate`.
+
+    References:
+      Srivastava et al. (2014), Dropout: a simple way to prevent neural networks from overfitting;
+      section 10, the variant whose test network needs no scaling.
+    """
+    if key is None:
+        return x
+    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), 0.0)
 
 
 def mean(x: Map, axes: Sequence[int]) -> Map:

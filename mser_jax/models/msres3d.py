@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from mser_jax.models import conv
 from mser_jax.models.affa import AFFA
-from mser_jax.models.layers import BatchNorm, Dense, Map, Mask, global_mean, he_normal
+from mser_jax.models.layers import BatchNorm, Dense, Key, Map, Mask, dropout, global_mean, he_normal
 from mser_jax.models.multiscale import RC1, RC2, RC3, BranchStyle
 from mser_jax.models.resnet3d import UNITS, Stem, block
 
@@ -33,6 +33,7 @@ class MSRes3DSettings:
     cascade: bool = False
     cam_reduction: int = 4
     hidden: int = 256
+    dropout: float = 0.0
     dtype: str = "float32"
     remat: bool = False
 
@@ -57,15 +58,19 @@ class Upsample(nnx.Module):
 
 
 class Head(nnx.Module):
-    """Global average, two fully connected layers with ReLU between (section 3.4)."""
+    """Global average, two fully connected layers with ReLU and dropout between (section 3.4)."""
 
-    def __init__(self, channels: int, hidden: int, classes: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self, channels: int, hidden: int, classes: int, dropout: float = 0.0, *, rngs: nnx.Rngs
+    ):
         self.first = Dense(channels, hidden, rngs=rngs)
         self.second = Dense(hidden, classes, rngs=rngs)
+        self.dropout = dropout
 
-    def __call__(self, x: Map) -> Float[Array, "b n"]:
-        """`[b, t, h, w, c]` to logits `[b, classes]`, in float32 at least."""
-        return self.second(jax.nn.relu(self.first(global_mean(x).reshape(x.shape[0], -1))))
+    def __call__(self, x: Map, key: Key = None) -> Float[Array, "b n"]:
+        """`[b, t, h, w, c]` to logits `[b, classes]`, in float32 at least; no key, no dropout."""
+        hidden = jax.nn.relu(self.first(global_mean(x).reshape(x.shape[0], -1)))
+        return self.second(dropout(hidden, self.dropout, key))
 
 
 def _call(module: Any, *inputs: Map | Mask) -> Map:
@@ -108,21 +113,31 @@ class MSRes3D(nnx.Module):
         self.bfloat16 = settings.dtype == "bfloat16"
         self.call = nnx.remat(_call) if settings.remat else _call
         self.heads = nnx.List(
-            Head(channels, settings.hidden, settings.classes, rngs=rngs) for channels in heads
+            Head(channels, settings.hidden, settings.classes, settings.dropout, rngs=rngs)
+            for channels in heads
         )
 
-    def __call__(self, x: Map, mask: Mask = None) -> Float[Array, "b k n"]:
+    def __call__(self, x: Map, mask: Mask = None, key: Key = None) -> Float[Array, "b k n"]:
         """Logits of every head.
 
         Args:
           x: `[b, t, h, w, channels]`; 16 x 134 x 134 in the paper.
           mask: `[b]`, False where the batch has no clip; None when it is full.
+          key: what the dropout of the heads is drawn from; None drops nothing.
 
         Returns:
           `[b, k, classes]`: heads on O1 (X5), O2, O3 and O4; k is 1 without the fusion.
         """
         outputs = self.fused(self.features(x, mask), mask)
-        return jnp.stack([head(o) for head, o in zip(self.heads, outputs)], axis=1)
+        keys = self._keys(key)
+        return jnp.stack([head(o, k) for head, o, k in zip(self.heads, outputs, keys)], axis=1)
+
+    def _keys(self, key: Key) -> list[Key]:
+        """A key for each head; where none is used, none is made."""
+        return [
+            jax.random.fold_in(key, number) if key is not None and head.dropout else None
+            for number, head in enumerate(self.heads)
+        ]
 
     def features(self, x: Map, mask: Mask = None) -> list[Map]:
         """X2, X3, X4, X5 of section 3.3.3: the blocks' outputs, the first three through an RC."""

@@ -41,7 +41,7 @@ class Toy(nnx.Module):
         self.body = ConvBN(3, 4, (1, 3, 3), (1, 2, 2), rngs=rngs)
         self.heads = nnx.List(Dense(4, 3, rngs=rngs) for _ in range(2))
 
-    def __call__(self, x, mask=None):
+    def __call__(self, x, mask=None, key=None):
         means = global_mean(self.body(x, mask)).reshape(x.shape[0], -1)
         return jnp.stack([head(means) for head in self.heads], axis=1)
 

@@ -135,7 +135,7 @@ def loss_of(seen):
 
 
 class Narrow(Toy):
-    def __call__(self, x, mask=None):
+    def __call__(self, x, mask=None, key=None):
         return super().__call__(x.astype(jnp.bfloat16), mask)
 
 

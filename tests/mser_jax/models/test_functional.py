@@ -18,7 +18,7 @@ class Small(nnx.Module):
         self.second = ConvBN(40, 40, (3, 3, 3), rngs=rngs)
         self.dense = Dense(40, 3, rngs=rngs)
 
-    def __call__(self, x, mask=None):
+    def __call__(self, x, mask=None, key=None):
         pooled = global_mean(self.second(self.first(x, mask), mask))
         return self.dense(pooled.reshape(len(x), -1))[:, None]
 

@@ -11,7 +11,7 @@ from mser_jax.models import MSRes3D, MSRes3DSettings, functional
 
 # Wide behind the stem, so that what the stem needs alone is not the most.
 KEPT = MSRes3DSettings(
-    classes=3, channels=1, block="basic", width=16, depths=(2, 1, 1, 1), hidden=8
+    classes=3, channels=1, block="basic", width=16, depths=(2, 1, 1, 1), hidden=8, dropout=0.5
 )
 CLIPS = (6, 4, 32, 32, 1)
 # The CPU's compiler drops the barriers of `jax.checkpoint` and then merges what is computed twice.
@@ -25,7 +25,7 @@ def compiled(remat):
     of = functional(lambda rngs: MSRes3D(settings, rngs=rngs))
 
     def loss(params, stats, x, mask):
-        logits, moved = of.apply(params, stats, x, mask, True)
+        logits, moved = of.apply(params, stats, x, mask, True, jax.random.key(1))
         return jnp.sum(logits**2), (logits, moved)
 
     shapes = *jax.eval_shape(of.init, jax.random.key(0)), np.empty(CLIPS)
