@@ -12,7 +12,10 @@ import pytest
 ROOT = Path(__file__).parents[1]
 STANDARD = frozenset(sys.stdlib_module_names)
 
-ON_THE_DEVICE = ("parallel", "train", "losses", "state", "augment", "folds")
+ON_THE_DEVICE = (
+    *("parallel", "train", "losses", "optimizer", "schedules", "state", "augment", "folds"),
+    "feed",
+)
 FROM_THE_TABLE = (
     *("table", "select", "failures", "metrics", "scoring", "published", "paired"),
     *("ablation", "compare", "inflated"),
@@ -21,7 +24,7 @@ OF_THE_REPORT = (
     *("report", "score_report", "training_report", "provenance_report", "paired_report"),
     *("ablation_report", "compare_report", "wording", "page", "plots", "curves", "history"),
 )
-SEES_THE_CONFIGURATION = ("main", "config", "run", "series", "summary", "workdir")
+SEES_THE_CONFIGURATION = ("main", "config", "run", "build", "series", "summary", "workdir")
 
 # What mser_jax takes from data_prep, beside its errors and the checks of values.
 PLAIN = {"data_prep.errors", "data_prep.check", "data_prep.fields"}
