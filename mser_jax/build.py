@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from data_prep.errors import UserError
 from mser_jax import folds as folding
-from mser_jax import parallel, protocols, throughput, train
+from mser_jax import losses, parallel, protocols, throughput, train
 from mser_jax.augment import View
 from mser_jax.data import Dataset, Stored
 from mser_jax.engine import Engine, How
@@ -32,8 +32,9 @@ def make_trainer(config: ConfigDict, dataset: Dataset) -> train.Trainer:
         channels=tuple(config.input.channels) if flow else (),
     )
     settings = model_settings(config, len(dataset.class_names), len(view.channels) or 1)
+    folds = _folds(config, dataset)
     return train.Trainer.of(
-        _folds(config, dataset),
+        folds,
         network=functional(lambda rngs: MSRes3D(settings, rngs=rngs), config.model.lowering),
         view=view,
         settings=train.Settings(
@@ -42,12 +43,24 @@ def make_trainer(config: ConfigDict, dataset: Dataset) -> train.Trainer:
             learning_rate=config.train.learning_rate,
             augment=config.augment.mode,
             checkpoint_every=config.train.checkpoint_every,
+            schedule=config.train.schedule,
+            warmup=config.train.warmup,
+            weight_decay=config.train.weight_decay,
         ),
         heads=settings.heads,
         classes=settings.classes,
         mesh=parallel.fold_mesh(),
         lift=parallel.choose_lift(config.parallel.lift),
+        weights=_weights(config.train.class_weights, dataset, folds),
     )
+
+
+def _weights(kind: str, dataset: Dataset, folds: Sequence[Fold]) -> np.ndarray | None:
+    """Of the classes in the loss of each fold, from the clips that it trains on alone."""
+    if kind == "none":
+        return None
+    labels, classes = np.asarray(dataset.clips.labels), len(dataset.class_names)
+    return np.stack([losses.balanced(labels[fold.train], classes) for fold in folds])
 
 
 def model_settings(config: ConfigDict, classes: int, channels: int) -> MSRes3DSettings:
@@ -66,6 +79,7 @@ def model_settings(config: ConfigDict, classes: int, channels: int) -> MSRes3DSe
         cascade=model.fusion.cascade,
         cam_reduction=model.fusion.reduction,
         hidden=model.head.hidden,
+        dropout=model.head.dropout,
         dtype=model.dtype,
         remat=model.remat,
     )
@@ -148,12 +162,22 @@ def _flops_per_clip(config: ConfigDict, dataset: Dataset) -> float:
 
 
 def check_classes(dataset: Dataset, folds: Sequence[Fold]) -> None:
-    """Before the training rather than after it: UF1 and UAR need a tested clip of every class."""
+    """Before the training rather than after it: UF1 and UAR need a tested clip of every class.
+
+    A class of which a fold trains on no clip is told: its answer can never be right.
+    """
     tested = np.concatenate([fold.test for fold in folds])
-    counts = np.bincount(dataset.clips.labels[tested], minlength=len(dataset.class_names))
-    absent = [name for name, count in zip(dataset.class_names, counts) if not count]
-    if absent:
+    if absent := _absent(dataset, tested):
         raise UserError(
             f"No clip that is tested is of class {', '.join(absent)}; UF1 and UAR would not be "
             "defined. Remedy: prepare more clips, or take other classes (--config.data.classes)."
         )
+    for fold in {fold.name: fold for fold in folds}.values():
+        if absent := _absent(dataset, fold.train):
+            print(f"Warning: fold {fold.name} trains on no clip of class {', '.join(absent)}.")
+
+
+def _absent(dataset: Dataset, clips: np.ndarray) -> list[str]:
+    """The classes of which no clip is there."""
+    counts = np.bincount(dataset.clips.labels[clips], minlength=len(dataset.class_names))
+    return [name for name, count in zip(dataset.class_names, counts) if not count]

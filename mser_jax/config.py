@@ -25,7 +25,7 @@ CHOICES = {
     "model.rc.weights": ("softmax", "free"),
     "evaluation.protocol": protocols.PROTOCOLS,
     "evaluation.select": select.RULES,
-    "train.schedule": ("constant", "cosine"),
+    "train.schedule": ("constant", "cosine", "step"),
     "train.class_weights": ("none", "balanced"),
     "parallel.lift": ("auto", "vmap", "map"),
     "parallel.data": ("auto", "resident", "streamed"),
@@ -144,17 +144,17 @@ def _paper(dataset: str) -> ConfigDict:
     config.model.fusion.reduction = 4  # r of CAM (eq. 3.10)
     config.model.head = ConfigDict()
     config.model.head.hidden = 256  # between the two fully connected layers (3.4: open)
-    config.model.head.dropout = 0.0  # share that is dropped between these two (3.4: none)
+    config.model.head.dropout = 0.0  # share of the hidden units left out in training (3.4: none)
 
     config.train = ConfigDict()
     config.train.seeds = 1  # each fold is trained with seed, seed + 1, ... (4.2: not in the paper)
     config.train.epochs = 100  # (4.2)
     config.train.batch_size = 8  # clips a fold and step (4.2: open)
     config.train.learning_rate = 1e-5  # of Adam (4.2)
-    config.train.schedule = "constant"  # of the rate, epoch by epoch; or 'cosine' (4.2: constant)
-    config.train.warmup = 0  # epochs over which the rate rises to its value (4.2: none)
+    config.train.schedule = "constant"  # of the rate; 'cosine' to 0, 'step' by thirds (4.2: none)
+    config.train.warmup = 0  # epochs up to the learning rate (4.2: none)
     config.train.weight_decay = 0.0  # of kernels, decoupled: AdamW (4.2: none)
-    config.train.class_weights = "none"  # 'balanced': each class weighs the same (3.4: none)
+    config.train.class_weights = "none"  # in the loss; 'balanced': all classes alike (3.4: none)
     config.train.checkpoint_every = 10  # epochs
     config.train.checkpoints_kept = 2  # the newest
 
@@ -226,9 +226,23 @@ def validate(config: ConfigDict) -> None:
             f"config.model.depths is {config.model.depths}; it must hold four counts of at least 1 "
             "(residual units in blocks 2 to 5)."
         )
+    _validate_training(config)
     _validate_held_out(config.evaluation.protocol, config.evaluation.held_out)
     if "ablation" in config:
         _validate_series(config)
+
+
+def _validate_training(config: ConfigDict) -> None:
+    if config.model.head.dropout >= 1:
+        raise UserError(
+            f"config.model.head.dropout is {config.model.head.dropout}; it must be less than 1, as "
+            "it is the share that is left out."
+        )
+    if config.train.warmup >= config.train.epochs:
+        raise UserError(
+            f"config.train.warmup is {config.train.warmup}, config.train.epochs "
+            f"{config.train.epochs}; the warm-up must end before the last epoch."
+        )
 
 
 def _validate_held_out(protocol: str, held_out: str) -> None:

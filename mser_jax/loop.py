@@ -45,13 +45,13 @@ def train(
     end = settings.epochs * updates
     with checkpoints, Interrupt("the present steps") as interrupt:
         position, (state, totals) = checkpoints.restore((trainer.start(), trainer.no_totals()))
-        calls = _Calls(trainer, feed)
+        calls, weights = _Calls(trainer, feed), trainer.class_weights()
         with monitor.open(position, end) as bar:
             for epoch in range(position // updates, settings.epochs):
                 done, began = position - epoch * updates, calls.seconds
                 for window, first, stop in calls.of(epoch, done, updates):
                     call = trainer.call(epoch, first, stop)
-                    state, totals = run(state, totals, window.schedule, call, window.clips)
+                    state, totals = run(state, totals, window.schedule, weights, call, window.clips)
                     jax.block_until_ready(totals)
                     position = epoch * updates + stop
                     bar.update(stop - first)

@@ -37,7 +37,7 @@ class Plan:
     @classmethod
     def read(cls, path: Path) -> "Plan | None":
         """The plan that is kept there, if there is one."""
-        if not path.is_file():
+        if not hosts.same(path.is_file()):
             return None
         return cls(**json.loads(path.read_text(encoding="utf-8")))
 
@@ -66,7 +66,7 @@ def compile_steps(trainer: Trainer, feed: Feed) -> Program:
         (states, totals),
     )
     lowered = trainer.run(streamed=feed.streamed).lower(
-        *shapes, window.schedule, trainer.call(0, 0, 0), window.clips
+        *shapes, window.schedule, trainer.class_weights(), trainer.call(0, 0, 0), window.clips
     )
     compiled = lowered.compile()
     return Program(compiled, _bytes(compiled))

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from mser_jax import folds as folding
-from mser_jax import losses, parallel
+from mser_jax import losses, optimizer, parallel, schedules
 from mser_jax import state as states
 from mser_jax.augment import Clips, View
 from mser_jax.folds import Fold
@@ -29,6 +29,9 @@ class Settings:
     learning_rate: float
     augment: str
     checkpoint_every: int
+    schedule: str = "constant"
+    warmup: int = 0
+    weight_decay: float = 0.0
 
 
 Figure = Any  # an array, on the devices or on the host
@@ -70,26 +73,28 @@ class Call(NamedTuple):
     rate: Figure
 
 
-Steps = Callable[[State, Totals, Array, Call, Clips], tuple[State, Totals]]
+Weights = Float[Array, " n"] | None
+Steps = Callable[..., tuple[State, Totals]]
 
 
-def fold_steps(network: Network, optimizer: optax.GradientTransformation, view: View) -> Steps:
+def fold_steps(network: Network, adam: optax.GradientTransformation, view: View) -> Steps:
     """Some steps of an epoch of ONE fold; `parallel.over_folds` lifts them to all folds.
 
     Args:
       network: as pure functions.
-      optimizer: gives updates that the learning rate has yet to scale.
+      adam: gives updates that the learning rate has yet to scale.
       view: how the network sees a clip.
 
     Returns:
-      `(state, totals, schedule [step, b], call, clips) -> (state, totals)`, the schedule that of
-      the whole epoch.
+      `(state, totals, schedule [step, b], weights, call, clips) -> (state, totals)`: the schedule
+      of the whole epoch, the weights of the classes in the loss or None.
     """
 
     def update(
         state: State,
         totals: Totals,
         entries: Int[Array, " b"],
+        weights: Weights,
         call: Call,
         step: Array,
         clips: Clips,
@@ -100,14 +105,16 @@ def fold_steps(network: Network, optimizer: optax.GradientTransformation, view: 
             jnp.maximum(jnp.where(mask, entries, entries[0]), 0), len(view.variants)
         )
         inputs, labels = view(clips, clip, variant), clips.labels[clip]
+        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), call.epoch)
+        key = jax.random.fold_in(key, step)
 
         def loss(params):
-            logits, stats = network.apply(params, state.stats, inputs, mask, True)
-            head_losses = losses.head_losses(logits, labels, mask)
+            logits, stats = network.apply(params, state.stats, inputs, mask, True, key)
+            head_losses = losses.head_losses(logits, labels, mask, weights)
             return jnp.sum(head_losses), (stats, logits, head_losses)
 
         grads, (stats, logits, head_losses) = jax.grad(loss, has_aux=True)(state.params)
-        updates, opt = optimizer.update(grads, state.opt, state.params)
+        updates, opt = adam.update(grads, state.opt, state.params)
         params = jax.tree.map(lambda p, u: p - call.rate * u, state.params, updates)
         norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(grads)))
         # A step that must change nothing, an empty one or any after a failure, keeps the old
@@ -123,10 +130,10 @@ def fold_steps(network: Network, optimizer: optax.GradientTransformation, view: 
         state, totals = _where(going & finite, moved, (state, totals))
         return state._replace(failed=failed), totals
 
-    def steps(state: State, totals: Totals, schedule, call: Call, clips: Clips):
+    def steps(state: State, totals: Totals, schedule, weights, call: Call, clips: Clips):
         def body(step: Array, carry: tuple[State, Totals]) -> tuple[State, Totals]:
             state, totals = carry
-            return update(state, totals, schedule[step], call, step, clips)
+            return update(state, totals, schedule[step], weights, call, step, clips)
 
         return jax.lax.fori_loop(call.first, call.stop, body, (state, totals))
 
@@ -169,6 +176,7 @@ class Trainer:
       lift: 'vmap' or 'map'.
       slots: the length of the fold axis; folds that are not there are dummies.
       steps: the length of the schedule of an epoch; of rounds the longest has the say.
+      weights: `[fold, class]` in the loss; None where all are 1.
     """
 
     network: Network
@@ -181,6 +189,7 @@ class Trainer:
     lift: str
     slots: int
     steps: int
+    weights: np.ndarray | None = None
 
     @classmethod
     def of(cls, folds: Sequence[Fold], *, mesh: Mesh, settings: Settings, view: View, **others):
@@ -202,17 +211,22 @@ class Trainer:
         """Trainers of so many folds each, the last of the rest, all of the same shapes."""
         slots = parallel.slots(min(at_once, len(self.folds)), self.mesh)
         return [
-            dataclasses.replace(self, folds=self.folds[first : first + at_once], slots=slots)
+            dataclasses.replace(
+                self,
+                folds=self.folds[first : first + at_once],
+                weights=None if self.weights is None else self.weights[first : first + at_once],
+                slots=slots,
+            )
             for first in range(0, len(self.folds), at_once)
         ]
 
     def start(self) -> State:
         """The states of all folds before the first step, on their devices."""
-        optimizer = self._optimizer()
+        adam = self._optimizer()
 
         def create(origin: Int[Array, " 2"]) -> State:
             key = jax.random.fold_in(jax.random.key(origin[0]), origin[1])
-            return states.create(self.network, optimizer, key)
+            return states.create(self.network, adam, key)
 
         origins = np.array([[fold.seed, fold.key] for fold in self.folds], np.uint32)
         lifted = parallel.over_folds(create, self.mesh, self.lift, folded=1)
@@ -238,7 +252,7 @@ class Trainer:
         """
         one = fold_steps(self.network, self._optimizer(), self.view)
         return parallel.over_folds(
-            one, self.mesh, self.lift, folded=3, donated=2, spread=int(streamed)
+            one, self.mesh, self.lift, folded=4, donated=2, spread=int(streamed)
         )
 
     def schedule(self, epoch: int) -> Int[np.ndarray, "slot step b"]:
@@ -258,9 +272,22 @@ class Trainer:
         call = Call(np.int32(epoch), np.int32(first), np.int32(stop), np.float32(self.rate(epoch)))
         return parallel.replicate(call, self.mesh)
 
+    def class_weights(self) -> Array | None:
+        """`[slot, class]`, on the devices."""
+        if self.weights is None:
+            return None
+        weights = self.weights.astype(np.float32)
+        return parallel.shard(parallel.pad_folds(weights, self.slots, 1), self.mesh)
+
     def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch."""
-        return self.settings.learning_rate
+        """The learning rate of an epoch, counted from 0."""
+        return schedules.learning_rate(
+            epoch,
+            base=self.settings.learning_rate,
+            schedule=self.settings.schedule,
+            epochs=self.settings.epochs,
+            warmup=self.settings.warmup,
+        )
 
     def updates_per_epoch(self) -> int:
         """The steps of the fold with the most clips."""
@@ -274,4 +301,4 @@ class Trainer:
         return sum(leaf.size for leaf in jax.tree.leaves(params))
 
     def _optimizer(self) -> optax.GradientTransformation:
-        return optax.scale_by_adam()
+        return optimizer.adam(self.settings.weight_decay)

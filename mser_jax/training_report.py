@@ -79,6 +79,22 @@ def _failures(scores: Mapping, begun: Mapping[tuple[str, int], dict]) -> Iterato
             yield page.tag("details", page.tag("summary", title), names)
 
 
+def _rate(train: Mapping) -> str:
+    how = train.get("schedule", "constant")
+    warmup = f", warm-up {many(train['warmup'], 'epoch')}" if train.get("warmup") else ""
+    return f"{train['learning_rate']:g} (Adam), {how}{warmup}"
+
+
+def _options(train: Mapping, model: Mapping) -> Iterator[str]:
+    """What the paper does not have, where it is on."""
+    if decay := train.get("weight_decay"):
+        yield f"weight decay {decay:g}"
+    if train.get("class_weights", "none") != "none":
+        yield f"{train['class_weights']} class weights"
+    if dropout := model.get("head", {}).get("dropout"):
+        yield f"dropout {dropout:g}"
+
+
 def what_was_run(scores: Mapping, config: Mapping, events: list[dict]) -> Markup:
     """The settings that a reader asks for first, and on what they ran."""
     train, model, prep = config["train"], config["model"], config["prep"]
@@ -86,7 +102,8 @@ def what_was_run(scores: Mapping, config: Mapping, events: list[dict]) -> Markup
     rows = [
         ("data set", config["data"]["dataset"]),
         ("preset", config["preset"]),
-        ("learning rate", f"{train['learning_rate']:g} (Adam)"),
+        ("learning rate", _rate(train)),
+        ("options", ", ".join(_options(train, model)) or "none"),
         ("epochs", train["epochs"]),
         ("batch", f"{train['batch_size']} clips a fold"),
         ("updates an epoch", plan.get("updates_per_epoch", ABSENT)),

@@ -106,7 +106,9 @@ def epoch(made: Program, state: State, clips: Clips, epoch=0, schedule=None):
     (window,) = Resident(clips, of.mesh).windows(schedule, 0, schedule.shape[1])
     call = of.call(epoch, window.first, window.stop)
     state = parallel.shard(state, of.mesh)
-    return jax.device_get(made.run(state, of.no_totals(), window.schedule, call, window.clips))
+    return jax.device_get(
+        made.run(state, of.no_totals(), window.schedule, of.class_weights(), call, window.clips)
+    )
 
 
 def trained(made: Program, clips: Clips, epochs=2):
@@ -144,7 +146,7 @@ def small(lift: str) -> tuple[Program, str, str]:
     start = jax.device_get(of.start()) if lift == "map" else small("map")[0].start
     clips = parallel.replicate(made_clips(side=24), of.mesh)
     folded = parallel.shard((start, of.no_totals(), of.schedule(0)), of.mesh)
-    lowered = of.run().lower(*folded, of.call(0, 0, 1), clips)
+    lowered = of.run().lower(*folded, None, of.call(0, 0, 1), clips)
     compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": 0})
     return Program(of, start, compiled), lowered.as_text(), compiled.as_text()
 

@@ -45,7 +45,7 @@ def test_streamed_steps_are_the_resident_ones_to_the_bit(lift):
         assert len(windows) > 1, "else nothing is streamed"
         for window in windows:
             call = of.call(epoch, window.first, window.stop)
-            state, totals = run(state, totals, window.schedule, call, window.clips)
+            state, totals = run(state, totals, window.schedule, None, call, window.clips)
     expected, seen = trained(made, CLIPS)
     assert_same_bits(jax.device_get((state, totals)), (expected, seen[-1]))
 

@@ -94,7 +94,7 @@ def test_steps_in_one_call_or_in_several_are_the_same_to_the_bit():
     totals = made.trainer.no_totals()
     for first, stop in ((0, 0), (0, 1), (1, 3)):
         call = made.trainer.call(0, first, stop)
-        state, totals = made.run(state, totals, window.schedule, call, window.clips)
+        state, totals = made.run(state, totals, window.schedule, None, call, window.clips)
     assert_same_bits(jax.device_get((state, totals)), expected)
 
 
