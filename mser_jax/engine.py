@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from mser_jax import hosts, loop, parallel, planning, throughput
+from mser_jax import hosts, loop, parallel, planning, tensorboard, throughput
 from mser_jax.checkpoint import Checkpoints
 from mser_jax.evaluate import Answers
 from mser_jax.feed import Feed
@@ -125,6 +125,7 @@ class Engine:
         )
         left = [each.left() for each in rounds]
         self._reserve(rounds, left)
+        writer = tensorboard.writer(self.folder / "tensorboard")
         for each in rounds:
             if left[each.number - 1]:
                 monitor = Monitor(
@@ -136,9 +137,11 @@ class Engine:
                     number=each.number,
                     rounds=len(rounds),
                     later=sum(left[each.number :]),
+                    writers=[writer] if hosts.is_first() else [],
                 )
                 keep = self._keeper(each) if how.inflated else None
                 loop.train(each.trainer, program.run, self.feed, each.checkpoints, monitor, keep)
+        writer.close()
 
     def _reserve(self, rounds: Sequence[Round], left: Sequence[int]) -> None:
         """Refuse a disk that has not the room for the checkpoints to come."""
@@ -193,7 +196,7 @@ class Engine:
             state = each.restore()
             logits = Answers(each.trainer, self.feed).of_all(state, len(self.names))
             failed = parallel.fetch(state.failed)[: len(logits), 0] >= 0
-            logits[failed] = np.nan
+            logits[failed | ~np.isfinite(logits).all(axis=(1, 2, 3))] = np.nan
             said.append(logits)
         return np.concatenate(said)
 
