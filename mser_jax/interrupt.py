@@ -1,4 +1,4 @@
-"""Stopping a long job without loss: the first Ctrl-C asks, the second insists."""
+"""Stopping a long job without loss: Ctrl-C or SIGTERM asks, a further Ctrl-C insists."""
 
 import signal
 import sys
@@ -9,7 +9,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """While it is entered, the first SIGINT or SIGTERM sets `asked`; the next raises.
+    """While it is entered, the first SIGINT or SIGTERM sets `asked`; a further SIGINT raises.
+
+    A further SIGTERM changes nothing: schedulers send it to a job and to its steps.
 
     Args:
       what: what is finished first, for the message.
@@ -30,11 +32,13 @@ class Interrupt:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if self.asked:
+            return
         self.asked = True
         print(
-            f"\nStopping after {self._what}, then saving. Once more to stop at once.",
+            f"\nStopping after {self._what}, then saving. Ctrl-C once more to stop at once.",
             file=sys.stderr,
             flush=True,
         )

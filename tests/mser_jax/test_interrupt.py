@@ -8,15 +8,17 @@ from mser_jax.interrupt import Interrupt
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_first_signal_asks_and_the_second_raises(number, capsys):
+def test_first_signal_asks_and_a_further_ctrl_c_raises(number, capsys):
     before = signal.getsignal(number)
     with Interrupt("the present epoch") as interrupt:
         assert not interrupt.asked
         os.kill(os.getpid(), number)
         assert interrupt.asked
         assert "Stopping after the present epoch, then saving." in capsys.readouterr().err
+        os.kill(os.getpid(), signal.SIGTERM)  # a scheduler's second changes nothing
+        assert capsys.readouterr().err == ""
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(number) is before
 
 
