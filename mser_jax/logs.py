@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,14 @@ class Stage:
 
 
 class Log:
-    """Appends events to a file, each on disk when the call returns."""
+    """Appends events to a file, each on disk when the call returns.
+
+    What a full disk does not take is told once, kept, and written with the next event.
+    """
 
     def __init__(self, path: Path):
         self.path = Path(path)
+        self._waiting: list[str] = []
         if self.path.is_file():
             self._end_last_line()
 
@@ -30,8 +35,31 @@ class Log:
 
     def write(self, event: str, **fields: object) -> None:
         """Append one event."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": event, **fields}) + "\n")
+        told = bool(self._waiting)
+        self._waiting.append(json.dumps({"event": event, **fields}) + "\n")
+        try:
+            self._append("".join(self._waiting).encode())
+        except OSError as error:
+            if not told:
+                print(
+                    f"\n{self.path} cannot be written now: {error.strerror}. Its lines are kept, "
+                    "and written when there is space.",
+                    file=sys.stderr,
+                    flush=True,
+                )
+        else:
+            self._waiting.clear()
+
+    def _append(self, lines: bytes) -> None:
+        """All of them, or none: what a disk took of them before it was full is taken back."""
+        with self.path.open("ab", buffering=0) as file:
+            end = file.tell()
+            try:
+                while lines:
+                    lines = lines[file.write(lines) :]
+            except OSError:
+                file.truncate(end)
+                raise
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
@@ -42,10 +70,9 @@ class Log:
 
     def read(self) -> list[dict]:
         """Every whole line; one that a power cut left half-written is dropped."""
-        if not self.path.is_file():
-            return []
+        lines = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
         events = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in [*lines.splitlines(), *self._waiting]:
             with contextlib.suppress(json.JSONDecodeError):
                 events.append(json.loads(line))
         return events

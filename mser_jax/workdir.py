@@ -11,7 +11,8 @@ from data_prep import fields
 from data_prep.errors import UserError
 from mser_jax import config as configs
 
-# Where things are, how many processes help, which head answers: none changes what is trained.
+# Where things are, how many processes or devices help, what is kept or reported, which head
+# answers: none changes what is trained. 'parallel' is a whole section.
 _INDIFFERENT = (
     "data.manual_dir",
     "data.landmarks_dir",
@@ -20,13 +21,26 @@ _INDIFFERENT = (
     "data.cache",
     "data.preview",
     "train.checkpoint_every",
+    "train.checkpoints_kept",
     "evaluation.select",
+    "parallel",
+    "report.inflated",
     "ablation.members",  # each has a folder of its own within this one
+)
+
+# What a run leaves once something is trained, in its folder or in that of an ablation's member.
+# The folder of a checkpoint is a number; while it is written its name ends otherwise.
+_TRAINED = (
+    "predictions.csv",
+    "checkpoints/*[0-9]/_CHECKPOINT_METADATA",
+    "checkpoints/round-*/*[0-9]/_CHECKPOINT_METADATA",
 )
 
 
 def open_workdir(config: ConfigDict, workdir: str) -> Path:
     """Make the folder, or find it made by a run of the same configuration.
+
+    That of a run which trained nothing yet, as after a mistake in its command, is taken over.
 
     Args:
       config: of the run; it is kept there as config.json.
@@ -43,7 +57,7 @@ def open_workdir(config: ConfigDict, workdir: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if stored.is_file():
-            _check_same(stored, config)
+            _check_free(stored, config)
         part = folder / "config.json.part"  # so that a power cut leaves the old one or the new one
         part.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
         part.replace(stored)
@@ -68,23 +82,44 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str
     return [
         (field, old, new)
         for field, old, new in fields.differences(first, second)
-        if field not in _INDIFFERENT
+        if field not in _INDIFFERENT and field.partition(".")[0] not in _INDIFFERENT
     ]
 
 
-def _check_same(stored: Path, config: ConfigDict) -> None:
-    try:
-        before = json.loads(stored.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{stored} cannot be read: {error}. Remedy: give another --workdir, or remove the file "
-            "if this is the folder's own configuration."
-        ) from error
-    changed = differences(before, config.to_dict())
-    if changed:
+def _check_free(stored: Path, config: ConfigDict) -> None:
+    """Refuse the folder of a run that trained with other settings, and what is no run's at all."""
+    changed = differences(_before(stored, config), config.to_dict())
+    if changed and _is_trained(stored.parent):
         lines = [f"  {field}: the run has {old}, now {new}" for field, old, new in changed]
         raise UserError(
             f"{stored.parent} holds a run with other settings:\n"
             + "\n".join(lines)
             + "\nRemedy: give another --workdir, or set these fields as they were."
         )
+
+
+def _before(stored: Path, config: ConfigDict) -> dict[str, Any]:
+    """The run's own settings.
+
+    It may be older than a field. A new field stands in the paper preset with what the program did
+    before it, so that is what the run has, whatever the other presets make of the field.
+    """
+    try:
+        before = json.loads(stored.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(_unreadable(stored, str(error))) from error
+    if not isinstance(before, dict) or "preset" not in before:
+        raise UserError(_unreadable(stored, "it is not the configuration of a run"))
+    defaults = configs.get_config(config.data.dataset, "paper").to_dict()
+    return fields.flat(fields.plain(defaults)) | fields.flat(before)
+
+
+def _unreadable(stored: Path, why: str) -> str:
+    return (
+        f"{stored} cannot be read: {why}. Remedy: give another --workdir, or remove the file if "
+        "this is the folder's own configuration."
+    )
+
+
+def _is_trained(folder: Path) -> bool:
+    return any(any(folder.glob(prefix + result)) for prefix in ("", "*/") for result in _TRAINED)

@@ -1,4 +1,6 @@
+import io
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 from data_prep.errors import UserError
 from mser_jax.config import get_config
 from mser_jax.logs import Log
-from mser_jax.workdir import default, open_workdir
+from mser_jax.workdir import default, differences, open_workdir
 
 
 def config(**fields):
@@ -53,8 +55,23 @@ def test_empty_workdir_takes_the_default(tmp_path, monkeypatch):
     assert stored == json.loads(json.dumps(config().to_dict()))
 
 
-def test_folder_of_other_settings_is_refused_with_the_differences(tmp_path):
+RESULTS = (
+    "predictions.csv",
+    "checkpoints/30/_CHECKPOINT_METADATA",
+    "checkpoints/round-2/30/_CHECKPOINT_METADATA",
+    "base/checkpoints/30/_CHECKPOINT_METADATA",
+)
+
+
+def leave(result):
+    result.parent.mkdir(parents=True, exist_ok=True)
+    result.touch()
+
+
+@pytest.mark.parametrize("result", RESULTS)
+def test_folder_of_other_settings_is_refused_with_the_differences(tmp_path, result):
     open_workdir(config(), str(tmp_path))
+    leave(tmp_path / result)
     before = (tmp_path / "config.json").read_bytes()
     other = config(**{"train.epochs": 5, "augment.variants": ("original", "up")})
     with pytest.raises(UserError) as caught:
@@ -66,6 +83,49 @@ def test_folder_of_other_settings_is_refused_with_the_differences(tmp_path):
     assert lines[-1].startswith("Remedy:")
     assert (tmp_path / "config.json").read_bytes() == before
     assert open_workdir(config(), str(tmp_path)) == tmp_path  # the same settings go on
+
+
+def test_folder_in_which_nothing_was_trained_is_taken_over(tmp_path):
+    open_workdir(config(), str(tmp_path))
+    (tmp_path / "log.jsonl").touch()
+    leave(tmp_path / "checkpoints/10.orbax-checkpoint-tmp/_CHECKPOINT_METADATA")  # half of one
+    corrected = config(**{"evaluation.protocol": "k_fold", "train.epochs": 5})
+    assert open_workdir(corrected, str(tmp_path)) == tmp_path
+    assert json.loads((tmp_path / "config.json").read_text())["train"]["epochs"] == 5
+
+
+@pytest.mark.parametrize("text", ['{"name": "my-package"}', "[]", '{"preset": '])
+def test_a_file_of_something_else_is_not_overwritten(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match=r"config\.json cannot be read: .*Remedy: .*--workdir"):
+        open_workdir(config(), str(tmp_path))
+    assert (tmp_path / "config.json").read_text() == text
+
+
+def test_of_a_field_that_is_newer_an_older_run_has_what_was_done_before_it(tmp_path):
+    """Which the paper preset says, whatever the run's own preset makes of the field."""
+    fast = get_config("synthetic", "fast")
+    before = get_config("synthetic", "fast").to_dict()
+    del before["evaluation"]["select"], before["model"]["remat"], before["augment"]["mode"]
+    (tmp_path / "config.json").write_text(json.dumps(before))
+    leave(tmp_path / "predictions.csv")
+    with pytest.raises(UserError) as caught:
+        open_workdir(fast, str(tmp_path))
+    shown = [line for line in str(caught.value).splitlines() if line.startswith("  ")]
+    assert shown == ["  augment.mode: the run has expand, now sample"]
+    with fast.unlocked():
+        fast.augment.mode = "expand"
+    assert open_workdir(fast, str(tmp_path)) == tmp_path
+
+
+def test_how_many_at_once_and_what_is_kept_or_reported_is_no_other_run():
+    first = {"parallel": {"lift": "map"}, "train": {"checkpoints_kept": 2, "epochs": 3}}
+    second = {
+        "parallel": {"lift": "vmap", "folds_per_device": 4},
+        "train": {"checkpoints_kept": 5, "epochs": 4},
+        "report": {"inflated": True},
+    }
+    assert differences(first, second) == [("train.epochs", 3, 4)]
 
 
 def test_folder_that_cannot_be_written_is_a_users_mistake(tmp_path):
@@ -97,6 +157,38 @@ def test_log_survives_a_line_cut_off_without_its_end(tmp_path):
     resumed = Log(log.path)
     resumed.write("start", mode="train")
     assert resumed.read() == [{"event": "start"}, {"event": "start", "mode": "train"}]
+
+
+class Full(io.FileIO):
+    """A file on a disk that has room for ten more bytes, then for none."""
+
+    room = 10
+
+    def write(self, data):
+        if not self.room:
+            raise OSError(28, os.strerror(28))
+        self.room -= (taken := min(self.room, len(data)))
+        return super().write(data[:taken])
+
+
+def test_log_keeps_what_a_full_disk_does_not_take(tmp_path, monkeypatch, capsys):
+    log = Log(tmp_path / "log.jsonl")
+    log.write("start")
+    opened = Path.open
+
+    def full(path, mode="r", *more, **how):
+        return Full(path, "a") if "a" in mode else opened(path, mode, *more, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        log.write("epoch", epoch=1)
+        log.write("epoch", epoch=2)
+        assert [event.get("epoch") for event in log.read()] == [None, 1, 2]
+    assert log.path.read_text() == '{"event": "start"}\n'
+    log.write("epoch", epoch=3)
+    assert [event.get("epoch") for event in Log(log.path).read()] == [None, 1, 2, 3]
+    told = capsys.readouterr().err
+    assert told.count("cannot be written now: No space left on device") == 1
 
 
 def test_stages_are_timed_and_logged_when_they_end_well(tmp_path):
