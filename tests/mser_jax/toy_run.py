@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -36,7 +37,7 @@ class Counted(Log):
         super().__init__(path)
         self.left, self.seconds, self.reached = epochs, 0.0, threading.Event()
 
-    def write(self, event, **fields):
+    def write(self, event: str, **fields: Any) -> None:
         super().write(event, **fields)
         if event == "epoch":
             self.left, self.seconds = self.left - 1, fields["seconds"]
