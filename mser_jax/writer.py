@@ -1,8 +1,10 @@
 """One checkpoint at a time written behind the training by Orbax, on disks that may fail."""
 
 import contextlib
+import functools
 import logging
 import shutil
+import sys
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -95,6 +97,7 @@ class Writer:
 
     def _opened(self) -> ocp.training.Checkpointer:
         if self.orbax is None:
+            _hush()
             self.orbax = open_folder(self._folder, self._kept, tidy=True)
             newest = self.orbax.latest
             self.safe = newest.step if newest else 0
@@ -124,3 +127,15 @@ class Writer:
             for end in (orbax.wait, orbax.close):
                 with contextlib.suppress(Exception):  # what has been dealt with is raised again
                     end()
+
+
+@functools.cache
+def _hush() -> None:
+    """After a failed write TensorStore's others find Orbax's loop closed; each would be printed."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = hook
