@@ -8,7 +8,7 @@ global means stay in float32 (or float64) where the maps are bfloat16.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ Mask = Bool[Array, " b"] | None
 Key = jax.Array | None
 # The sizes may differ between what goes in and what comes out: `_` leaves them unbound.
 Map = Float[Array, "b _t _h _w _c"]
+Moments = tuple[Float[Array, " c"], Float[Array, " c"]]  # mean and variance of each channel
 
 
 def he_normal(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
@@ -101,14 +102,21 @@ class BatchNorm(nnx.Module):
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
         """`[b, t, h, w, c]`, the same shape out; computed in float32 at least."""
+        wide = jnp.promote_types(x.dtype, jnp.float32)
+        return _normalised(x, *(v.astype(wide) for v in self.affine(lambda: _moments(x, mask))))
+
+    def affine(self, moments: Callable[[], Moments]) -> tuple[Array, Array, Array]:
+        """Mean, factor and bias `[c]`: a channel becomes `(x - mean) * factor + bias`.
+
+        Args:
+          moments: gives those of the batch; asked, and followed by the running ones, in training.
+        """
         mean, variance = self.mean[...], self.var[...]
         if not self.use_running_average:
-            mean, variance = _moments(x, mask)
+            mean, variance = moments()
             self.mean[...] = MOMENTUM * self.mean[...] + (1 - MOMENTUM) * mean
             self.var[...] = MOMENTUM * self.var[...] + (1 - MOMENTUM) * variance
-        factor = self.scale[...] * jax.lax.rsqrt(variance + EPSILON)
-        wide = jnp.promote_types(x.dtype, jnp.float32)
-        return _normalised(x, *(v.astype(wide) for v in (mean, factor, self.bias[...])))
+        return mean, self.scale[...] * jax.lax.rsqrt(variance + EPSILON), self.bias[...]
 
 
 # The gradient is written out, and without x - mean: else the compiler writes that to memory as a
@@ -137,21 +145,27 @@ def _normalised_backward(kept, gradient: Map):
 _normalised.defvjp(_normalised_forward, _normalised_backward)
 
 
-def _moments(x: Map, mask: Mask) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
+def _moments(x: Map, mask: Mask) -> Moments:
+    each = math.prod(x.shape[1:-1])
+    clip_mean, clip_square = (jnp.sum(_wide(x) ** n, axis=(1, 2, 3)) / each for n in (1, 2))
+    return over_clips(clip_mean, clip_square, mask)
+
+
+def over_clips(
+    clip_mean: Float[Array, "b c"], clip_square: Float[Array, "b c"], mask: Mask
+) -> Moments:
     """Mean and (biased) variance of each channel over the clips that are there; 0 of none.
 
     Within each clip as Flax does it, E[x^2] - E[x]^2: one pass; among the clips exactly.
     """
-    each = math.prod(x.shape[1:-1])
-    clip_mean, clip_square = (jnp.sum(_wide(x) ** n, axis=(1, 2, 3)) / each for n in (1, 2))
     within = jnp.maximum(clip_square - clip_mean**2, 0)
-    count = len(x) if mask is None else jnp.maximum(jnp.sum(mask), 1)
+    count = len(clip_mean) if mask is None else jnp.maximum(jnp.sum(mask), 1)
 
-    def over_clips(values: Float[Array, "b c"]) -> Float[Array, " c"]:
+    def average(values: Float[Array, "b c"]) -> Float[Array, " c"]:
         return jnp.sum(values if mask is None else jnp.where(mask[:, None], values, 0), 0) / count
 
-    mean = over_clips(clip_mean)
-    return mean, over_clips(within + (clip_mean - mean.reshape(1, -1)) ** 2)
+    mean = average(clip_mean)
+    return mean, average(within + (clip_mean - mean.reshape(1, -1)) ** 2)
 
 
 def _by_channel(values: Float[Array, " c"]) -> Float[Array, "1 1 1 1 c"]:

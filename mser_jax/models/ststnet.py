@@ -1,0 +1,110 @@
+"""STSTNet, the small network of the field (Liong et al. 2019), for one onset-apex flow a clip.
+
+"Shallow Triple Stream Three-dimensional CNN (STSTNet) for Micro-expression Recognition". Three
+streams of 3, 5 and 8 filters: a 3x3 convolution with padding 2, ReLU, batch normalisation, a 3x3
+max-pool of stride 3 with padding 1, dropout; then the streams side by side, a 2x2 average and one
+fully connected layer. Layers are named, and in the order, as in the authors' PyTorch code.
+
+The streams see the same image, so that they are computed as one of 16 filters, the clips on the
+vector lanes (`lanes`). The normalisation is a straight line for each channel, and a maximum of
+values on a line is the maximum of the values, or the minimum where it falls: so the maximum comes
+first and the line meets a ninth of them.
+"""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mser_jax.models import lanes
+from mser_jax.models.lanes import Images
+from mser_jax.models.layers import BatchNorm, Conv, Dense, Map, Mask, over_clips
+
+FILTERS = (3, 5, 8)
+
+
+class STSTNet(nnx.Module):
+    """Three shallow streams over horizontal and vertical flow and strain.
+
+    Args:
+      classes: how many.
+      side: of the image, px; 28 in the paper.
+      dropout: whether in training half of the pooled values are left out.
+      rngs: of the initial weights.
+    """
+
+    def __init__(self, classes: int, *, side: int = 28, dropout: bool = True, rngs: nnx.Rngs):
+        self.conv1, self.conv2, self.conv3 = (
+            Conv(3, filters, (1, 3, 3), bias=True, rngs=rngs) for filters in FILTERS
+        )
+        self.bn1, self.bn2, self.bn3 = (BatchNorm(filters) for filters in FILTERS)
+        cells = ((side + 1) // 3 + 1) // 2  # after the padding of 2, the max-pool, the average
+        self.fc = Dense(sum(FILTERS) * cells**2, classes, rngs=rngs)
+        self.dropout = dropout
+
+    def __call__(
+        self, x: Map, mask: Mask = None, key: PRNGKeyArray | None = None
+    ) -> Float[Array, "b 1 n"]:
+        """Logits.
+
+        Args:
+          x: `[b, 1, side, side, 3]`; 28 x 28 in the paper.
+          mask: `[b]`, False where the batch has no clip; None when it is full.
+          key: of the dropout; None is without.
+
+        Returns:
+          `[b, 1, classes]`: one head.
+        """
+        pooled = self._streams(x.squeeze(1).transpose(1, 3, 2, 0), mask)
+        if self.dropout and key is not None:
+            pooled = 2 * pooled * _coins(key, pooled.shape)
+        features = _average_pool(pooled).swapaxes(0, 1).reshape(-1, len(x))  # [c * h * w, b]
+        return self.fc(features.T)[:, None]
+
+    def _streams(self, x: Images, mask: Mask) -> Images:
+        """Convolution to max-pool, all streams as one: `[h, 3, w, b]` to `[h', 16, w', b]`."""
+        convs = (self.conv1, self.conv2, self.conv3)
+        kernel, bias = (
+            _joined([w[...] for w in ws]) for ws in zip(*((c.kernel, c.bias) for c in convs))
+        )
+        around = jnp.pad(x, [(2, 2), (0, 0), (2, 2), (0, 0)])
+        maps = jax.nn.relu(lanes.convolve(around, kernel[0], bias.reshape(-1)))
+        mean, factor, offset = self._lines(maps, mask)
+        rises = jnp.where(factor < 0, -1.0, 1.0)
+        return (lanes.max_pool(maps * rises) * rises - mean) * factor + offset
+
+    def _lines(self, maps: Images, mask: Mask) -> list[Float[Array, "1 c 1 1"]]:
+        """What the normalisations of the streams do to each channel: `BatchNorm.affine`."""
+        each = maps.shape[0] * maps.shape[2]
+        mean, square = (jnp.sum(maps**power, axis=(0, 2)).T / each for power in (1, 2))
+        moments = over_clips(mean, square, mask)
+        ends = [sum(FILTERS[:stream]) for stream in (1, 2)]
+        streams = zip(*(jnp.split(moment, ends) for moment in moments))
+        lines = [
+            norm.affine(lambda own=own: own)
+            for norm, own in zip((self.bn1, self.bn2, self.bn3), streams)
+        ]
+        return [_joined(parts).reshape(1, -1, 1, 1) for parts in zip(*lines)]
+
+
+def _joined(parts: Sequence[Array]) -> Array:
+    return jnp.concatenate(parts, axis=-1)
+
+
+def _average_pool(x: Images) -> Images:
+    """A 2x2 mean at stride 2; what is left over at the ends goes."""
+    down, right = (side // 2 for side in x.shape[::2])
+    _, c, _, b = x.shape
+    cells = x[: 2 * down, :, : 2 * right].reshape(down, 2, c, right, 2, b)
+    return jnp.mean(cells, axis=(1, 4))
+
+
+def _coins(key: PRNGKeyArray, shape: Sequence[int]) -> Float[Array, "..."]:
+    """0 or 1, each half of the time: a random word has 32 of them."""
+    size = math.prod(shape)
+    words = jax.random.bits(key, (-(-size // 32), 1))
+    bits = (words >> jnp.arange(32, dtype=words.dtype)[None]) & 1
+    return bits.reshape(-1)[:size].reshape(shape).astype(jnp.float32)
