@@ -6,6 +6,7 @@ vectors. On a CPU the output is made row by row: a row's patches stay in the cac
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +28,7 @@ def convolve(
     def row(start: Int[Array, ""]) -> Float[Array, "o _"]:
         return matrix @ _patches(x, start, kh, kw) + bias[:, None]
 
-    return _each_row(row, len(x) - kh + 1).reshape(-1, c_out, w - kw + 1, b)
+    return _each_row(row, jnp.arange(len(x) - kh + 1)).reshape(-1, c_out, w - kw + 1, b)
 
 
 def _convolve_forward(x: Images, kernel: Array, bias: Array):
@@ -42,7 +43,7 @@ def _convolve_backward(kept: tuple[Array, Array], gradient: Images):
         own = lax.dynamic_index_in_dim(gradient, start, keepdims=False).reshape(c_out, -1)
         return _patches(x, start, kh, kw) @ own.T, jnp.sum(own, axis=1)
 
-    matrix, bias = (jnp.sum(rows, axis=0) for rows in _each_row(row, len(gradient)))
+    matrix, bias = (jnp.sum(rows, axis=0) for rows in _each_row(row, jnp.arange(len(gradient))))
     # The compiler drops this where, as in a first layer, nothing asks for it.
     around = jnp.pad(gradient, [(kh - 1,) * 2, (0, 0), (kw - 1,) * 2, (0, 0)])
     turned = kernel[::-1, ::-1].swapaxes(2, 3)
@@ -68,11 +69,11 @@ def _patches(x: Images, start: Int[Array, ""], kh: int, kw: int) -> Float[Array,
     )
 
 
-def _each_row(row: Callable, count: int):
+def _each_row(function: Callable, rows: Any) -> Any:
     """One row after the other on a CPU, for its cache; elsewhere all at once (not measured)."""
     if jax.default_backend() == "cpu":
-        return lax.map(row, jnp.arange(count))
-    return jax.vmap(row)(jnp.arange(count))
+        return lax.map(function, rows)
+    return jax.vmap(function)(rows)
 
 
 @jax.custom_vjp
@@ -98,14 +99,18 @@ def _max_pool_forward(x: Images):
 
 def _max_pool_backward(kept: tuple[Array, Images], gradient: Images) -> tuple[Images]:
     place, x = kept  # of x only the size is used
-    down, c, right, b = gradient.shape
-    taps = jnp.arange(9, dtype=place.dtype).reshape(1, 3, 1, 1, 3, 1)
-    windows = (down, 1, c, right, 1, b)
-    spread = jnp.where(place.reshape(windows) == taps, gradient.reshape(windows), 0)
-    spread = spread.reshape(3 * down, c, 3 * right, b)
-    high = [side + 1 - 3 * count for side, count in zip(x.shape[::2], (down, right))]
-    cut = [(-1, high[0], 0), (0, 0, 0), (-1, high[1], 0), (0, 0, 0)]
-    return (lax.pad(spread, jnp.zeros((), spread.dtype), cut),)
+    h, c, w, b = x.shape
+    taps = jnp.arange(9, dtype=place.dtype).reshape(3, 1, 1, 3, 1)
+
+    def row(own: tuple[Array, Array]) -> Array:
+        chosen, moved = (values.reshape(1, c, -1, 1, b) for values in own)
+        return jnp.where(chosen == taps, moved, 0)
+
+    # Windows enough to cover the image, so that no element is asked whether it is inside.
+    more = [(0, h // 3 + 1 - len(place)), (0, 0), (0, w // 3 + 1 - place.shape[2]), (0, 0)]
+    # A loop, as the compiler would else seek the place anew for each of the nine.
+    spread = _each_row(row, (jnp.pad(place, more), jnp.pad(gradient, more)))
+    return (spread.reshape(3 * len(spread), c, -1, b)[1 : 1 + h, :, 1 : 1 + w],)
 
 
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)

@@ -151,21 +151,26 @@ def _moments(x: Map, mask: Mask) -> Moments:
     return over_clips(clip_mean, clip_square, mask)
 
 
-def over_clips(
-    clip_mean: Float[Array, "b c"], clip_square: Float[Array, "b c"], mask: Mask
-) -> Moments:
+def over_clips(clip_mean: Array, clip_square: Array, mask: Mask, axis: int = 0) -> Moments:
     """Mean and (biased) variance of each channel over the clips that are there; 0 of none.
 
     Within each clip as Flax does it, E[x^2] - E[x]^2: one pass; among the clips exactly.
+
+    Args:
+      clip_mean: E[x] of each clip and channel, `[b, c]` or `[c, b]`.
+      clip_square: E[x^2], as `clip_mean`.
+      mask: `[b]`, which clips are there.
+      axis: that of the clips.
     """
     within = jnp.maximum(clip_square - clip_mean**2, 0)
-    count = len(clip_mean) if mask is None else jnp.maximum(jnp.sum(mask), 1)
+    count = clip_mean.shape[axis] if mask is None else jnp.maximum(jnp.sum(mask), 1)
 
-    def average(values: Float[Array, "b c"]) -> Float[Array, " c"]:
-        return jnp.sum(values if mask is None else jnp.where(mask[:, None], values, 0), 0) / count
+    def average(values: Array) -> Float[Array, " c"]:
+        there = values if mask is None else jnp.where(jnp.expand_dims(mask, 1 - axis), values, 0)
+        return jnp.sum(there, axis) / count
 
     mean = average(clip_mean)
-    return mean, average(within + (clip_mean - mean.reshape(1, -1)) ** 2)
+    return mean, average(within + (clip_mean - jnp.expand_dims(mean, axis)) ** 2)
 
 
 def _by_channel(values: Float[Array, " c"]) -> Float[Array, "1 1 1 1 c"]:

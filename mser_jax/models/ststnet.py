@@ -32,18 +32,16 @@ class STSTNet(nnx.Module):
     Args:
       classes: how many.
       side: of the image, px; 28 in the paper.
-      dropout: whether in training half of the pooled values are left out.
       rngs: of the initial weights.
     """
 
-    def __init__(self, classes: int, *, side: int = 28, dropout: bool = True, rngs: nnx.Rngs):
+    def __init__(self, classes: int, *, side: int = 28, rngs: nnx.Rngs):
         self.conv1, self.conv2, self.conv3 = (
             Conv(3, filters, (1, 3, 3), bias=True, rngs=rngs) for filters in FILTERS
         )
         self.bn1, self.bn2, self.bn3 = (BatchNorm(filters) for filters in FILTERS)
         cells = ((side + 1) // 3 + 1) // 2  # after the padding of 2, the max-pool, the average
         self.fc = Dense(sum(FILTERS) * cells**2, classes, rngs=rngs)
-        self.dropout = dropout
 
     def __call__(
         self, x: Map, mask: Mask = None, key: PRNGKeyArray | None = None
@@ -53,14 +51,14 @@ class STSTNet(nnx.Module):
         Args:
           x: `[b, 1, side, side, 3]`; 28 x 28 in the paper.
           mask: `[b]`, False where the batch has no clip; None when it is full.
-          key: of the dropout; None is without.
+          key: of the dropout, which leaves out half of the pooled values; None is without.
 
         Returns:
           `[b, 1, classes]`: one head.
         """
         pooled = self._streams(x.squeeze(1).transpose(1, 3, 2, 0), mask)
-        if self.dropout and key is not None:
-            pooled = 2 * pooled * _coins(key, pooled.shape)
+        if key is not None:
+            pooled = 2 * pooled * coins(key, pooled.shape)
         features = _average_pool(pooled).swapaxes(0, 1).reshape(-1, len(x))  # [c * h * w, b]
         return self.fc(features.T)[:, None]
 
@@ -79,8 +77,8 @@ class STSTNet(nnx.Module):
     def _lines(self, maps: Images, mask: Mask) -> list[Float[Array, "1 c 1 1"]]:
         """What the normalisations of the streams do to each channel: `BatchNorm.affine`."""
         each = maps.shape[0] * maps.shape[2]
-        mean, square = (jnp.sum(maps**power, axis=(0, 2)).T / each for power in (1, 2))
-        moments = over_clips(mean, square, mask)
+        mean, square = (jnp.sum(maps**power, axis=(0, 2)) / each for power in (1, 2))
+        moments = over_clips(mean, square, mask, axis=1)
         ends = [sum(FILTERS[:stream]) for stream in (1, 2)]
         streams = zip(*(jnp.split(moment, ends) for moment in moments))
         lines = [
@@ -102,7 +100,7 @@ def _average_pool(x: Images) -> Images:
     return jnp.mean(cells, axis=(1, 4))
 
 
-def _coins(key: PRNGKeyArray, shape: Sequence[int]) -> Float[Array, "..."]:
+def coins(key: PRNGKeyArray, shape: Sequence[int]) -> Float[Array, "..."]:
     """0 or 1, each half of the time: a random word has 32 of them."""
     size = math.prod(shape)
     words = jax.random.bits(key, (-(-size // 32), 1))
