@@ -16,6 +16,7 @@ from mser_jax.models.affa import AFFA, CAM
 from mser_jax.models.msres3d import Head, Upsample
 from mser_jax.models.multiscale import RC1, RC2, RC3
 from mser_jax.models.resnet3d import Basic, Bottleneck, Stem
+from mser_jax.models.ststnet import STSTNet
 
 torch = pytest.importorskip("torch", reason="needs pip install torch")
 twin = pytest.importorskip("torch_twin")
@@ -99,6 +100,11 @@ BLOCKS = {
     ),
     "head": Pair(
         lambda rngs: Head(6, 5, 3, rngs=rngs), lambda: twin.Head(6, 5, 3), ((2, 3, 3, 6),)
+    ),
+    "STSTNet": Pair(
+        lambda rngs: STSTNet(3, side=16, rngs=rngs),
+        lambda: twin.STSTNet(3, side=16, dropout=0.0),
+        ((1, 16, 16, 3),),
     ),
 }
 
@@ -192,7 +198,7 @@ def counted(module):
     """For each batch normalisation of the twin by name, over how many values it averages."""
     counts = {}
     for name, norm in module.named_modules():
-        if isinstance(norm, torch.nn.BatchNorm3d):
+        if isinstance(norm, transfer.BATCH_NORMS):
 
             def note(norm, inputs, output, name=name):
                 counts[name] = inputs[0].numel() // inputs[0].shape[1]

@@ -29,6 +29,7 @@ RENAMED: dict[str, tuple[str | int, ...]] = {
 # axes than the twin's, of size 1.
 AXES = {1: (0,), 2: (1, 0), 4: (3, 0, 1, 2), 5: (4, 3, 0, 1, 2)}
 TRANSPOSED = (3, 4, 0, 1, 2)
+BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 def path_of(twin: nn.Module, name: str) -> tuple[str | int, ...]:
@@ -47,7 +48,7 @@ def path_of(twin: nn.Module, name: str) -> tuple[str | int, ...]:
     if isinstance(module, nn.ConvTranspose3d):
         path = path[:-1]  # ours has its kernel beside its normalisation
     if leaf == "weight":
-        return (*path, "scale" if isinstance(module, nn.BatchNorm3d) else "kernel")
+        return (*path, "scale" if isinstance(module, BATCH_NORMS) else "kernel")
     return path + RENAMED.get(leaf, (leaf,))
 
 

@@ -288,3 +288,21 @@ class MSRes3D(nn.Module):
             o4 = self.affa2(self.up3(o3 if self.cascade else x3, x2), x2)
             outputs += [o2, o3, o4]
         return torch.stack([head(o) for head, o in zip(self.heads, outputs)], 1)
+
+
+class STSTNet(nn.Module):
+    """The small network of the field, as its authors' code has it: logits `[b, 1, classes]`."""
+
+    def __init__(self, classes, *, side=28, dropout=0.5):
+        super().__init__()
+        self.conv1, self.conv2, self.conv3 = (nn.Conv2d(3, c, 3, padding=2) for c in (3, 5, 8))
+        self.bn1, self.bn2, self.bn3 = (nn.BatchNorm2d(c) for c in (3, 5, 8))
+        self.maxpool, self.avgpool = nn.MaxPool2d(3, 3, padding=1), nn.AvgPool2d(2)
+        self.dropout = nn.Dropout(dropout)
+        self.fc = nn.Linear(16 * (((side + 1) // 3 + 1) // 2) ** 2, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.squeeze(2)  # one flow a clip
+        streams = [(self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)]
+        pooled = [self.dropout(self.maxpool(bn(conv(x).relu()))) for conv, bn in streams]
+        return self.fc(self.avgpool(torch.cat(pooled, 1)).flatten(1))[:, None]

@@ -1,0 +1,203 @@
+"""Many folds at once: lifts and numbers of devices, beside PyTorch's ways with the same network.
+
+    taskset -c 0 python -m benchmarks.fold_parallel ways        16 folds x 50 steps of STSTNet
+    taskset -c 0 python -m benchmarks.fold_parallel lowerings   a step of the smoke network
+    taskset -c 0 python -m benchmarks.fold_parallel devices     the small network on 1, 2, 4, 8
+    python -m benchmarks.fold_parallel full --dtype bfloat16    for a GPU: folds a device
+
+On a CPU the processor's time is counted and its devices are fake: threads of one process, on the
+cores that `taskset` gives. They show what a device more costs, and not how much faster it is.
+PyTorch's network is the twin of tests/heavy; without PyTorch its rows are left out.
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from benchmarks import timing, training
+from benchmarks.training import Run
+from mser_jax import parallel
+from mser_jax.augment import Clips, View
+from mser_jax.models import Network
+from mser_jax.train import Trainer
+
+try:
+    from benchmarks import fold_parallel_torch
+except ImportError:
+    fold_parallel_torch: Any = None
+
+Row = Sequence[object]
+
+LIFTS = ("vmap", "map")
+LOOP = "PyTorch, fold by fold"
+# CASME II as the paper trains on it: folds, clips with their variants, epochs.
+CASME2 = 26 * 237 * 6 * 100
+
+
+def main() -> None:
+    """Parse the flags and print one table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=TABLES)
+    parser.add_argument("--folds", type=int, default=16)
+    parser.add_argument("--steps", type=int, help="of an epoch; 50, or 3 of the larger networks")
+    parser.add_argument("--batch", type=int, help="clips of a step; 64, or 4 of the others")
+    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8])
+    parser.add_argument("--lifts", nargs="+", choices=LIFTS, default=[*LIFTS])
+    parser.add_argument("--folds-per-device", type=int, nargs="+", default=[1, 2, 4, 8, 16])
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--toy", action="store_true", help="small sizes, to see that it runs")
+    flags = parser.parse_args()
+    small = flags.what in ("ways", "devices")
+    flags.steps, flags.batch = (
+        flags.steps or (50 if small else 3),
+        flags.batch or (64 if small else 4),
+    )
+    if flags.toy:
+        flags.folds, flags.steps, flags.batch, flags.rounds = 3, 2, 2, 1
+        flags.devices, flags.folds_per_device = flags.devices[:2], flags.folds_per_device[:1]
+    if flags.what == "devices":
+        jax.config.update("jax_num_cpu_devices", max(flags.devices))
+    rows = TABLES[flags.what](flags)
+    packages = ["jax", "jaxlib", "flax", *(["torch"] if fold_parallel_torch is not None else [])]
+    print(timing.heading(jax.devices()[0].device_kind, packages), "Seed 0.", end="\n\n")
+    print(timing.table(rows))
+
+
+def _timed(candidates: dict[str, Run], flags: argparse.Namespace) -> dict[str, float]:
+    return timing.side_by_side(candidates, flags.rounds, timing.clock(jax.default_backend()))
+
+
+def _seconds() -> str:
+    return "CPU s" if jax.default_backend() == "cpu" else "s"
+
+
+def _small(flags: argparse.Namespace) -> tuple[Callable[..., Trainer], Clips]:
+    """A trainer of the small network for a lift and a number of devices, and its clips."""
+    side = 10 if flags.toy else 28
+    network, view = training.ststnet(side), View(side, ("original",), ())
+
+    def trainer(lift: str, devices: int = 1) -> Trainer:
+        return _trainer(network, view, flags.folds, lift, devices, flags)
+
+    return trainer, training.clips(flags.steps * flags.batch, (1, side, side, 3))
+
+
+def _trainer(
+    network: Network, view: View, folds: int, lift: str, devices: int, flags: argparse.Namespace
+) -> Trainer:
+    mesh = parallel.fold_mesh(jax.devices()[:devices])
+    sizes = {"folds": folds, "steps": flags.steps, "batch": flags.batch}
+    return training.trainer(network, view, mesh=mesh, lift=lift, **sizes)
+
+
+def _ways(flags: argparse.Namespace) -> list[Row]:
+    """Every way to train the folds of the small network, on one device."""
+    trainer, clips = _small(flags)
+    ways = {"ours, fold by fold": _fold_by_fold(trainer("map"), clips)}
+    ways |= {f"ours, {lift}": training.lifted(trainer(lift), clips)[0] for lift in flags.lifts}
+    if fold_parallel_torch is not None:
+        ways |= fold_parallel_torch.ways(clips, flags.folds, flags.steps, flags.batch)
+    seconds = _timed(ways, flags)
+    reference = LOOP if LOOP in seconds else next(iter(seconds))
+    rows: list[Row] = [("way", _seconds(), "ms a fold and step", f"times as fast as: {reference}")]
+    for name, taken in seconds.items():
+        each = 1e3 * taken / flags.folds / flags.steps
+        rows.append((name, f"{taken:.2f}", f"{each:.2f}", f"{seconds[reference] / taken:.2f}"))
+    return rows
+
+
+def _fold_by_fold(of: Trainer, clips: Clips) -> Run:
+    """What everybody does: a program of one fold, called for each."""
+    clips = parallel.replicate(clips, of.mesh)
+    alone = [dataclasses.replace(of, folds=[fold]) for fold in of.folds]
+    compiled = training.program(alone[0], clips)
+    runs = [training.runner(compiled, one, clips) for one in alone]
+    return lambda: [run() for run in runs]
+
+
+def _lowerings(flags: argparse.Namespace) -> list[Row]:
+    """Each lift of each lowering of the convolutions, with the network of `smoke`."""
+    steps, side = (4, 20) if flags.toy else (8, 56)
+    clips = training.clips(flags.steps * flags.batch, (steps, side, side, 2))
+    view, ways = View(side, ("original",), training.FLOW), {}
+    switches = training.TOY if flags.toy else training.SMOKE
+    for lowering in ("xla", "auto"):
+        network = training.msres3d(lowering, dtype=flags.dtype, **switches)
+        for lift in flags.lifts:
+            of = _trainer(network, view, flags.folds, lift, 1, flags)
+            ways[f"{lowering}, {lift}"] = training.lifted(of, clips)[0]
+    seconds = _timed(ways, flags)
+    rows: list[Row] = [("lowering, lift", f"{_seconds()} a fold and step", "ratio to the last")]
+    last = [*seconds.values()][-1]
+    for name, taken in seconds.items():
+        rows.append((name, f"{taken / flags.folds / flags.steps:.4f}", f"{taken / last:.2f}"))
+    return rows
+
+
+def _devices(flags: argparse.Namespace) -> list[Row]:
+    """The same folds on more and more devices; on a CPU the devices share the cores."""
+    trainer, clips = _small(flags)
+    lift = flags.lifts[-1]
+    ways = {str(n): training.lifted(trainer(lift, n), clips)[0] for n in flags.devices}
+    seconds = _timed(ways, flags)
+    fake = jax.default_backend() == "cpu"
+    first = seconds[str(flags.devices[0])] * (1 if fake else flags.devices[0])
+    rows: list[Row] = [(f"{'fake ' if fake else ''}devices ({lift})", _seconds(), "of linear")]
+    for name, taken in seconds.items():
+        linear = first if fake else first / int(name)
+        rows.append((name, f"{taken:.2f}", f"{linear / taken:.0%}"))
+    return rows
+
+
+def _full(flags: argparse.Namespace) -> list[Row]:
+    """Folds of a device at full size: throughput, memory, and the time of a whole CASME II LOSO."""
+    steps, side = (4, 20) if flags.toy else (16, 134)
+    switches: dict[str, Any] = training.TOY if flags.toy else {}
+    network = training.msres3d("auto", dtype=flags.dtype, **switches)
+    counted = training.msres3d("xla", dtype=flags.dtype, **switches)
+    clips = training.clips(flags.steps * flags.batch, (steps, side, side, 2))
+    work = training.operations(counted, (steps, side, side, len(training.FLOW)))
+    cpu = jax.default_backend() == "cpu"
+    peak = training.peak(flags.dtype, 512 if flags.toy else 2048 if cpu else 8192)
+    rows: list[Row] = [
+        (
+            "folds",
+            "lift",
+            f"{_seconds()} a step",
+            "clips/s",
+            "temporary GB",
+            "of peak",
+            "CASME II, h",
+        )
+    ]
+    for folds in flags.folds_per_device:
+        for lift in flags.lifts:
+            view = View(side, ("original",), training.FLOW)
+            of = _trainer(network, view, folds, lift, 1, flags)
+            run, memory = training.lifted(of, clips)
+            taken = _timed({"": run}, flags)[""] / flags.steps
+            rate = folds * flags.batch / taken
+            hours, share = CASME2 / rate / 3600, work * rate / peak
+            figures = (
+                f"{taken:.3g}",
+                f"{rate:.1f}",
+                f"{memory:.2f}",
+                f"{share:.0%}",
+                f"{hours:.1f}",
+            )
+            rows.append((folds, lift, *figures))
+            print(" | ".join(map(str, rows[-1])), flush=True)
+    return rows
+
+
+TABLES = {"ways": _ways, "lowerings": _lowerings, "devices": _devices, "full": _full}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""What the benchmarks of training share: networks, clips, the real engine, its operations.
+
+`program` and `runner` are all that knows how `mser_jax.train.Trainer` is called.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from mser_jax import losses, parallel
+from mser_jax.augment import Clips, View
+from mser_jax.folds import Fold
+from mser_jax.models import MSRes3D, MSRes3DSettings, Network, functional
+from mser_jax.models.ststnet import STSTNet
+from mser_jax.train import Settings, Trainer
+
+Run = Callable[[], object]
+
+CLASSES = 3
+FLOW = ("u", "v", "strain")
+SMOKE: dict[str, Any] = {"block": "basic", "width": 8, "depths": (1, 1, 1, 1), "hidden": 32}
+PLAIN: dict[str, Any] = {"attention": False, "rc": None, "fusion": False}
+TOY: dict[str, Any] = PLAIN | SMOKE | {"width": 2, "hidden": 4}
+
+
+def ststnet(side: int) -> Network:
+    """The small network."""
+    return functional(lambda rngs: STSTNet(CLASSES, side=side, rngs=rngs))
+
+
+def msres3d(lowering: str, **switches: Any) -> Network:
+    """The paper's network, with fields of `MSRes3DSettings`."""
+    settings = MSRes3DSettings(classes=CLASSES, **switches)
+    return functional(lambda rngs: MSRes3D(settings, rngs=rngs), lowering)
+
+
+def clips(count: int, shape: tuple[int, ...]) -> Clips:
+    """Noise, each clip of `shape`."""
+    noise = np.random.default_rng(0).standard_normal((count, *shape), np.float32)
+    labels = np.arange(count, dtype=np.int32) % CLASSES
+    return Clips(noise, np.ones(count, np.float32), labels)
+
+
+def trainer(
+    network: Network, view: View, *, folds: int, steps: int, batch: int, mesh: Mesh, lift: str
+) -> Trainer:
+    """The engine, its folds of `steps` full batches an epoch."""
+    settings = Settings(
+        epochs=1, batch_size=batch, learning_rate=1e-5, augment="none", checkpoint_every=1
+    )
+    every, none = np.arange(steps * batch), np.arange(0)
+    named = [Fold(f"made/{fold}", every, none) for fold in range(folds)]
+    return Trainer(network, view, named, settings, mesh, lift)
+
+
+def program(of: Trainer, clips: Clips) -> Any:
+    """The compiled epoch of all folds."""
+    return of.epoch().lower(of.start(), of.schedule(0), clips).compile()
+
+
+def runner(compiled: Any, of: Trainer, clips: Clips) -> Run:
+    """Run an epoch, which goes on from where the one before ended."""
+    kept, schedule = [of.start()], of.schedule(0)
+
+    def run() -> None:
+        kept[0], progress = compiled(kept[0], schedule, clips)
+        jax.block_until_ready((kept, progress))
+
+    return run
+
+
+def lifted(of: Trainer, clips: Clips) -> tuple[Run, float]:
+    """All folds in one program, and the temporary memory of it, GB."""
+    clips = parallel.replicate(clips, of.mesh)
+    compiled = program(of, clips)
+    memory = compiled.memory_analysis()
+    return runner(compiled, of, clips), memory.temp_size_in_bytes / 1e9 if memory else 0.0
+
+
+def operations(network: Network, shape: tuple[int, ...]) -> float:
+    """Floating-point operations of a training step for one clip `[t, h, w, c]`, as XLA counts them.
+
+    Of the network as it is written down: the native convolutions, before the compiler changes them.
+    """
+    params, stats = jax.eval_shape(network.init, jax.random.key(0))
+    labels, mask = np.zeros(2, np.int32), np.ones(2, bool)
+
+    def loss(params: Any, stats: Any, x: jax.Array) -> jax.Array:
+        logits, _ = network.apply(params, stats, x, mask, True)
+        return jnp.sum(losses.head_losses(logits, labels, mask))
+
+    x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    counted = jax.jit(jax.grad(loss)).lower(params, stats, x).cost_analysis()
+    return counted["flops"] / 2
+
+
+def peak(dtype: str, side: int) -> float:
+    """Operations a second of a product of two square matrices: the best of a second of them."""
+    x = jax.random.normal(jax.random.key(0), (side, side), dtype)
+    product = jax.jit(jnp.matmul)
+    jax.block_until_ready(product(x, x))
+    fastest, began = float("inf"), time.perf_counter()
+    while time.perf_counter() - began < 1:
+        start = time.perf_counter()
+        jax.block_until_ready(product(x, x))
+        fastest = min(fastest, time.perf_counter() - start)
+    return 2 * side**3 / fastest
