@@ -86,7 +86,7 @@ def stream_by_stream(model, x, mask):
         maps = norm(jax.nn.relu(maps).transpose(3, 0, 2, 1)[:, None], mask)
         pooled.append(native_pool(maps[:, 0].transpose(1, 3, 2, 0)))
     maps = jnp.concatenate(pooled, axis=1)
-    cells = sum(maps[a::2, :, b::2] for a in (0, 1) for b in (0, 1)) / 4
+    cells = jnp.stack([maps[a::2, :, b::2] for a in (0, 1) for b in (0, 1)]).mean(axis=0)
     return model.fc(cells.transpose(3, 1, 0, 2).reshape(len(x), -1))
 
 

@@ -1,0 +1,108 @@
+"""A training step at full size: the paper's network, and PyTorch's.
+
+    taskset -c 0 python -m benchmarks.train_step --batch 4
+    python -m benchmarks.train_step --batch 16 --dtype bfloat16 --lowerings xla einsum    for a GPU
+
+A step is one of an epoch as `mser_jax.train` runs it: loss, gradients, Adam. Operations are XLA's
+count for the network as it is written down, the peak is that of a product of square matrices in the
+same run. On a CPU the processor's time is counted, on a GPU the wall clock. PyTorch's network is
+the twin of tests/heavy; without PyTorch its rows are left out.
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from benchmarks import timing, training
+from mser_jax import parallel
+from mser_jax.augment import View
+from mser_jax.models import conv
+
+try:
+    from benchmarks import train_step_torch
+except ImportError:
+    train_step_torch: Any = None
+
+STEPS = 3  # of an epoch
+NETWORKS: dict[str, dict[str, Any]] = {
+    "plain": training.PLAIN,  # the 3D-ResNet50 without the paper's modules
+    "without-fusion": {"fusion": False},
+    "whole": {},
+}
+HEAD = ("network", "way", "s a step", "clips/s", "ratio to the first", "temporary GB")
+
+
+def main() -> None:
+    """Parse the flags and print one table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--batch", type=int, default=4, help="clips of a step")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS])
+    parser.add_argument(
+        "--lowerings", nargs="+", choices=("auto", *conv.LOWERINGS), default=["auto"]
+    )
+    parser.add_argument("--remat", action="store_true", help="backward computes each stage anew")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--toy", action="store_true", help="small sizes, to see that it runs")
+    flags = parser.parse_args()
+    rows = _table(flags)
+    packages = ["jax", "jaxlib", "flax", *(["torch"] if train_step_torch is not None else [])]
+    print(timing.heading(jax.devices()[0].device_kind, packages), "Seed 0.", end="\n\n")
+    print(timing.table(rows))
+
+
+def _table(flags: argparse.Namespace) -> list[Sequence[object]]:
+    """A row for each network and way."""
+    cpu = jax.default_backend() == "cpu"
+    peak = training.peak(flags.dtype, 512 if flags.toy else 2048 if cpu else 8192)
+    rows: list[Sequence[object]] = [(*HEAD, "GFLOP a clip", f"of {peak / 1e12:.3g} TFLOP/s")]
+    for name in flags.networks:
+        if flags.batch == 1 and name == "whole":
+            continue  # PyTorch refuses to normalise a single value
+        for row in _network(NETWORKS[name] | (training.TOY if flags.toy else {}), peak, flags):
+            rows.append((name, *row))
+            print(" | ".join(map(str, rows[-1])), flush=True)
+    return rows
+
+
+def _network(switches: dict[str, Any], peak: float, flags: argparse.Namespace):
+    """The rows of one network."""
+    steps, side = (4, 20) if flags.toy else (16, 134)
+    shape = (steps, side, side, len(training.FLOW))
+    ways, memory = {}, {}
+    for lowering in flags.lowerings:
+        ways[lowering], memory[lowering] = _ours(lowering, switches, (steps, side), flags)
+    if train_step_torch is not None:
+        twin = (flags.batch, *shape)
+        ways["PyTorch"] = train_step_torch.epoch(switches, twin, STEPS, flags.dtype)
+    work = training.operations(training.msres3d("xla", **switches), shape)
+    clock = timing.clock(jax.default_backend())
+    seconds = timing.side_by_side(ways, flags.rounds, clock)
+    for name, taken in seconds.items():
+        rate, ratio = STEPS * flags.batch / taken, taken / seconds[flags.lowerings[0]]
+        needed = f"{memory[name]:.2f}" if name in memory else ""
+        figures = (f"{taken / STEPS:.3g}", f"{rate:.3g}", f"{ratio:.2f}", needed)
+        yield (name, *figures, f"{work / 1e9:.3g}", f"{work * rate / peak:.0%}")
+
+
+def _ours(
+    lowering: str, switches: dict[str, Any], clip: tuple[int, int], flags: argparse.Namespace
+) -> tuple[training.Run, float]:
+    steps, side = clip
+    network = training.msres3d(lowering, dtype=flags.dtype, remat=flags.remat, **switches)
+    of = training.trainer(
+        network,
+        View(side, ("original",), training.FLOW),
+        folds=1,
+        steps=STEPS,
+        batch=flags.batch,
+        mesh=parallel.fold_mesh(jax.devices()[:1]),
+        lift="map",
+    )
+    return training.lifted(of, training.clips(STEPS * flags.batch, (steps, side, side, 2)))
+
+
+if __name__ == "__main__":
+    main()
