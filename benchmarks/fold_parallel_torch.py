@@ -56,7 +56,7 @@ def ways(clips: Clips, folds: int, steps: int, batch: int) -> dict[str, Run]:
         return torch_twin.STSTNet(classes, side=side).to(DEVICE)
 
     def one_stream() -> nn.Module:
-        return OneStream(classes, side).to(DEVICE, memory_format=torch.channels_last)
+        return OneStream(classes, side).to(DEVICE).to(memory_format=torch.channels_last)
 
     last = pixels.squeeze(2).contiguous(memory_format=torch.channels_last).unsqueeze(2)
     return {
