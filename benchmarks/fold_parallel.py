@@ -19,8 +19,9 @@ import jax
 
 from benchmarks import timing, training
 from benchmarks.training import Run
-from mser_jax import parallel
+from mser_jax import parallel, throughput
 from mser_jax.augment import Clips, View
+from mser_jax.feed import Resident
 from mser_jax.models import Network
 from mser_jax.train import Trainer
 
@@ -114,10 +115,10 @@ def _ways(flags: argparse.Namespace) -> list[Row]:
 
 def _fold_by_fold(of: Trainer, clips: Clips) -> Run:
     """What everybody does: a program of one fold, called for each."""
-    clips = parallel.replicate(clips, of.mesh)
-    alone = [dataclasses.replace(of, folds=[fold]) for fold in of.folds]
-    compiled = training.program(alone[0], clips)
-    runs = [training.runner(compiled, one, clips) for one in alone]
+    alone = [dataclasses.replace(of, folds=[fold], slots=1) for fold in of.folds]
+    feed = Resident(clips, alone[0].mesh)
+    compiled = training.program(alone[0], feed)
+    runs = [training.runner(compiled, one, feed) for one in alone]
     return lambda: [run() for run in runs]
 
 
@@ -163,8 +164,7 @@ def _full(flags: argparse.Namespace) -> list[Row]:
     counted = training.msres3d("xla", dtype=flags.dtype, **switches)
     clips = training.clips(flags.steps * flags.batch, (steps, side, side, 2))
     work = training.operations(counted, (steps, side, side, len(training.FLOW)))
-    cpu = jax.default_backend() == "cpu"
-    peak = training.peak(flags.dtype, 512 if flags.toy else 2048 if cpu else 8192)
+    peak = throughput.peak_flops(parallel.fold_mesh(jax.devices()[:1]), flags.dtype)
     rows: list[Row] = [
         (
             "folds",

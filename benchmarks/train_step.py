@@ -16,7 +16,7 @@ from typing import Any
 import jax
 
 from benchmarks import timing, training
-from mser_jax import parallel
+from mser_jax import parallel, throughput
 from mser_jax.augment import View
 from mser_jax.models import conv
 
@@ -55,8 +55,7 @@ def main() -> None:
 
 def _table(flags: argparse.Namespace) -> list[Sequence[object]]:
     """A row for each network and way."""
-    cpu = jax.default_backend() == "cpu"
-    peak = training.peak(flags.dtype, 512 if flags.toy else 2048 if cpu else 8192)
+    peak = throughput.peak_flops(parallel.fold_mesh(jax.devices()[:1]), flags.dtype)
     rows: list[Sequence[object]] = [(*HEAD, "GFLOP a clip", f"of {peak / 1e12:.3g} TFLOP/s")]
     for name in flags.networks:
         if flags.batch == 1 and name == "whole":

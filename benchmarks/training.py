@@ -3,7 +3,6 @@
 `program` and `runner` are all that knows how `mser_jax.train.Trainer` is called.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from mser_jax import parallel
+from mser_jax import planning
 from mser_jax.augment import Clips, View
+from mser_jax.feed import Feed, Resident
 from mser_jax.folds import Fold
 from mser_jax.models import MSRes3D, MSRes3DSettings, Network, functional
 from mser_jax.models.ststnet import STSTNet
@@ -55,31 +55,41 @@ def trainer(
     )
     every, none = np.arange(steps * batch), np.arange(0)
     named = [Fold(f"made/{fold}", every, none) for fold in range(folds)]
-    return Trainer(network, view, named, settings, mesh, lift)
+    return Trainer.of(
+        named,
+        network=network,
+        view=view,
+        settings=settings,
+        heads=1,
+        classes=CLASSES,
+        mesh=mesh,
+        lift=lift,
+    )
 
 
-def program(of: Trainer, clips: Clips) -> Any:
-    """The compiled epoch of all folds."""
-    return of.epoch().lower(of.start(), of.schedule(0), clips).compile()
+def program(of: Trainer, feed: Feed) -> Any:
+    """The compiled steps of all folds."""
+    return planning.compile_steps(of, feed).run
 
 
-def runner(compiled: Any, of: Trainer, clips: Clips) -> Run:
+def runner(compiled: Any, of: Trainer, feed: Feed) -> Run:
     """Run an epoch, which goes on from where the one before ended."""
-    kept, schedule = [of.start()], of.schedule(0)
+    (window,) = feed.windows(of.schedule(0), 0, of.steps)
+    kept, call = [(of.start(), of.no_totals())], of.call(0, 0, of.steps)
 
     def run() -> None:
-        kept[0], progress = compiled(kept[0], schedule, clips)
-        jax.block_until_ready((kept, progress))
+        kept[0] = compiled(*kept[0], window.schedule, None, call, window.clips)
+        jax.block_until_ready(kept)
 
     return run
 
 
 def lifted(of: Trainer, clips: Clips) -> tuple[Run, float]:
     """All folds in one program, and the temporary memory of it, GB."""
-    clips = parallel.replicate(clips, of.mesh)
-    compiled = program(of, clips)
+    feed = Resident(clips, of.mesh)
+    compiled = program(of, feed)
     memory = compiled.memory_analysis()
-    return runner(compiled, of, clips), memory.temp_size_in_bytes / 1e9 if memory else 0.0
+    return runner(compiled, of, feed), memory.temp_size_in_bytes / 1e9 if memory else 0.0
 
 
 def operations(network: Network, shape: tuple[int, ...]) -> float:
@@ -95,16 +105,3 @@ def operations(network: Network, shape: tuple[int, ...]) -> float:
     x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)  # one clip alone has no variance
     counted: Any = jax.jit(jax.grad(loss)).lower(params, stats, x).cost_analysis()
     return counted["flops"] / 2
-
-
-def peak(dtype: str, side: int) -> float:
-    """Operations a second of a product of two square matrices: the best of a second of them."""
-    x = jax.random.normal(jax.random.key(0), (side, side), dtype)
-    product = jax.jit(jnp.matmul)
-    jax.block_until_ready(product(x, x))
-    fastest, began = float("inf"), time.perf_counter()
-    while time.perf_counter() - began < 1:
-        start = time.perf_counter()
-        jax.block_until_ready(product(x, x))
-        fastest = min(fastest, time.perf_counter() - start)
-    return 2 * side**3 / fastest

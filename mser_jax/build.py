@@ -49,7 +49,7 @@ def make_trainer(config: ConfigDict, dataset: Dataset) -> train.Trainer:
         ),
         heads=settings.heads,
         classes=settings.classes,
-        mesh=parallel.fold_mesh(),
+        mesh=parallel.mesh_for(len(folds)),
         lift=parallel.choose_lift(config.parallel.lift),
         weights=_weights(config.train.class_weights, dataset, folds),
     )

@@ -15,7 +15,7 @@ import jax
 from orbax.checkpoint import v1 as ocp
 
 from data_prep.errors import UserError
-from mser_jax import disk, identity
+from mser_jax import disk, hosts, identity
 from mser_jax.writer import Writer, open_folder
 
 PATIENCE, PAUSE = 600.0, 15.0  # seconds: how long a disk is waited for, and between two tries
@@ -175,7 +175,7 @@ class Checkpoints:
     def _reading(self) -> Iterator[ocp.training.Checkpointer | None]:
         """Orbax over the folder; None where there is no folder."""
         self._writer.finish()
-        if self._writer.orbax or not self.folder.is_dir():
+        if self._writer.orbax or not hosts.same(self.folder.is_dir()):
             yield self._writer.orbax
         else:
             with open_folder(self.folder, self.kept, tidy=False) as orbax:

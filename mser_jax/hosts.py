@@ -14,6 +14,24 @@ from data_prep.errors import UserError
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
+def use_cores() -> None:
+    """Let a CPU be as many devices as it has cores, at least two; before JAX is asked for them.
+
+    Folds side by side use the cores better than the operations of one fold do. And the program of
+    one device is compiled in another way than that of two or more, which among themselves agree to
+    the bit. JAX_NUM_CPU_DEVICES decides otherwise.
+    """
+    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+        jax.config.update("jax_num_cpu_devices", max(2, _cores()))
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def join() -> None:
     """Meet the other processes of the run; before anything asks JAX for its devices.
 

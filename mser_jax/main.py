@@ -42,6 +42,7 @@ def main(config: ConfigDict) -> None:
     # Here, so that a missing system library is answered like any mistake.
     from mser_jax import hosts, run, series
 
+    hosts.use_cores()
     if DISTRIBUTED.value:
         hosts.join()
     start = series.run_series if "ablation" in config else run.run

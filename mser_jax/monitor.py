@@ -1,7 +1,7 @@
 """What a training says of itself while it runs, from the training clips alone."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -9,6 +9,7 @@ from tqdm import tqdm
 from data_prep.errors import UserError
 from mser_jax import hosts
 from mser_jax.logs import Log
+from mser_jax.tensorboard import Writer
 from mser_jax.train import Totals, Trainer
 
 _BAR = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
@@ -24,14 +25,6 @@ class Pace(NamedTuple):
 
     updates: int
     seconds: float
-
-
-class Writer(Protocol):
-    """Something else that is told of every epoch."""
-
-    def write(self, event: dict[str, Any]) -> None:
-        """One 'epoch' event of the log."""
-        ...
 
 
 class Monitor:

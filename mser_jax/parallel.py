@@ -28,6 +28,17 @@ def fold_mesh(devices: Sequence[Any] | None = None) -> Mesh:
     return Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
 
 
+def mesh_for(folds: int) -> Mesh:
+    """As few devices as give none of them more folds than all devices would.
+
+    Others would train dummies, on a CPU in the others' time. Several processes use all they have.
+    """
+    devices = jax.devices()
+    each = -(-folds // len(devices))
+    used = len(devices) if jax.process_count() > 1 else -(-folds // each)
+    return fold_mesh(devices[:used])
+
+
 def choose_lift(lift: str) -> str:
     """'vmap' or 'map': as asked; 'auto' is what is best on this backend."""
     return _LIFTS[jax.default_backend()] if lift == "auto" else lift

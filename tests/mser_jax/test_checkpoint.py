@@ -39,7 +39,8 @@ def states(seed, devices=4, width=2):
     optimizer = optax.chain(optax.adam(1e-3), optax.add_decayed_weights(1e-2))
     _, opt = jax.vmap(optimizer.update)(params, jax.vmap(optimizer.init)(params), params)
     sums = Sums(noise(4), jnp.arange(folds, dtype=jnp.uint32) + seed)
-    tree = (State(params, {"mean": noise(2)}, opt), sums)
+    key, failed = jnp.full((folds, 2), seed, jnp.uint32), jnp.full((folds, 2), -1, jnp.int32)
+    tree = (State(params, {"mean": noise(2)}, opt, key, failed), sums)
     return parallel.shard(tree, parallel.fold_mesh(jax.devices()[:devices]))
 
 

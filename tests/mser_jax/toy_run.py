@@ -20,13 +20,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from test_fold_parallel import FOLDS, made_clips, trainer
+from test_fold_parallel import FOLDS, GROUPS, made_clips, trainer
 
 from data_prep.command import INTERRUPTED
-from mser_jax import loop, parallel
+from mser_jax import loop
 from mser_jax.checkpoint import Checkpoints
+from mser_jax.feed import Resident
 from mser_jax.logs import Log
+from mser_jax.monitor import Monitor
 
+NAMES = [f"{group}/clip{at}" for at, group in enumerate(GROUPS)]
 HALF = "*.orbax-checkpoint-tmp/*.orbax-checkpoint-tmp/*"  # within: the arrays are being written
 
 
@@ -61,9 +64,9 @@ def live(folder: str, epochs: int, kill: str = "", after: int = 0, part: float =
     if kill:
         threading.Thread(target=die, args=(home, log, kill, part), daemon=True).start()
     of = trainer(epochs=epochs, checkpoint_every=1)
-    clips = parallel.replicate(made_clips(), of.mesh)
+    feed, monitor = Resident(made_clips(), of.mesh), Monitor(log, of, NAMES)
     checkpoints = Checkpoints(home / "checkpoints", [fold.title for fold in FOLDS], "made")
-    state = jax.device_get(loop.train(of, clips, checkpoints, log))
+    state = jax.device_get(loop.train(of, of.run(), feed, checkpoints, monitor))
     np.savez(home / "states.npz", *jax.tree.leaves(state))
 
 

@@ -125,7 +125,7 @@ def test_parameters_are_those_of_the_paper():
 
 
 def test_dropout_leaves_out_half_of_the_pooled_values_and_needs_a_key():
-    x, keys = drawn(5, 1, 10, 10, 3), jax.random.split(jax.random.key(0), 60)
+    x, keys = jnp.asarray(drawn(5, 1, 10, 10, 3)), jax.random.split(jax.random.key(0), 60)
     params, stats = TOY.init(keys[0])
     apply = jax.jit(lambda key: TOY.apply(params, stats, x, None, True, key)[0])
     kept, one, other = apply(None), apply(keys[0]), apply(keys[1])
