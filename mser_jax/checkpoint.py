@@ -162,12 +162,13 @@ class Checkpoints:
         room = "" if free is None else f", {disk.told(free)} are free"
         safe = self._writer.safe
         return (
-            f"{self.folder}: {self._title(position)} cannot be saved: {self._writer.fault} "
+            f"{self.folder}: {self.title(position)} cannot be saved: {self._writer.fault} "
             f"({disk.told(size)} are needed{room}); "
-            + (f"{self._title(safe)} is safe" if safe else "nothing is saved yet")
+            + (f"{self.title(safe)} is safe" if safe else "nothing is saved yet")
         )
 
-    def _title(self, position: int) -> str:
+    def title(self, position: int) -> str:
+        """A position as epochs: 'epoch 3 and 5 updates'."""
         epoch, updates = divmod(position, self.updates_per_epoch)
         return f"epoch {epoch}" + f" and {updates} updates" * bool(updates)
 

@@ -45,6 +45,8 @@ def train(
     end = settings.epochs * updates
     with checkpoints, Interrupt("the present steps") as interrupt:
         position, (state, totals) = checkpoints.restore((trainer.start(), trainer.no_totals()))
+        if 0 < position < end:
+            print(f"Going on after {checkpoints.title(position)}, from {checkpoints.folder}.")
         calls, weights = _Calls(trainer, feed), trainer.class_weights()
         with monitor.open(position, end) as bar:
             for epoch in range(position // updates, settings.epochs):

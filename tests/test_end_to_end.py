@@ -62,6 +62,11 @@ class Place:
             return list(csv.DictReader(file))
 
 
+def updates(place: Place) -> int:
+    """Of an epoch."""
+    return place.events("train")[-1]["updates_per_epoch"]
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Place:
     return Place(tmp_path_factory.mktemp("whole"))
@@ -76,7 +81,7 @@ def test_one_command_leaves_everything_that_the_readme_names(place, first):
     files = ("report.html", "predictions.csv", "metrics.json", "confusion.png", "curves.png")
     for name in (*files, "config.json", "log.jsonl"):
         assert (place.run / name).stat().st_size, name
-    assert (place.run / "checkpoints" / str(EPOCHS)).is_dir()
+    assert (place.run / "checkpoints" / "round-1" / str(EPOCHS * updates(place))).is_dir()
     rows = place.rows()
     subjects = [f"s{number:02d}" for number in range(SUBJECTS)]
     assert sorted(row["subject"] for row in rows) == sorted(subjects * CLIPS)
@@ -137,7 +142,7 @@ def test_an_interrupted_run_goes_on_to_the_same_predictions(place, first, tmp_pa
     assert "run the same command again to go on" in told
     done = len(stopped.events("epoch"))
     assert 0 < done < EPOCHS
-    assert os.listdir(stopped.run / "checkpoints")
+    assert os.listdir(stopped.run / "checkpoints" / "round-1")
 
-    assert f"Going on after epoch {done}" in stopped().stdout
+    assert re.search(rf"Going on after epoch ({done}|{done + 1})\b", stopped().stdout)
     assert stopped.rows() == place.rows()
