@@ -7,6 +7,7 @@ is a grouped one, and the compiler gathers every fold on every device. (`jax.pma
 spelling.) The devices may be those of several processes: each then holds its own folds.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,7 +70,8 @@ def over_folds(
       The jitted function; its folded arguments and its results have a leading fold axis, whose
       length must divide by the number of devices (see `pad_folds`).
     """
-    lifts = {"vmap": _side_by_side, "map": _in_place if donated else _in_turn}
+    in_turn = functools.partial(_in_place, donated) if donated else _in_turn
+    lifts = {"vmap": _side_by_side, "map": in_turn}
 
     def on_device(*arguments: Tree) -> Tree:
         own, shared = arguments[:folded], arguments[folded:]
@@ -93,17 +95,15 @@ def _in_turn(function: Callable[..., Tree], own: tuple[Tree, ...]) -> Tree:
     return jax.lax.map(lambda one: function(*one), own)
 
 
-def _in_place(function: Callable[..., Tree], own: tuple[Tree, ...]) -> Tree:
+def _in_place(donated: int, function: Callable[..., Tree], own: tuple[Tree, ...]) -> Tree:
     """`_in_turn`, each result where its argument was: `lax.map` would hold every state twice."""
 
     def fold(slot: jax.Array, results: tuple[Tree, ...]) -> tuple[Tree, ...]:
-        arguments = (*results, *own[len(results) :])
-        one = jax.tree.map(lambda leaf: leaf[slot], arguments)
+        one = jax.tree.map(lambda leaf: leaf[slot], (*results, *own[donated:]))
         return jax.tree.map(lambda leaf, new: leaf.at[slot].set(new), results, function(*one))
 
     count = len(jax.tree.leaves(own)[0])
-    results = jax.eval_shape(function, *jax.tree.map(lambda leaf: leaf[0], own))
-    return jax.lax.fori_loop(0, count, fold, own[: len(results)])
+    return jax.lax.fori_loop(0, count, fold, own[:donated])
 
 
 def shard(tree: Tree, mesh: Mesh) -> Tree:
