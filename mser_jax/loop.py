@@ -39,7 +39,7 @@ def train(
 
     Raises:
       KeyboardInterrupt: Ctrl-C or SIGTERM; the last finished step has been saved.
-      UserError: every fold diverged, or the last states cannot be saved.
+      UserError: every fold of the run diverged, or the last states cannot be saved.
     """
     updates, settings = trainer.updates_per_epoch(), trainer.settings
     end = settings.epochs * updates

@@ -57,7 +57,7 @@ class Monitor:
     ):
         self._log, self._trainer, self._names, self._writers = log, trainer, names, writers
         self._flops, self._peak = flops_per_clip, peak_flops
-        self._number, self._later = number, later
+        self._number, self._rounds, self._later = number, rounds, later
         self._title = f"Round {number}/{rounds}: " if rounds > 1 else ""
         self._bar = tqdm(disable=True)
 
@@ -83,7 +83,7 @@ class Monitor:
           pace: of this epoch.
 
         Raises:
-          UserError: every fold has failed.
+          UserError: every fold of the run has failed, and this was its only round.
         """
         folds = len(self._trainer.folds)
         totals, failed = Totals(*(leaf[:folds] for leaf in totals)), failed[:folds]
@@ -93,8 +93,7 @@ class Monitor:
         for writer in self._writers:
             writer.write(event)
         self._bar.set_description_str(
-            f"{self._title}Epoch {event['epoch']}/{self._trainer.settings.epochs}, "
-            f"loss {event['loss']:.3f}, accuracy {event['accuracy']:.2f}",
+            f"{self._title}Epoch {event['epoch']}/{self._trainer.settings.epochs}, {_brief(event)}"
         )
 
     def _tell_failures(self, epoch: int, failed: np.ndarray) -> None:
@@ -112,7 +111,7 @@ class Monitor:
                 f"Diverged: fold {fold.title}, epoch {epoch + 1}, step {step + 1}, on clips "
                 f"{', '.join(event['clips'])}. It stays as it was before; the others go on."
             )
-        if (failed[:, 0] >= 0).all():
+        if (failed[:, 0] >= 0).all() and self._rounds == 1:  # the folds of other rounds go on
             raise UserError(
                 "Every fold has diverged: loss or gradient is not finite. Remedy: a smaller "
                 "--config.train.learning_rate, and another --workdir."
@@ -135,7 +134,7 @@ class Monitor:
         return {
             "round": self._number,
             "epoch": epoch + 1,
-            **{name: float(values[going].mean()) for name, values in by_fold.items()},
+            **{name: _mean(values[going]) for name, values in by_fold.items()},
             "learning_rate": trainer.rate(epoch),
             **{f"fold_{name}": _plain(values, failed) for name, values in by_fold.items()},
             "head_choice": (surest / max(surest.sum(), 1)).tolist(),
@@ -144,6 +143,16 @@ class Monitor:
             "fraction_of_peak": rate * self._flops / self._peak if self._peak else None,
             "seconds_left": left * pace.seconds / pace.updates,
         }
+
+
+def _brief(event: dict[str, Any]) -> str:
+    if event["loss"] is None:
+        return "every fold has diverged"
+    return f"loss {event['loss']:.3f}, accuracy {event['accuracy']:.2f}"
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if values.size else None
 
 
 def _plain(values: np.ndarray, failed: np.ndarray) -> list[float | None]:
