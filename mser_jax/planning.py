@@ -31,15 +31,37 @@ class Plan:
     at_once: int
 
     def write(self, path: Path) -> None:
-        """Keep it as JSON."""
-        path.write_text(json.dumps(dataclasses.asdict(self)) + "\n", encoding="utf-8")
+        """Keep it as JSON.
+
+        Raises:
+          UserError: the disk does not take it.
+        """
+        part = path.with_suffix(".part")  # so that a kill leaves a whole one or none
+        try:
+            part.write_text(json.dumps(dataclasses.asdict(self)) + "\n", encoding="utf-8")
+            part.replace(path)
+        except OSError as error:
+            raise UserError(
+                f"{path} cannot be written: {error.strerror}. Remedy: free space, or give another "
+                "--workdir."
+            ) from error
 
     @classmethod
     def read(cls, path: Path) -> "Plan | None":
-        """The plan that is kept there, if there is one."""
+        """The plan that is kept there, if there is one.
+
+        Raises:
+          UserError: it cannot be read.
+        """
         if not hosts.same(path.is_file()):
             return None
-        return cls(**json.loads(path.read_text(encoding="utf-8")))
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"{path} cannot be read: {error}. Remedy: remove it; it is made anew, and the run "
+                "goes on if the same number of folds trains at once."
+            ) from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -83,6 +83,19 @@ def test_a_plan_is_kept(tmp_path):
     assert Plan.read(path) == Plan("vmap", 13)
 
 
+@pytest.mark.parametrize("text", ['{"lift": "map", "at_', '{"lift": "map"}', "[]"])
+def test_a_plan_that_is_not_whole_is_told_with_a_remedy(tmp_path, text):
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"plan\.json cannot be read: .*Remedy: remove it"):
+        Plan.read(path)
+
+
+def test_a_plan_that_cannot_be_written_is_told_with_a_remedy(tmp_path):
+    with pytest.raises(UserError, match=r"plan\.json cannot be written: .*--workdir"):
+        Plan("map", 1).write(tmp_path / "absent" / "plan.json")
+
+
 def test_the_memory_of_a_program_holds_its_states_once():
     of = toy().trainer
     program = planning.compile_steps(of, Resident(CLIPS, of.mesh))
