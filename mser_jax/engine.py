@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
+from data_prep.errors import UserError
 from mser_jax import hosts, loop, parallel, planning, tensorboard, throughput
 from mser_jax.checkpoint import Checkpoints
 from mser_jax.evaluate import Answers
@@ -104,7 +105,7 @@ class Engine:
 
         Raises:
           KeyboardInterrupt: Ctrl-C or SIGTERM, after saving.
-          UserError: memory does not suffice, or every fold of a round diverged.
+          UserError: memory does not suffice, or every fold diverged, if there is one round.
         """
         plan, program = self._compile(how)
         rounds = self._rounds(plan)
@@ -126,6 +127,7 @@ class Engine:
         left = [each.left() for each in rounds]
         self._reserve(rounds, left)
         writer = tensorboard.writer(self.folder / "tensorboard")
+        answers = Answers(rounds[0].trainer, self.feed)
         for each in rounds:
             if left[each.number - 1]:
                 monitor = Monitor(
@@ -139,7 +141,7 @@ class Engine:
                     later=sum(left[each.number :]),
                     writers=[writer] if hosts.is_first() else [],
                 )
-                keep = self._keeper(each) if how.inflated else None
+                keep = self._keeper(each, answers) if how.inflated else None
                 loop.train(each.trainer, program.run, self.feed, each.checkpoints, monitor, keep)
         writer.close()
 
@@ -160,41 +162,39 @@ class Engine:
             flush=True,
         )
         plan = Plan.read(self._plan)
-        if plan and any(each.checkpoints.position() for each in self._rounds(plan)):
+        begun = plan and any(each.checkpoints.position() for each in self._rounds(plan))
+        if plan and begun:
             program = planning.compile_steps(self._rounds(plan)[0].trainer, self.feed)
         else:
             plan, program = planning.choose(of, self.feed, how.folds_per_device, how.limit)
             if hosts.is_first():
                 plan.write(self._plan)
+        kept = ", as the training began" * bool(begun)
         print(
             f"Compiled in {time.perf_counter() - began:.0f} s: {plan.at_once} folds at once "
-            f"({plan.lift}), {program.memory / 1e9:.2f} GB of a device.",
+            f"({plan.lift}){kept}; {program.memory / 1e9:.2f} GB of a device.",
             flush=True,
         )
         return plan, program
 
-    def _keeper(self, round_: Round) -> Callable[[int, State], None]:
+    def _keeper(self, round_: Round, answers: Answers) -> Callable[[int, State], None]:
         """Keeps what an epoch's networks say of the clips that they never saw."""
-        answers = Answers(round_.trainer, self.feed)
-        folder = self.folder / "inflated"
+        folder, answers = self.folder / "inflated", answers.alike(round_.trainer)
 
         def keep(epoch: int, state: State) -> None:
             said = np.concatenate(answers.of_held_out(state))
             if hosts.is_first():
-                folder.mkdir(exist_ok=True)
-                np.save(
-                    folder / f"round-{round_.number}-epoch-{epoch}.npy",
-                    np.asarray(jax.nn.softmax(said)),
-                )
+                _save(folder / f"round-{round_.number}-epoch-{epoch}.npy", jax.nn.softmax(said))
 
         return keep
 
     def logits(self) -> Float[np.ndarray, "f clip k n"]:
         """What each fold's network says of every clip after the last epoch; NaN where it failed."""
         rounds, said = self.rounds(), []
+        answers = Answers(rounds[0].trainer, self.feed)
         for each in rounds:
             state = each.restore()
-            logits = Answers(each.trainer, self.feed).of_all(state, len(self.names))
+            logits = answers.alike(each.trainer).of_all(state, len(self.names))
             failed = parallel.fetch(state.failed)[: len(logits), 0] >= 0
             logits[failed | ~np.isfinite(logits).all(axis=(1, 2, 3))] = np.nan
             said.append(logits)
@@ -218,6 +218,17 @@ class How:
     flops_per_clip: float
     dtype: str
     inflated: bool
+
+
+def _save(path: Path, values: jax.Array) -> None:
+    try:
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, np.asarray(values))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error}. Remedy: free space, then run the same command "
+            "again: it goes on from the newest checkpoint."
+        ) from error
 
 
 def _counted(trainer: Trainer) -> str:

@@ -1,5 +1,6 @@
 """The held-out predictions: each clip, seen by the fold that never saw its subject."""
 
+import copy
 from collections.abc import Sequence
 
 import jax
@@ -50,6 +51,12 @@ class Answers:
             folded=2,
             spread=int(feed.streamed),
         )
+
+    def alike(self, trainer: Trainer) -> "Answers":
+        """What the folds of another round say, by the same compiled program."""
+        other = copy.copy(self)
+        other._trainer = trainer
+        return other
 
     def of_all(self, state: State, count: int) -> Float[np.ndarray, "f clip k n"]:
         """What every fold's network says of every clip, seen or not; of all `count` of them."""

@@ -11,8 +11,10 @@ from test_fold_parallel import FOLDS, GROUPS, assert_same_bits, fold_of, made_cl
 from test_stream import STEP, streamed
 from test_train import NAMES, with_an_endless_clip
 
+from data_prep.errors import UserError
 from mser_jax import evaluate, history, inflated, planning
 from mser_jax.engine import Engine, How
+from mser_jax.evaluate import Answers
 from mser_jax.feed import Resident
 from mser_jax.logs import Log
 from mser_jax.planning import Plan
@@ -90,13 +92,15 @@ def test_the_time_left_is_that_of_all_rounds(in_rounds):
     assert all(seconds > 0 for seconds in left[:-1])
 
 
-def test_what_a_run_began_with_is_kept(in_rounds, tmp_path, expected):
+def test_what_a_run_began_with_is_kept(in_rounds, tmp_path, expected, capsys):
     of, _ = in_rounds
     assert Plan.read(of.folder / "plan.json") == Plan("map", 2)
     begun = engine(tmp_path, devices=1, epochs=1)
     train(begun, folds_per_device=2)
     on = engine(tmp_path, devices=2)
+    assert "as the training began" not in capsys.readouterr().out
     events = train(on, folds_per_device=5)  # as it began, on other devices, whatever is asked now
+    assert "2 folds at once (map), as the training began;" in capsys.readouterr().out
     assert [len(each.trainer.folds) for each in on.rounds()] == [2, 2, 1]
     assert events[-1]["round"] == 3
     assert_same_bits(states(on), expected)
@@ -149,3 +153,34 @@ def test_a_fold_that_failed_has_no_answer_and_the_others_have(tmp_path):
         assert np.isnan(logits).all() == (slot != fine)
     table = evaluate.predictions(of.trainer, said, DATASET)
     assert table.failed.tolist() == (table.fold != FOLDS[fine].name).tolist()
+
+
+def test_a_round_of_which_every_fold_fails_does_not_end_the_others(in_rounds, tmp_path, capsys):
+    of = engine(tmp_path, devices=1, clips=with_an_endless_clip())
+    events = train(of, folds_per_device=1, inflated=True)
+    assert not any(each.left() for each in of.rounds())
+    assert "every fold has diverged" in capsys.readouterr().err
+    (fine,) = np.flatnonzero([group == GROUPS[3] for group in sorted(set(GROUPS))])
+    assert np.isfinite(of.logits()).all(axis=(1, 2, 3)).nonzero()[0].tolist() == [fine]
+    last, whole = history.epochs(events)[-1], history.epochs(in_rounds[1])[-1]
+    assert [loss is not None for loss in last["fold_loss"]] == [at == fine for at in range(5)]
+    assert last["loss"] == last["fold_loss"][fine] == whole["fold_loss"][fine]
+    table = evaluate.predictions(of.trainer, of.logits(), DATASET)
+    assert inflated.read(of.folder, table, EPOCHS).shape[0] == EPOCHS
+
+
+def test_one_compiled_program_answers_for_all_rounds(in_rounds):
+    of, _ = in_rounds
+    one, other, *_ = (each.trainer for each in of.rounds())
+    answers = Answers(one, of.feed)
+    said = answers.alike(other).of_held_out(other.start())
+    assert [len(each) for each in said] == [len(fold.test) for fold in other.folds]
+    expected = Answers(other, of.feed).of_held_out(other.start())
+    for told, alone in zip(said, expected, strict=True):
+        np.testing.assert_array_equal(told, alone)
+
+
+def test_a_disk_that_does_not_take_the_answers_of_an_epoch_ends_with_a_remedy(tmp_path):
+    (tmp_path / "inflated").write_text("a file where the folder would be")
+    with pytest.raises(UserError, match=r"cannot be written: .*the same command"):
+        train(engine(tmp_path), inflated=True)
