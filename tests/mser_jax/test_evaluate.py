@@ -107,5 +107,5 @@ def test_what_a_fold_says_of_its_test_clips_is_what_it_says_of_them_among_all():
 def test_logits_that_are_not_finite_are_refused():
     broken = logits(3).copy()
     broken[0, 0, 0, 0] = np.nan
-    with pytest.raises(ValueError, match="diverged"):
+    with pytest.raises(ValueError, match="not finite"):
         table(broken)
