@@ -161,7 +161,7 @@ def test_a_round_of_which_every_fold_fails_does_not_end_the_others(in_rounds, tm
     assert not any(each.left() for each in of.rounds())
     assert "every fold has diverged" in capsys.readouterr().err
     (fine,) = np.flatnonzero([group == GROUPS[3] for group in sorted(set(GROUPS))])
-    assert np.isfinite(of.logits()).all(axis=(1, 2, 3)).nonzero()[0].tolist() == [fine]
+    assert np.flatnonzero(np.isfinite(of.logits()).all(axis=(1, 2, 3))).tolist() == [fine]
     last, whole = history.epochs(events)[-1], history.epochs(in_rounds[1])[-1]
     assert [loss is not None for loss in last["fold_loss"]] == [at == fine for at in range(5)]
     assert last["loss"] == last["fold_loss"][fine] == whole["fold_loss"][fine]
