@@ -62,7 +62,8 @@ class Checkpoints:
         """The position of the newest whole checkpoint; 0 when there is none.
 
         Raises:
-          UserError: it is of another format or version, of other folds or other clips.
+          UserError: it is of another format or version, of other folds or other clips, or cannot be
+        read.
         """
         with self._reading() as orbax:
             return self._newest(orbax)
@@ -86,17 +87,12 @@ class Checkpoints:
             position = self._newest(orbax)
             if not orbax or not position:
                 return 0, start
-            try:
+            with self._readable(position):
                 stored = identity.arrays(orbax.metadata(position).metadata)
                 if not stored:
-                    raise ValueError("it holds no array")
+                    raise ValueError("none of its arrays can be read")
                 identity.check(self.folder, {"arrays": stored}, {"arrays": identity.arrays(start)})
                 return position, orbax.load(position, jax.tree.map(_wanted, start))
-            except (OSError, ValueError, KeyError) as error:
-                raise UserError(
-                    f"{self.path(position)} cannot be read: {_first_line(error)}. Remedy: remove "
-                    "this folder; the same command then goes on from the checkpoint before it."
-                ) from error
 
     def reserve(self, tree: Tree, rounds: int = 1) -> None:
         """Find out before the training whether its checkpoints can be written.
@@ -186,10 +182,23 @@ class Checkpoints:
         newest = orbax.latest if orbax else None
         if orbax is None or newest is None:
             return 0
-        stored = orbax.metadata(newest).custom_metadata
-        ours = identity.belongs(self.folds, self.clips)
-        identity.check(self.folder, stored if isinstance(stored, dict) else {}, ours)
+        with self._readable(newest.step):
+            stored = orbax.metadata(newest).custom_metadata
+            if not isinstance(stored, dict) or not stored:
+                raise ValueError("it does not say whose it is")
+            identity.check(self.folder, stored, identity.belongs(self.folds, self.clips))
         return newest.step
+
+    @contextlib.contextmanager
+    def _readable(self, position: int) -> Iterator[None]:
+        """What reading a checkpoint raises, told as what it means: it is not whole."""
+        try:
+            yield
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{self.path(position)} cannot be read: {_first_line(error)}. Remedy: remove this "
+                "folder; the same command then goes on from the checkpoint before it."
+            ) from error
 
 
 def _wanted(leaf: jax.Array) -> jax.ShapeDtypeStruct:

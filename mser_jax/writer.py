@@ -25,7 +25,8 @@ def open_folder(folder: Path, kept: int, *, tidy: bool) -> ocp.training.Checkpoi
       kept: how many checkpoints stay when a new one is whole.
       tidy: remove what a killed process left half-written.
     """
-    logging.getLogger("absl").setLevel(logging.CRITICAL)  # Orbax tells each step, and errors twice
+    for name in ("absl", "asyncio"):  # Orbax tells each step, and errors twice
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     context = ocp.Context()
     context.array.loading.enable_padding_and_truncation = True  # of dummy folds
     # Where a folder cannot be made, threads would wait for it for minutes.

@@ -208,18 +208,29 @@ def test_a_network_of_other_sizes_is_refused_and_not_padded(checkpoints):
     assert "bias" not in str(caught.value)
 
 
-@pytest.mark.parametrize("part", ["d", "ocdbt.process_0/d", "_METADATA"])
+@pytest.mark.parametrize(
+    "part", ["state/d", "state/ocdbt.process_0/d", "state/_METADATA", "_CHECKPOINT_METADATA"]
+)
 def test_one_that_a_power_cut_spoiled_is_named_with_a_remedy_that_works(checkpoints, part):
     with checkpoints:
         for position in (1, 2):
             checkpoints.save(position, states(position, width=1000))
-    spoiled = checkpoints.path(2) / "state" / part
+    spoiled = checkpoints.path(2) / part
     for file in (spoiled,) if spoiled.is_file() else spoiled.iterdir():
         os.truncate(file, 10)
     with pytest.raises(UserError, match=r"/2 cannot be read: .* Remedy: remove this folder"):
         checkpoints.restore(states(0, width=1000))
     shutil.rmtree(checkpoints.path(2))
     assert checkpoints.restore(states(0, width=1000))[0] == 1
+
+
+@pytest.mark.parametrize("part", ["state/_METADATA", "_CHECKPOINT_METADATA"])
+def test_one_that_lacks_a_file_is_named_already_where_only_its_position_is_asked(checkpoints, part):
+    with checkpoints:
+        checkpoints.save(1, states(1))
+    (checkpoints.path(1) / part).unlink()
+    with pytest.raises(UserError, match=r"/1 cannot be read: .* Remedy: remove this folder"):
+        checkpoints.position()
 
 
 def test_half_a_checkpoint_is_none_and_goes_when_the_next_is_written(checkpoints):
