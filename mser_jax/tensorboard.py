@@ -5,8 +5,10 @@ Its records are written directly, because its own writer loads TensorFlow where 
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -53,23 +55,38 @@ class _Nothing:
 
 
 class _Events:
-    """One event file a round, begun with its first epoch."""
+    """One event file a round, begun with its first epoch; none any more when the disk failed."""
 
     def __init__(self, folder: Path):
-        self._folder = folder
+        self._folder, self._failed = folder, False
         self._files: dict[str, _File] = {}
         self._proto = importlib.import_module("tensorboard.compat.proto.event_pb2")
         self._records = importlib.import_module("tensorboard.summary.writer.record_writer")
 
     def write(self, epoch: Mapping[str, Any]) -> None:
+        if self._failed:
+            return
+        try:
+            self._append(epoch)
+        except OSError as error:
+            self._failed = True
+            print(
+                f"\n{self._folder} cannot be written: {error.strerror}. No more curves for "
+                "TensorBoard from this run; log.jsonl has what they show.",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def close(self) -> None:
+        for file in self._files.values():
+            with contextlib.suppress(OSError):  # what did not go to the disk has been told
+                file.close()
+
+    def _append(self, epoch: Mapping[str, Any]) -> None:
         run = f"round-{epoch['round']}" if "round" in epoch else "."
         if run not in self._files:
             self._files[run] = self._begin(self._folder / run, epoch["epoch"])
         self._files[run].write(epoch["epoch"], dict(_scalars(epoch)))
-
-    def close(self) -> None:
-        for file in self._files.values():
-            file.close()
 
     def _begin(self, folder: Path, first: int) -> _File:
         folder.mkdir(parents=True, exist_ok=True)

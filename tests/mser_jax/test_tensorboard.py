@@ -1,6 +1,7 @@
 """The event files, read back as TensorBoard reads them."""
 
 import importlib.util
+import resource
 import sys
 import types
 
@@ -69,6 +70,25 @@ def test_each_round_is_a_run_of_its_own(tmp_path):
     write(tmp_path, epoch(2, 4.0, round=2))
     assert scalars(tmp_path / "round-1") == {"loss": [(1, 1.0)]}
     assert scalars(tmp_path / "round-2") == {"loss": [(1, 2.0), (2, 4.0)]}
+
+
+@needs_it
+@pytest.mark.parametrize("full", ["from the start", "later"])
+def test_a_disk_that_fails_is_told_once_and_stops_no_training(tmp_path, capsys, full):
+    folder, limits = tmp_path / "out", resource.getrlimit(resource.RLIMIT_FSIZE)
+    writer = tensorboard.writer(folder)
+    if full == "later":
+        writer.write(epoch(1, 3.0))
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+        for number in (2, 3):
+            writer.write(epoch(number, 3.0))
+        writer.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert capsys.readouterr().err.count(f"{folder} cannot be written: File too large.") == 1
+    write(folder, epoch(4, 2.0))  # a run that goes on when there is space
+    assert scalars(folder)["loss"][-1] == (4, 2.0)
 
 
 def test_without_the_package_nothing_is_written(tmp_path, monkeypatch):
