@@ -106,7 +106,7 @@ def _before(stored: Path, config: ConfigDict) -> dict[str, Any]:
     """
     try:
         before = json.loads(stored.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no JSON, or no text
         raise UserError(_unreadable(stored, str(error))) from error
     if not isinstance(before, dict) or "preset" not in before:
         raise UserError(_unreadable(stored, "it is not the configuration of a run"))

@@ -94,12 +94,12 @@ def test_folder_in_which_nothing_was_trained_is_taken_over(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["train"]["epochs"] == 5
 
 
-@pytest.mark.parametrize("text", ['{"name": "my-package"}', "[]", '{"preset": '])
+@pytest.mark.parametrize("text", [b'{"name": "my-package"}', b"[]", b'{"preset": ', b"\xff\xfe"])
 def test_a_file_of_something_else_is_not_overwritten(tmp_path, text):
-    (tmp_path / "config.json").write_text(text)
+    (tmp_path / "config.json").write_bytes(text)
     with pytest.raises(UserError, match=r"config\.json cannot be read: .*Remedy: .*--workdir"):
         open_workdir(config(), str(tmp_path))
-    assert (tmp_path / "config.json").read_text() == text
+    assert (tmp_path / "config.json").read_bytes() == text
 
 
 def test_of_a_field_that_is_newer_an_older_run_has_what_was_done_before_it(tmp_path):
