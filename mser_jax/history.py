@@ -6,7 +6,7 @@ The events and their fields that are read (a missing one is reported as not reco
     release (what a database was read from: text by name, 'clips' and 'stated' {class: clips});
   train: updates_per_epoch and parameters (of one fold), lift, devices, folds_per_device, rounds,
     data ('resident' or 'streamed'), flops_per_clip (of a training step), peak_flops (measured, of
-    one device in a second);
+    all devices in a second);
   stage: name, seconds, reused;
   epoch: round (1 where it is missing), epoch (from 1), seconds, loss, accuracy, gradient_norm
     (means over the folds that have not failed), learning_rate, fold_loss, fold_accuracy,

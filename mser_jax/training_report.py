@@ -54,7 +54,7 @@ def _throughput(epochs: list[dict], plan: Mapping) -> Iterator[tuple[str, str]]:
     flops, peak = plan.get("flops_per_clip"), plan.get("peak_flops")
     yield "clips a second, of all folds", ABSENT if clips is None else f"{clips:,.1f}"
     yield "share of the devices' peak", ABSENT if share is None else f"{share:.1%}"
-    yield "measured peak of a device", ABSENT if peak is None else f"{_giga(peak)}FLOP/s"
+    yield "measured peak of the devices", ABSENT if peak is None else f"{_giga(peak)}FLOP/s"
     yield "arithmetic of a training step", ABSENT if flops is None else f"{_giga(flops)}FLOP a clip"
 
 

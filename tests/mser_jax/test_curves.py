@@ -99,7 +99,7 @@ def test_the_page_tells_throughput_and_on_what_it_ran():
     told = facts([*EVENTS[:2], PLAN, *epochs()])
     assert told["clips a second, of all folds"] == "8.0"
     assert told["share of the devices' peak"] == "20.0%"
-    assert told["measured peak of a device"] == "690.0 TFLOP/s"
+    assert told["measured peak of the devices"] == "690.0 TFLOP/s"
     assert told["arithmetic of a training step"] == "167 GFLOP a clip"
     assert (told["folds on a device at once"], told["rounds of folds"]) == ("5", "2")
     assert told["lift over the folds"] == "vmap"
@@ -111,7 +111,7 @@ def test_what_an_old_log_lacks_is_not_recorded():
     missing = [name for name, value in told.items() if value == "not recorded"]
     assert missing == [
         *("clips a second, of all folds", "share of the devices' peak"),
-        *("measured peak of a device", "arithmetic of a training step"),
+        *("measured peak of the devices", "arithmetic of a training step"),
         *("folds on a device at once", "rounds of folds", "lift over the folds"),
         "clips in training",
     ]
