@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,6 @@ _REMEDY = (
     "Remedy: train anew, in another --workdir, with --config.report.inflated=True from the start; "
     "or leave it False."
 )
-_NAME = re.compile(r"round-(\d+)-epoch-\d+\.npy")
 _SAME = 0.05  # how far two programs may be apart in a probability, with bfloat16 maps
 
 
@@ -69,15 +67,8 @@ def read(workdir: Path, predictions: Predictions, epochs: int) -> np.ndarray:
       UserError: a file is absent, or is not of this training.
     """
     folder = workdir / "inflated"
-    rounds = range(1, _rounds(folder) + 1)
-    paths = [
-        [folder / f"round-{number}-epoch-{epoch}.npy" for number in rounds]
-        for epoch in range(1, epochs + 1)
-    ]
-    probabilities = [[_load(path) for path in of_epoch] for of_epoch in paths]
-    joined = [np.concatenate(of_epoch) for of_epoch in probabilities]
-    if any(each.shape != predictions.probabilities.shape for each in joined):
-        raise _other_training(folder)
+    shape = predictions.probabilities.shape
+    joined = [_of_epoch(folder, epoch, shape) for epoch in range(1, epochs + 1)]
     answered = ~predictions.failed
     apart = np.abs(joined[-1][answered] - predictions.probabilities[answered])
     if not (np.isfinite([each[answered] for each in joined]).all() and apart.max() < _SAME):
@@ -149,9 +140,15 @@ def _above(scores: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
     return {**scores, "difference": above}
 
 
-def _rounds(folder: Path) -> int:
-    names = (_NAME.fullmatch(path.name) for path in folder.glob("*.npy"))
-    return max((int(name[1]) for name in names if name), default=1)
+def _of_epoch(folder: Path, epoch: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Its rounds, until all rows are there; more files are those of an earlier training."""
+    parts: list[np.ndarray] = []
+    while (rows := sum(map(len, parts))) < shape[0]:
+        part = _load(folder / f"round-{len(parts) + 1}-epoch-{epoch}.npy")
+        if part.shape[1:] != shape[1:] or not 0 < len(part) <= shape[0] - rows:
+            raise _other_training(folder)
+        parts.append(part)
+    return np.concatenate(parts)
 
 
 def _load(path: Path) -> np.ndarray:

@@ -3,6 +3,7 @@
 import dataclasses
 import html
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -112,7 +113,17 @@ def test_the_files_of_the_rounds_are_read_in_the_order_of_the_table(tmp_path):
     np.testing.assert_array_equal(read[9, 5:], np.load(folder / "round-2-epoch-10.npy"))
 
 
-@pytest.mark.parametrize("gone", ["round-1-epoch-1", "round-2-epoch-2", "round-1-epoch-*"])
+def test_what_an_earlier_training_in_more_rounds_left_is_not_read(tmp_path):
+    folder = keep(tmp_path, four_heads(), epochs=2)
+    read = inflated.read(tmp_path, four_heads(), epochs=2)
+    for epoch in (1, 2):
+        shutil.copy(folder / f"round-1-epoch-{epoch}.npy", folder / f"round-3-epoch-{epoch}.npy")
+    np.testing.assert_array_equal(inflated.read(tmp_path, four_heads(), epochs=2), read)
+
+
+@pytest.mark.parametrize(
+    "gone", ["round-1-epoch-1", "round-2-epoch-2", "round-1-epoch-*", "round-2-epoch-*"]
+)
 def test_a_file_that_is_not_there_is_named_with_what_makes_it(tmp_path, gone):
     folder = keep(tmp_path, four_heads(), epochs=3)
     for path in folder.glob(f"{gone}.npy"):
@@ -131,11 +142,15 @@ def spoiled(folder, what):
     path = folder / "round-2-epoch-3.npy"
     if what == "half":
         path.write_bytes(path.read_bytes()[:200])
-    elif what == "no round 2":
-        for each in folder.glob("round-2-*"):
-            each.unlink()
     else:
-        changed = {"other": np.roll(np.load(path), 1, axis=0), "nan": np.load(path) * np.nan}
+        whole = np.load(path)
+        changed = {
+            "other": np.roll(whole, 1, axis=0),
+            "nan": whole * np.nan,
+            "of more clips": np.concatenate([whole, whole]),
+            "of no clip": whole[:0],
+            "of fewer heads": whole[:, :1],
+        }
         np.save(path, changed[what])
 
 
@@ -143,9 +158,10 @@ def spoiled(folder, what):
     ("what", "told"),
     [
         ("half", r"round-2-epoch-3\.npy is not whole"),
-        ("no round 2", r"inflated does not hold what led to predictions\.csv"),
-        ("other", r"inflated does not hold what led to predictions\.csv"),
-        ("nan", r"inflated does not hold what led to predictions\.csv"),
+        *(
+            (what, r"inflated does not hold what led to predictions\.csv")
+            for what in ("other", "nan", "of more clips", "of no clip", "of fewer heads")
+        ),
     ],
 )
 def test_files_of_another_training_are_refused(tmp_path, what, told):
