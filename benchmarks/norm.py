@@ -14,20 +14,22 @@ from benchmarks import timing
 from mser_jax.models.layers import BatchNorm
 
 SHAPES = ((4, 8, 34, 34, 256), (4, 16, 67, 67, 64))
+TOY = ((2, 2, 6, 6, 4),)
 
 
 def main() -> None:
     """Print milliseconds for each shape."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--toy", action="store_true", help="small sizes, to see that it runs")
+    flags = parser.parse_args()
     rows: list[tuple[object, ...]] = [("map", "ours, ms", "Flax's, ms", "ratio")]
-    for shape in SHAPES:
+    for shape in TOY if flags.toy else SHAPES:
         flax = nnx.BatchNorm(shape[-1], use_fast_variance=False, rngs=nnx.Rngs(0))
         candidates = {"ours": _step(BatchNorm(shape[-1]), shape, False)}
         candidates["Flax"] = _step(flax, shape, True)
         clock = timing.clock(jax.default_backend())
-        seconds = timing.side_by_side(candidates, rounds, clock)
+        seconds = timing.side_by_side(candidates, flags.rounds, clock)
         ours, theirs = (1e3 * seconds[name] for name in ("ours", "Flax"))
         rows.append(("x".join(map(str, shape)), *_figures(ours, theirs)))
     print(timing.heading(jax.devices()[0].device_kind, ["jax", "flax"]), end="\n\n")
