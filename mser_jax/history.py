@@ -52,7 +52,8 @@ def epochs(events: list[dict]) -> list[dict]:
     kept: list[dict] = []
     for event in events:
         if event["event"] == "epoch":
-            kept = [before for before in kept if _position(before) < _position(event)]
+            while kept and _position(kept[-1]) >= _position(event):
+                kept.pop()
             kept.append(event)
     rounds: dict[int, list[dict]] = {}
     for event in kept:

@@ -1,5 +1,7 @@
 """The log of a run that trained its folds in rounds, and was stopped, resumed or repeated."""
 
+import time
+
 import pytest
 
 from mser_jax import history
@@ -79,6 +81,14 @@ def test_one_round_is_as_it_was_logged():
 )
 def test_a_round_that_is_done_again_replaces_itself_and_what_came_after(events, expected):
     assert losses(events) == expected
+
+
+def test_the_log_of_many_rounds_is_read_at_once():
+    """26 folds of 5 seeds one after the other, 100 epochs each."""
+    events = [event for number in range(1, 131) for event in of_round(number, range(1, 101))]
+    began = time.process_time()
+    assert len(history.epochs(events)) == 100
+    assert time.process_time() - began < 2
 
 
 def test_rates_are_means_over_the_time():
