@@ -58,11 +58,11 @@ def write(
     if epochs := history.epochs(events):
         overview = curves.overview(epochs, len(scores["class_names"]))
         (workdir / "curves.png").write_bytes(plots.png(overview))
-    claimed = None
+    claimed, watched = None, (workdir / "inflated").is_dir()
     if config.get("report", {}).get("inflated"):
         claimed = inflated.write(workdir, predictions, config["train"]["epochs"], rule)
     path = workdir / "report.html"
-    path.write_text(render(scores, config, events, claimed), encoding="utf-8")
+    path.write_text(render(scores, config, events, claimed, watched), encoding="utf-8")
     return path
 
 
@@ -114,6 +114,7 @@ def render(
     config: Mapping[str, Any],
     events: list[dict],
     claimed: Mapping[str, Any] | None = None,
+    watched: bool = False,
 ) -> str:
     """The page, in one file that needs nothing from outside.
 
@@ -122,6 +123,7 @@ def render(
       config: the run's fields, as in config.json.
       events: the lines of log.jsonl.
       claimed: as `inflated.results` returns them, where they were asked for.
+      watched: whether the training answered the held-out clips after every epoch, for these.
     """
     return page.document(
         f"{config['name']}: report of a run",
@@ -131,7 +133,7 @@ def render(
         score_report.confusion(scores),
         score_report.by_class(scores),
         score_report.by_subject(scores),
-        training_report.training(scores, events, watched=claimed is not None),
+        training_report.training(scores, events, watched),
         *([score_report.claimed(claimed)] if claimed else []),
         training_report.what_was_run(scores, config, events),
         provenance_report.clips(scores, events),

@@ -10,11 +10,10 @@ from mser_jax.wording import ABSENT, many
 
 _ON_DEVICE = {"resident": "resident on the devices", "streamed": "streamed to the devices"}
 
-
 _UNSEEN = "On training clips only; no held-out clip was looked at before the end."
 _WATCHED = (
-    "On training clips only. After every epoch the held-out clips were answered too, for the part "
-    "below; nothing here depends on it."
+    "On training clips only. After every epoch the held-out clips were answered too "
+    "(report.inflated); nothing here depends on it."
 )
 
 
