@@ -126,7 +126,7 @@ def _draw(curve: Curve, epochs: list[dict], axes: Axes) -> None:
     curve.draw(axes)
     axes.set_title(curve.title, loc="left", color=plots.INK)
     axes.set_xlabel("epoch", color=plots.FAINT)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y", color="#e3e7ec", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, colors=plots.FAINT)

@@ -70,6 +70,14 @@ def test_a_curve_that_says_nothing_is_left_out(changes, expected):
     assert list(drawn(epochs(**changes))) == expected
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_ticks_are_whole_epochs(count):
+    axes = drawn(epochs()[:count])[LOSS]
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert ticks == list(range(1, count + 1))
+
+
 def test_an_old_log_has_loss_and_accuracy():
     old = history.epochs(EVENTS)
     assert list(drawn(old)) == [LOSS, ACCURACY]
