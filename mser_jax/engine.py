@@ -157,8 +157,8 @@ class Engine:
         began = time.perf_counter()
         of = self.trainer
         print(
-            f"{_counted(of)}, {of.mesh.devices.size} device(s), {of.updates_per_epoch()} updates "
-            "an epoch; compiling ...",
+            f"Training {_counted(of)} on {of.mesh.devices.size} device(s), "
+            f"{of.updates_per_epoch()} updates an epoch; compiling ...",
             flush=True,
         )
         plan = Plan.read(self._plan)

@@ -19,9 +19,10 @@ def use_cores() -> None:
 
     Folds side by side use the cores better than the operations of one fold do. And the program of
     one device is compiled in another way than that of two or more, which among themselves agree to
-    the bit. JAX_NUM_CPU_DEVICES decides otherwise.
+    the bit. JAX_NUM_CPU_DEVICES, or XLA's own flag, decides otherwise.
     """
-    if "JAX_NUM_CPU_DEVICES" not in os.environ:
+    asked = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not asked and "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", max(2, _cores()))
 
 

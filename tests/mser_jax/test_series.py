@@ -130,7 +130,7 @@ def test_stopped_and_repeated_it_goes_on_where_it_was(monkeypatch, tmp_path, cap
     assert f"Reused {folder / 'base' / 'predictions.csv'}" in first
     assert "clips, prepared before" in second, "the same set serves frames and flow"
     assert "Reused the trained folds" not in second
-    assert "Training 6 folds (2 seeds of 3) at once" in second
+    assert "Training 6 folds (2 seeds of 3) on" in second
     assert "base -> +flow" in second
     assert second.count("  deviation over seeds") == 3  # of the run, and of both members
     assert (folder / "base" / "predictions.csv").read_bytes() == base
