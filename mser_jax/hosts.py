@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import jax
 import jax.numpy as jnp
 from jax.experimental import multihost_utils
+from orbax.checkpoint import multihost
 
 from data_prep.errors import UserError
 
+_MONTH = 30 * 24 * 3600 * 1000  # milliseconds
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
@@ -86,12 +88,20 @@ def first_alone() -> Iterator[None]:
     Raises:
       UserError: in the others, when the first one failed; it has said why.
     """
-    if not is_first() and anywhere(False):
-        raise UserError("The first process of this run stopped; its message says why.")
+    if not is_first():
+        _gather()
+        if anywhere(False):
+            raise UserError("The first process of this run stopped; its message says why.")
     failed = True
     try:
         yield
         failed = False
     finally:
         if is_first():
+            _gather()
             anywhere(failed)
+
+
+def _gather() -> None:
+    """Wait for all processes, for hours if need be; the first `anywhere` waits half a minute."""
+    multihost.get_barrier_sync_fn()(key="mser_jax", timeout_ms=_MONTH)

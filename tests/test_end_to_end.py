@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -146,3 +147,48 @@ def test_an_interrupted_run_goes_on_to_the_same_predictions(place, first, tmp_pa
 
     assert re.search(rf"Going on after epoch ({done}|{done + 1})\b", stopped().stdout)
     assert stopped.rows() == place.rows()
+
+
+def on_cpus(devices: int, **more: object) -> dict[str, str]:
+    fields = {"JAX_NUM_CPU_DEVICES": devices} | more
+    return os.environ | {name: str(value) for name, value in fields.items()}
+
+
+def finished(*processes: subprocess.Popen[str]) -> list[str]:
+    """What each printed; one that fails or does not end takes the others with it."""
+    printed = []
+    try:
+        for process in processes:
+            out, told = process.communicate(timeout=500)
+            assert process.returncode == 0, told
+            printed.append(out)
+    finally:
+        for process in processes:
+            process.kill()
+    return printed
+
+
+@pytest.mark.slow
+def test_two_processes_leave_the_bytes_of_one(tmp_path):
+    alone, together = Place(tmp_path / "alone"), Place(tmp_path / "together")
+
+    def started(place: Place, env: dict[str, str], *more: str) -> subprocess.Popen[str]:
+        command, pipe = place.command(*more), subprocess.PIPE
+        return subprocess.Popen(command, cwd=ROOT, env=env, stdout=pipe, stderr=pipe, text=True)
+
+    with socket.create_server(("localhost", 0)) as free:
+        address = f"localhost:{free.getsockname()[1]}"
+    shared = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": 2}
+    first, second = finished(
+        *(
+            started(together, on_cpus(2, **shared, JAX_PROCESS_ID=number), "--distributed")
+            for number in (0, 1)
+        )
+    )
+    finished(started(alone, on_cpus(4)))
+    assert "confidence *" in first
+    assert all(line.startswith("[Gloo]") for line in second.splitlines()), second
+    one, other = (place.run / "predictions.csv" for place in (alone, together))
+    assert one.read_bytes() == other.read_bytes()
+    assert [event["epoch"] for event in together.events("epoch")] == list(range(1, EPOCHS + 1))
+    assert together.events("train")[0]["devices"] == 4

@@ -248,6 +248,14 @@ def test_the_search_of_the_compiled_text_finds_what_it_looks_for():
     assert GROUPED.findall(lifted.lower(x, kernel).as_text())
 
 
+@pytest.mark.parametrize(("folds", "devices"), [(1, 1), (3, 3), (4, 4), (5, 3), (6, 3), (9, 3)])
+def test_a_device_that_would_spare_no_other_a_fold_is_not_used(folds, devices, monkeypatch):
+    assert len(jax.devices()) == 4
+    assert parallel.mesh_for(folds).devices.size == devices
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    assert parallel.mesh_for(folds).devices.size == 4
+
+
 def test_dummy_folds_fill_the_last_device():
     mesh = parallel.fold_mesh(jax.devices()[:4])
     padded = parallel.pad_folds(np.arange(5), parallel.slots(5, mesh), EMPTY)
