@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -57,7 +58,7 @@ def engine(folder: Path, **how_it_ends) -> Engine:
     return Engine(of, feed, NAMES, "made", folder, 2)
 
 
-def train(of: Engine) -> dict[str, np.ndarray]:
+def train(of: Engine) -> dict[str, Any]:
     """To the last epoch; gives the states of every round and the answers."""
     of.train(Log(of.folder / "log.jsonl" if hosts.is_first() else Path(os.devnull)), HOW)
     states = [parallel.fetch(each.restore()) for each in of.rounds()]
