@@ -107,6 +107,33 @@ def claimed(folder: Path, sweep: Callable[[], None]) -> Iterator[None]:
             os.close(handle)
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Keep others out of a folder until the block or the process ends, however that ends.
+
+    A file system without locks keeps nobody out.
+
+    Raises:
+      UserError: another process is at work in it.
+    """
+    handle = os.open(folder, os.O_RDONLY) if fcntl else None
+    try:
+        if handle is not None and fcntl:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(
+                    f"{folder}: another process is at work in this folder. Remedy: wait for it, "
+                    "stop it, or give another --workdir."
+                ) from error
+            except OSError:  # no locks here
+                pass
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
 def _lock(handle: int, kind: int) -> bool:
     assert fcntl
     try:

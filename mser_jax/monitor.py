@@ -109,7 +109,7 @@ class Monitor:
             self._log.write("diverged", **event)
             tqdm.write(
                 f"Diverged: fold {fold.title}, epoch {epoch + 1}, step {step + 1}, on clips "
-                f"{', '.join(event['clips'])}. It stays as it was before; the others go on."
+                f"{', '.join(event['clips'])}. It stays as it was before; any others go on."
             )
         if (failed[:, 0] >= 0).all() and self._rounds == 1:  # the folds of other rounds go on
             raise UserError(

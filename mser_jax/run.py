@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
+from data_prep import folders
 from data_prep.errors import UserError
 from data_prep.prepare import Prepared, prepare
 from mser_jax import (
@@ -60,15 +61,18 @@ def run(config: ConfigDict, workdir: str, mode: str) -> None:
     began = time.perf_counter()
     configs.validate(config)
     _keep_compiled_programs()
-    with hosts.first_alone():
-        folder = open_workdir(config, workdir)
-    log = Log(folder / "log.jsonl" if hosts.is_first() else Path(os.devnull))
-    print(f"Run: {folder}")
-    log.write("start", **provenance(config, mode))
-    if mode == "report":
-        _report(folder, config, log)
-    else:
-        _prepare_and_train(config, folder, log, mode)
+    with contextlib.ExitStack() as held:
+        with hosts.first_alone():
+            folder = open_workdir(config, workdir)
+            if hosts.is_first():
+                held.enter_context(folders.alone(folder))
+        log = Log(folder / "log.jsonl" if hosts.is_first() else Path(os.devnull))
+        print(f"Run: {folder}")
+        log.write("start", **provenance(config, mode))
+        if mode != "report":
+            _prepare_and_train(config, folder, log, mode)
+        elif hosts.is_first():
+            _report(folder, config, log)
     if hosts.is_first():
         print(_where_the_time_went(log, time.perf_counter() - began))
 

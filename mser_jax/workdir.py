@@ -58,9 +58,11 @@ def open_workdir(config: ConfigDict, workdir: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         if stored.is_file():
             _check_free(stored, config)
-        part = folder / "config.json.part"  # so that a power cut leaves the old one or the new one
-        part.write_text(json.dumps(config.to_dict(), indent=2) + "\n", encoding="utf-8")
-        part.replace(stored)
+        text = json.dumps(config.to_dict(), indent=2) + "\n"
+        if not (stored.is_file() and stored.read_text(encoding="utf-8") == text):
+            part = folder / "config.json.part"  # so that a power cut leaves the old or the new one
+            part.write_text(text, encoding="utf-8")
+            part.replace(stored)
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written: {error.strerror}. Remedy: give another --workdir."

@@ -31,7 +31,7 @@ PLAIN = {"data_prep.errors", "data_prep.check", "data_prep.fields"}
 BRIDGES = {
     "main": {"data_prep.command"},
     "config": {"data_prep.config"},
-    "run": {"data_prep.prepare"},
+    "run": {"data_prep.prepare", "data_prep.folders"},
     "data": {"data_prep.shards"},
     "summary": {"data_prep.command", "data_prep.datasets"},
 }

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from data_prep import folders
 from data_prep.errors import UserError
+from mser_jax import run
 from mser_jax.config import get_config
 from mser_jax.logs import Log
 from mser_jax.workdir import default, differences, open_workdir
@@ -201,3 +203,12 @@ def test_stages_are_timed_and_logged_when_they_end_well(tmp_path):
     (event,) = log.read()
     assert event | {"seconds": 0} == {"event": "stage", "name": "train", "seconds": 0, "reused": 1}
     assert 0.02 <= event["seconds"] < 5
+
+
+def test_two_runs_at_once_do_not_share_a_folder(tmp_path):
+    with folders.alone(tmp_path), pytest.raises(UserError, match="another process is at work"):
+        run.run(config(), str(tmp_path), "report")
+    with pytest.raises(UserError, match=r"predictions\.csv is not there"):  # free again
+        run.run(config(), str(tmp_path), "report")
+    with folders.alone(tmp_path):
+        pass
