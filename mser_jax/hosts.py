@@ -62,6 +62,23 @@ def join() -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (to the end)
 
 
+def check_devices() -> None:
+    """Whether JAX has anything to compute on.
+
+    Raises:
+      UserError: it has not.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        asked = os.environ.get("JAX_PLATFORMS", "")
+        raise UserError(
+            f"JAX finds no device (JAX_PLATFORMS={asked!r}): {str(error) or 'none of that kind'}. "
+            "Remedy: leave JAX_PLATFORMS unset, or install what the device needs (for NVIDIA's "
+            "GPUs: pip install '.[cuda]')."
+        ) from error
+
+
 def is_first() -> bool:
     """Whether this process is the one that writes what all of them know."""
     return jax.process_index() == 0

@@ -45,6 +45,7 @@ def main(config: ConfigDict) -> None:
     hosts.use_cores()
     if DISTRIBUTED.value:
         hosts.join()
+    hosts.check_devices()
     start = series.run_series if "ablation" in config else run.run
     start(config, WORKDIR.value, MODE.value)
 

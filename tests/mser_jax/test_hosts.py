@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from data_prep.errors import UserError
 from mser_jax import hosts
 from mser_jax.logs import Log
 
@@ -156,3 +157,13 @@ def test_one_core_is_two_devices():
         asked, env=environment(), capture_output=True, text=True, check=True, timeout=60
     )
     assert int(done.stdout) == 2
+
+
+def test_a_machine_without_the_devices_that_were_asked_for_is_told_so(monkeypatch):
+    def none():
+        raise AssertionError  # as JAX does for 'cuda'
+
+    monkeypatch.setattr(jax, "devices", none)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(UserError, match=r"'cuda'\): none of that kind\. Remedy:"):
+        hosts.check_devices()
