@@ -159,6 +159,16 @@ def test_under_map_a_fold_in_the_stack_is_the_fold_alone_to_the_bit(devices):
         assert_same_bits(fold_of(stack, slot), fold_of(trained(toy(only=slot), made_clips()), 0))
 
 
+@pytest.mark.slow
+def test_under_map_the_papers_network_is_the_same_on_two_devices_and_on_four_to_the_bit():
+    """One device alone is compiled in another way: docs/parallel.md."""
+    how = {"network": small_msres3d(), "size": 20, "augment": "none"}
+    on = {devices: trainer(devices=devices, **how) for devices in (2, 4)}
+    states = {n: trained(program(of), made_clips(side=24), epochs=3)[0] for n, of in on.items()}
+    real = slice(0, len(FOLDS))
+    assert_same_bits(fold_of(states[2], real), fold_of(states[4], real))
+
+
 class Gradients(Trainer):
     """Moves nothing: after a step the optimiser's state is the gradient."""
 
