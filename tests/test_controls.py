@@ -82,6 +82,7 @@ def test_permuted_labels_score_as_chance(workspace):
     assert low <= np.mean(answers == table.label) <= high
 
 
+@pytest.mark.slow
 def test_clips_without_expression_score_as_chance(workspace):
     config, dataset = smoke(workspace, amplitude=(0.0, 0.0))
     table, answers = held_out_hits(config, dataset, workspace / "still")

@@ -65,7 +65,9 @@ def made_clips(side=16, seed=0) -> Clips:
     return Clips(pixels.astype(np.float16), np.ones(len(GROUPS), np.float32), labels)
 
 
-def trainer(folds=FOLDS, *, network=TOY, devices=1, lift="map", size=12, **settings) -> Trainer:
+def trainer(
+    folds=FOLDS, *, network=TOY, heads=2, devices=1, lift="map", size=12, **settings
+) -> Trainer:
     chosen = {"epochs": 4, "batch_size": 4, "learning_rate": 1e-2, "augment": "sample"}
     chosen |= {"checkpoint_every": 10} | settings
     return Trainer.of(
@@ -73,7 +75,7 @@ def trainer(folds=FOLDS, *, network=TOY, devices=1, lift="map", size=12, **setti
         network=network,
         view=View(size, VARIANTS, ("u", "v", "strain")),
         settings=Settings(**chosen),
-        heads=2 if network is TOY else 4,
+        heads=heads,
         classes=3,
         mesh=parallel.fold_mesh(jax.devices()[:devices]),
         lift=lift,
@@ -141,7 +143,7 @@ def small(lift: str) -> tuple[Program, str, str]:
 
     An epoch is one step; the compiler is told not to spend time on speed.
     """
-    how = {"batch_size": 9, "augment": "none"}
+    how = {"batch_size": 9, "augment": "none", "heads": 4}
     of = trainer(network=small_msres3d(), devices=4, lift=lift, size=20, **how)
     start = jax.device_get(of.start()) if lift == "map" else small("map")[0].start
     clips = parallel.replicate(made_clips(side=24), of.mesh)
@@ -162,7 +164,7 @@ def test_under_map_a_fold_in_the_stack_is_the_fold_alone_to_the_bit(devices):
 @pytest.mark.slow
 def test_under_map_the_papers_network_is_the_same_on_two_devices_and_on_four_to_the_bit():
     """One device alone is compiled in another way: docs/parallel.md."""
-    how = {"network": small_msres3d(), "size": 20, "augment": "none"}
+    how = {"network": small_msres3d(), "heads": 4, "size": 20, "augment": "none"}
     on = {devices: trainer(devices=devices, **how) for devices in (2, 4)}
     states = {n: trained(program(of), made_clips(side=24), epochs=3)[0] for n, of in on.items()}
     real = slice(0, len(FOLDS))

@@ -151,7 +151,7 @@ def test_every_fold_learns_in_bfloat16_under_either_lift(lift):
 @pytest.mark.slow
 def test_the_papers_network_learns_in_bfloat16_with_its_stages_computed_anew(unoptimised):
     of = network(dataclasses.replace(BFLOAT16, remat=True))
-    how = {"batch_size": 9, "augment": "none", "lift": "vmap"}
+    how = {"batch_size": 9, "augment": "none", "lift": "vmap", "heads": 4}
     of = trainer(network=of, devices=4, size=20, **how)
     _, seen = trained(program(of), made_clips(side=24), epochs=30)
     loss = loss_of(seen).mean(axis=1)
