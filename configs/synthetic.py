@@ -3,7 +3,7 @@
     python -m mser_jax.main --config=configs/synthetic.py            (preset smoke)
     python -m mser_jax.main --config=configs/synthetic.py:fast
 
-Needs nothing. The preset smoke took 125 s on two CPU cores, cold, and scored 0.562 (four classes;
+Needs nothing. The preset smoke took 113 s on two CPU cores, cold, and scored 0.594 (four classes;
 README.md has the commit); `fast` and `paper` were not run to their end. Accuracy on it says nothing
 about SMIC, SAMM or CASME II.
 """
