@@ -101,7 +101,7 @@ def render(
         *(_comparisons(title, results[name], limit) for name, title in _SERIES.items()),
         page.section("How to read it", *(page.tag("p", text) for text in _notes(results))),
         _members(results, logs),
-        _again(events),
+        paired_report.again(events),
         wording.footer(),
     )
 
@@ -188,15 +188,6 @@ def _members(results: Mapping, logs: Mapping[str, list[dict]]) -> Markup:
         page.table(header, rows),
         page.tag("p", "Each is a run of its own; its name leads to its report.", class_="small"),
     )
-
-
-def _again(events: list[dict]) -> Markup:
-    start = history.started(events)
-    command = start.get("command")
-    rows = [("date", start.get("date", wording.ABSENT)), *start.get("versions", {}).items()]
-    rows.append(("devices", ", ".join(start.get("devices", [wording.ABSENT]))))
-    told = page.command(command) if command else page.tag("p", f"The command was {wording.ABSENT}.")
-    return page.section("How to run it again", told, page.pairs(rows))
 
 
 def _rule(results: Mapping) -> str:

@@ -3,10 +3,11 @@
 A stored clip is larger than the input by a margin on each side. The variant 'original' is the
 window in the middle; the four shifts move it by the margin (15 px at full size); 'mirror' is about
 the vertical axis and negates u, 'flip' is up-down and negates v. Raw frames are flipped without a
-change of sign.
+change of sign. An image of flow, each channel stretched to 0..255, is negated by 255 - u.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,12 +28,16 @@ _EFFECTS = {
 }
 
 
+IMAGE_CHANNELS = ("u", "v", "strain")  # of an image of flow, as it is stored
+
+
 class Clips(NamedTuple):
     """The clips of a data set, as they are read or as they lie on the device.
 
     Attributes:
-      pixels: `[n, t, s, s, 2]` flow in px (u right, v down), or `[n, t, s, s, 1]` grey frames,
-        0..255: an array, or before it is on a device what gives a clip for an index.
+      pixels: `[n, t, s, s, 2]` flow in px (u right, v down), `[n, t, s, s, 1]` grey frames, or
+        `[n, 1, s, s, 3]` images of flow (u, v, strain), both 0..255: an array, or before it is on
+        a device what gives a clip for an index.
       scale: `[n]`, what a clip's input is multiplied by.
       labels: `[n]` int32 class indices.
     """
@@ -49,12 +54,15 @@ class View:
     Attributes:
       size: side of the window, px.
       variants: what a variant index means, in order; index 0 is what a test clip is seen as.
-      channels: of flow: 'u', 'v', 'strain', 'magnitude'; empty for frames.
+      channels: of flow: 'u', 'v', 'strain', 'magnitude'; of images of flow: those that they have;
+        empty for frames.
+      images: whether the clips are images of flow.
     """
 
     size: int
     variants: tuple[str, ...]
     channels: tuple[str, ...]
+    images: bool = False
 
     def __call__(
         self, clips: Clips, clip: Int[Array, " b"], variant: Int[Array, " b"]
@@ -72,12 +80,24 @@ class View:
             (clip, 0, row, column, 0),
             (1, steps, self.size, self.size, depth),
         )[0].astype(jnp.float32)
+        mirror, flip = self._reflections()
+        window = jnp.where(jnp.asarray(mirrors)[variant], mirror(window), window)
+        window = jnp.where(jnp.asarray(flips)[variant], flip(window), window)
+        return self._seen(window) * clips.scale[clip]
+
+    def _reflections(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+        if self.images:
+            return _mirror_image, _flip_image
         signed = bool(self.channels)
-        window = jnp.where(jnp.asarray(mirrors)[variant], _mirror(window, signed), window)
-        window = jnp.where(jnp.asarray(flips)[variant], _flip(window, signed), window)
-        if signed:
-            window = jnp.concatenate([_CHANNELS[name](window) for name in self.channels], axis=-1)
-        return window * clips.scale[clip]
+        return functools.partial(_mirror, signed=signed), functools.partial(_flip, signed=signed)
+
+    def _seen(self, window: Array) -> Array:
+        """The channels that were asked for."""
+        if self.images:
+            return window[..., np.array([IMAGE_CHANNELS.index(name) for name in self.channels])]
+        if self.channels:
+            return jnp.concatenate([_CHANNELS[name](window) for name in self.channels], axis=-1)
+        return window
 
 
 def _tables(variants: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -92,6 +112,16 @@ def _mirror(window: Array, signed: bool) -> Array:
 
 def _flip(window: Array, signed: bool) -> Array:
     return window[:, ::-1] * _signs((1, -1) if signed else (1,))
+
+
+def _mirror_image(window: Array) -> Array:
+    mirrored = window[:, :, ::-1]
+    return jnp.concatenate([255 - mirrored[..., :1], mirrored[..., 1:]], axis=-1)
+
+
+def _flip_image(window: Array) -> Array:
+    u, v, strain_ = jnp.split(window[:, ::-1], 3, axis=-1)
+    return jnp.concatenate([u, 255 - v, strain_], axis=-1)
 
 
 def _signs(values: tuple[int, ...]) -> Array:

@@ -9,13 +9,13 @@ from ml_collections import ConfigDict
 
 from data_prep.errors import UserError
 from mser_jax import folds as folding
-from mser_jax import losses, parallel, protocols, throughput, train
+from mser_jax import losses, networks, parallel, protocols, throughput, train
 from mser_jax.augment import View
 from mser_jax.data import Dataset, Stored
 from mser_jax.engine import Engine, How
 from mser_jax.feed import Feed, Resident
 from mser_jax.folds import Fold
-from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings, cost, functional
+from mser_jax.models import functional
 from mser_jax.stream import Streamed
 
 
@@ -25,17 +25,17 @@ def make_trainer(config: ConfigDict, dataset: Dataset) -> train.Trainer:
     Raises:
       UserError: the protocol does not suit the clips.
     """
-    flow = config.input.kind == "flow"
     view = View(
         size=config.prep.size,
         variants=_variants(config),
-        channels=tuple(config.input.channels) if flow else (),
+        channels=tuple(config.input.channels) if config.input.kind != "frames" else (),
+        images=config.input.kind == "images",
     )
-    settings = model_settings(config, len(dataset.class_names), len(view.channels) or 1)
-    folds = _folds(config, dataset)
+    classes = len(dataset.class_names)
+    folds = make_folds(config, dataset)
     return train.Trainer.of(
         folds,
-        network=functional(lambda rngs: MSRes3D(settings, rngs=rngs), config.model.lowering),
+        network=functional(networks.constructor(config, classes), config.model.lowering),
         view=view,
         settings=train.Settings(
             epochs=config.train.epochs,
@@ -46,9 +46,10 @@ def make_trainer(config: ConfigDict, dataset: Dataset) -> train.Trainer:
             schedule=config.train.schedule,
             warmup=config.train.warmup,
             weight_decay=config.train.weight_decay,
+            loss=config.train.loss,
         ),
-        heads=settings.heads,
-        classes=settings.classes,
+        heads=networks.heads(config),
+        classes=classes,
         mesh=parallel.mesh_for(len(folds)),
         lift=parallel.choose_lift(config.parallel.lift),
         weights=_weights(config.train.class_weights, dataset, folds),
@@ -63,28 +64,6 @@ def _weights(kind: str, dataset: Dataset, folds: Sequence[Fold]) -> np.ndarray |
     return np.stack([losses.balanced(labels[fold.train], classes) for fold in folds])
 
 
-def model_settings(config: ConfigDict, classes: int, channels: int) -> MSRes3DSettings:
-    """The network's switches from the configuration's fields."""
-    model = config.model
-    style = BranchStyle(model.rc.reduction, model.rc.restore, model.rc.chain, model.rc.weights)
-    return MSRes3DSettings(
-        classes=classes,
-        channels=channels,
-        block=model.block,
-        width=model.width,
-        depths=tuple(model.depths),
-        attention=model.attention,
-        rc=style if model.rc.on else None,
-        fusion=model.fusion.on,
-        cascade=model.fusion.cascade,
-        cam_reduction=model.fusion.reduction,
-        hidden=model.head.hidden,
-        dropout=model.head.dropout,
-        dtype=model.dtype,
-        remat=model.remat,
-    )
-
-
 def _variants(config: ConfigDict) -> tuple[str, ...]:
     """The original first: it is what a test clip is seen as."""
     if config.augment.mode == "none":
@@ -93,7 +72,12 @@ def _variants(config: ConfigDict) -> tuple[str, ...]:
     return ("original", *others)
 
 
-def _folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
+def make_folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
+    """Who trains on what, each fold with every seed.
+
+    Raises:
+      UserError: the protocol does not suit the clips.
+    """
     evaluation = config.evaluation
     if evaluation.protocol == "leave_one_sample_out":
         print(
@@ -124,7 +108,7 @@ def make_engine(
     """
     return Engine(
         trainer,
-        _feed(dataset, trainer, limit),
+        make_feed(dataset, trainer, limit),
         dataset.names,
         f"{len(dataset.clip)} clips, {dataset.digest}",
         folder,
@@ -132,7 +116,8 @@ def make_engine(
     )
 
 
-def _feed(dataset: Dataset, trainer: train.Trainer, limit: int) -> Feed:
+def make_feed(dataset: Dataset, trainer: train.Trainer, limit: int) -> Feed:
+    """What hands out the clips, of which a device has `limit` bytes to hold."""
     pixels = dataset.clips.pixels
     if not isinstance(pixels, Stored):
         return Resident(dataset.clips, trainer.mesh)
@@ -148,17 +133,14 @@ def how(config: ConfigDict, dataset: Dataset, limit: int) -> How:
         folds_per_device=config.parallel.folds_per_device,
         limit=limit,
         flops_per_clip=_flops_per_clip(config, dataset),
-        dtype=config.model.dtype,
+        dtype=config.model.get("dtype", "float32"),
         inflated=config.report.inflated,
     )
 
 
 def _flops_per_clip(config: ConfigDict, dataset: Dataset) -> float:
     """Of a training step: two a multiply-add, and the gradients cost twice the forward pass."""
-    channels = len(config.input.channels) if config.input.kind == "flow" else 1
-    settings = model_settings(config, len(dataset.class_names), channels)
-    clip = (config.prep.steps, config.prep.size, config.prep.size, channels)
-    return throughput.TRAINING * sum(call.macs for call in cost.calls(settings, clip))
+    return throughput.TRAINING * networks.multiply_adds(config, len(dataset.class_names))
 
 
 def check_classes(dataset: Dataset, folds: Sequence[Fold]) -> None:

@@ -3,19 +3,23 @@
 `data_prep.config` owns the fields of the preprocessing; they are `config.prep` here.
 """
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from data_prep import check
 from data_prep import config as data_config
 from data_prep.errors import UserError
-from mser_jax import ablation, protocols, select
+from mser_jax import ablation, megc2019, protocols, select, zoo
 
 PRESETS = ("paper", "fast", "smoke")
 
 # What a field may hold where it names a choice.
 CHOICES = {
-    "input.kind": ("flow", "frames"),
-    "input.scale": ("none", "clip"),
+    "input.kind": ("flow", "frames", "images"),
+    "input.scale": ("none", "clip", "unit"),
     "augment.mode": ("expand", "sample", "none"),
     "model.block": ("bottleneck", "basic"),
     "model.dtype": ("float32", "bfloat16"),
@@ -27,6 +31,7 @@ CHOICES = {
     "evaluation.select": select.RULES,
     "train.schedule": ("constant", "cosine", "step"),
     "train.class_weights": ("none", "balanced"),
+    "train.loss": ("cross_entropy", "margin"),
     "parallel.lift": ("auto", "vmap", "map"),
     "parallel.data": ("auto", "resident", "streamed"),
 }
@@ -51,6 +56,7 @@ LEAST = {
     "evaluation.folds": 2,
     "parallel.folds_per_device": 0,
 }
+POSITIVE = {"train.learning_rate": None, "model.c": None}
 
 
 def get_config(dataset: str = "synthetic", preset: str = "smoke") -> ConfigDict:
@@ -59,7 +65,8 @@ def get_config(dataset: str = "synthetic", preset: str = "smoke") -> ConfigDict:
     Args:
       dataset: one of `data_prep.datasets.SOURCES`; by default the one that needs no data.
       preset: 'paper' (what the paper states, full size), 'fast' or 'smoke' (small, with learning
-        rates of their own: at 1e-5 a short run learns nothing).
+        rates of their own: at 1e-5 a short run learns nothing). Of 'megc2019' a model of
+        `mser_jax.zoo`, or 'all'.
 
     Returns:
       A locked ConfigDict: a name that is not in it is an error.
@@ -67,6 +74,8 @@ def get_config(dataset: str = "synthetic", preset: str = "smoke") -> ConfigDict:
     Raises:
       UserError: there is no such preset.
     """
+    if dataset == "megc2019":
+        return megc2019.configuration(_paper(dataset), preset).lock()
     config = _paper(dataset)
     if preset not in PRESETS:
         raise UserError(check.unknown("preset", preset, PRESETS))
@@ -103,6 +112,22 @@ def member(config: ConfigDict, name: str) -> ConfigDict:
     made.name = f"{config.data.dataset}-{ablation.twin(name)}"
     made.update_from_flattened_dict(ablation.settings(name))
     return made.lock()
+
+
+def model_of_suite(config: ConfigDict, name: str) -> ConfigDict:
+    """The configuration of one of the models of `configs/megc2019.py:all`, an ordinary run.
+
+    Args:
+      config: of all models, with the user's changes; they hold for each.
+      name: one of `zoo.MODELS`.
+    """
+    return megc2019.member(config, get_config("megc2019", name))
+
+
+def as_it_was(config: ConfigDict) -> ConfigDict:
+    """The configuration before the user's changes, whose every field does what an old run did."""
+    preset = config.preset if config.data.dataset == "megc2019" else "paper"
+    return get_config(config.data.dataset, preset)
 
 
 def _paper(dataset: str) -> ConfigDict:
@@ -155,6 +180,7 @@ def _paper(dataset: str) -> ConfigDict:
     config.train.warmup = 0  # epochs up to the learning rate (4.2: none)
     config.train.weight_decay = 0.0  # of kernels, decoupled: AdamW (4.2: none)
     config.train.class_weights = "none"  # in the loss; 'balanced': all classes alike (3.4: none)
+    config.train.loss = "cross_entropy"  # (3.4); 'margin' is for the lengths of capsules
     config.train.checkpoint_every = 10  # epochs
     config.train.checkpoints_kept = 2  # the newest
 
@@ -202,46 +228,94 @@ def _smoke(config: ConfigDict) -> None:
 def validate(config: ConfigDict) -> None:
     """Refuse values that no part of the program can use.
 
+    A model of the field has fewer fields than the paper's network.
+
     Raises:
       UserError: names the field, what it holds, and what it may hold.
     """
     data_config.validate(config)
-    check.choices(config, CHOICES)
-    check.members(config, MEMBERS)
-    check.least(config, LEAST)
-    check.positive(config, ["train.learning_rate"])
+    check.choices(config, _present(config, CHOICES))
+    check.members(config, _present(config, MEMBERS))
+    check.least(config, _present(config, LEAST))
+    check.positive(config, _present(config, POSITIVE))
     if config.seed + config.train.seeds > 2**32:
         raise UserError(
             f"config.seed is {config.seed}, config.train.seeds {config.train.seeds}; every seed "
             "must be less than 2**32."
         )
+    for field, check_field in _FURTHER.items():
+        if _has(config, field):
+            check_field(config)
+    _validate_held_out(config.evaluation.protocol, config.evaluation.held_out)
+
+
+def _has(config: ConfigDict, field: str) -> bool:
+    section, *rest = field.split(".", 1)
+    return section in config and (not rest or _has(config[section], rest[0]))
+
+
+def _present(config: ConfigDict, table: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: known for field, known in table.items() if _has(config, field)}
+
+
+def _validate_variants(config: ConfigDict) -> None:
     if "original" not in config.augment.variants:
         raise UserError(
             f"config.augment.variants is {config.augment.variants}; 'original' must be among them: "
             "it is how a test clip is seen."
         )
+
+
+def _validate_depths(config: ConfigDict) -> None:
     depths = tuple(config.model.depths)
     if len(depths) != 4 or not all(isinstance(depth, int) and depth > 0 for depth in depths):
         raise UserError(
             f"config.model.depths is {config.model.depths}; it must hold four counts of at least 1 "
             "(residual units in blocks 2 to 5)."
         )
-    _validate_training(config)
-    _validate_held_out(config.evaluation.protocol, config.evaluation.held_out)
-    if "ablation" in config:
-        _validate_series(config)
 
 
-def _validate_training(config: ConfigDict) -> None:
+def _validate_dropout(config: ConfigDict) -> None:
     if config.model.head.dropout >= 1:
         raise UserError(
             f"config.model.head.dropout is {config.model.head.dropout}; it must be less than 1, as "
             "it is the share that is left out."
         )
+
+
+def _validate_input(config: ConfigDict) -> None:
+    kind, scale = config.input.kind, config.input.scale
+    if (kind == "images") != (config.data.dataset == "megc2019"):
+        raise UserError(
+            f"config.input.kind is {kind!r}, but the data set {config.data.dataset} has "
+            f"{'images' if kind != 'images' else 'flow and frames'}. Remedy: leave it as it was."
+        )
+    if (kind == "images" and scale == "clip") or (kind != "images" and scale == "unit"):
+        raise UserError(
+            f"config.input.scale is {scale!r}, which is not for {kind}: 'clip' needs the flow in "
+            "px, 'unit' divides images by 255. 'none' is for all."
+        )
+    if kind == "images" and "magnitude" in config.input.channels:
+        raise UserError(
+            "config.input.channels holds 'magnitude', which the images have lost. Remedy: u, v and "
+            "strain."
+        )
+
+
+def _validate_warmup(config: ConfigDict) -> None:
     if config.train.warmup >= config.train.epochs:
         raise UserError(
             f"config.train.warmup is {config.train.warmup}, config.train.epochs "
             f"{config.train.epochs}; the warm-up must end before the last epoch."
+        )
+
+
+def _validate_loss(config: ConfigDict) -> None:
+    capsules = config.model.get("name") == "capsulenet"
+    if (config.train.loss == "margin") != capsules:
+        raise UserError(
+            f"config.train.loss is {config.train.loss!r}: the margin loss is for CapsuleNet, whose "
+            "outputs are lengths, and no other is. Remedy: leave it as it was."
         )
 
 
@@ -256,6 +330,11 @@ def _validate_held_out(protocol: str, held_out: str) -> None:
             f"config.evaluation.held_out is {held_out!r} and would not be used: it needs "
             "--config.evaluation.protocol=hold_out."
         )
+
+
+def _validate_models(config: ConfigDict) -> None:
+    if config.suite.models:
+        check.members(config, {"suite.models": tuple(zoo.MODELS)})
 
 
 def _validate_series(config: ConfigDict) -> None:
@@ -274,3 +353,18 @@ def _validate_series(config: ConfigDict) -> None:
                 f"config.{part.field} is {check.get(config, part.field)}, but each member of the "
                 "ablation sets it. Remedy: leave it out, or choose with config.ablation.members."
             )
+
+
+# What the tables above cannot say, by the field or section that it is about.
+_FURTHER: Mapping[str, Callable[[ConfigDict], None]] = MappingProxyType(
+    {
+        "augment.variants": _validate_variants,
+        "model.depths": _validate_depths,
+        "model.head.dropout": _validate_dropout,
+        "train.warmup": _validate_warmup,
+        "train.loss": _validate_loss,
+        "input.kind": _validate_input,
+        "suite": _validate_models,
+        "ablation": _validate_series,
+    }
+)

@@ -80,8 +80,10 @@ def load(
     Args:
       path: its folder.
       recipe: what it must have been made with.
-      kind: 'flow' or 'frames' (the key frames after the first, which is the flow's reference).
-      scale: 'none', or 'clip': divide by the 95th percentile of the clip's flow magnitude.
+      kind: 'flow', 'frames' (the key frames after the first, which is the flow's reference), or
+        'images' of flow.
+      scale: 'none'; 'clip': divide by the 95th percentile of the clip's flow magnitude; 'unit':
+        divide by 255.
       keep: whether so many bytes of pixels are kept; else they stay on disk.
 
     Raises:
@@ -148,6 +150,8 @@ def _read(source: shards.Shards) -> Iterator[dict[str, Any]]:
 
 
 def _pixels(record: dict[str, Any], kind: str) -> np.ndarray:
+    if kind == "images":
+        return record["image"]
     return record["flow"] if kind == "flow" else record["frames"][1:]
 
 
@@ -161,7 +165,7 @@ def _check_finite(facts: Sequence[_Facts]) -> None:
 
 
 def _scale(pixels: np.ndarray, kind: str, scale: str, size: int) -> float:
-    if kind == "frames":
+    if kind == "frames" or scale == "unit":
         return 1 / 255
     if scale == "none":
         return 1.0

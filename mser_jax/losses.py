@@ -1,5 +1,8 @@
 """The training loss (section 3.4), and what the clips of a class weigh in it."""
 
+from types import MappingProxyType
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -27,6 +30,39 @@ def head_losses(
     """
     targets = jnp.broadcast_to(labels[:, None], logits.shape[:2])
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+    return _over_clips(losses, labels, mask, weights)
+
+
+def head_margins(
+    lengths: Float[Array, "b k n"],
+    labels: Int[Array, " b"],
+    mask: Bool[Array, " b"],
+    weights: Float[Array, " n"] | None = None,
+) -> Float[Array, " k"]:
+    """The margin loss of each head's capsules; arguments and mean as of `head_losses`.
+
+    Args:
+      lengths: of the capsules of the classes, in [0, 1).
+      labels: the class of each clip.
+      mask: False where the batch has no clip.
+      weights: of a clip of each class.
+
+    References:
+      Sabour, Frosst and Hinton (2017), Dynamic routing between capsules, eq. 4: m+ 0.9, m- 0.1,
+      lambda 0.5.
+    """
+    own = jax.nn.one_hot(labels, lengths.shape[-1], dtype=lengths.dtype)[:, None]
+    missed = own * jnp.maximum(0.9 - lengths, 0) ** 2
+    taken = 0.5 * (1 - own) * jnp.maximum(lengths - 0.1, 0) ** 2
+    return _over_clips(jnp.sum(missed + taken, axis=-1), labels, mask, weights)
+
+
+LOSSES = MappingProxyType({"cross_entropy": head_losses, "margin": head_margins})
+
+
+def _over_clips(
+    losses: Float[Array, "b k"], labels: Array, mask: Array, weights: Array | None
+) -> Float[Array, " k"]:
     if weights is None:
         share, total = mask, jnp.maximum(jnp.sum(mask), 1)
     else:

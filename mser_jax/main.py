@@ -40,13 +40,14 @@ def main(config: ConfigDict) -> None:
     if RUNS.value:
         raise UserError("--runs is about two finished runs: add --mode=compare.")
     # Here, so that a missing system library is answered like any mistake.
-    from mser_jax import hosts, run, series
+    from mser_jax import hosts, run, series, suite
 
     hosts.use_cores()
     if DISTRIBUTED.value:
         hosts.join()
     hosts.check_devices()
-    start = series.run_series if "ablation" in config else run.run
+    kinds = {"ablation": series.run_series, "suite": suite.run_suite}
+    start = next((start for section, start in kinds.items() if section in config), run.run)
     start(config, WORKDIR.value, MODE.value)
 
 

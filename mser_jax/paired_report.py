@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from mser_jax import metrics, page, wording
+from mser_jax import history, metrics, page, wording
 from mser_jax.page import Markup
 
 SCORES = ("accuracy", "UF1", "UAR")
@@ -82,6 +82,16 @@ def flat(row: Mapping, name: str) -> dict[str, object]:
         f"{name}_low": low,
         f"{name}_high": high,
     }
+
+
+def again(events: list[dict]) -> Markup:
+    """The command of several runs, and what it ran with."""
+    start = history.started(events)
+    command = start.get("command")
+    rows = [("date", start.get("date", wording.ABSENT)), *start.get("versions", {}).items()]
+    rows.append(("devices", ", ".join(start.get("devices", [wording.ABSENT]))))
+    told = page.command(command) if command else page.tag("p", f"The command was {wording.ABSENT}.")
+    return page.section("How to run it again", told, page.pairs(rows))
 
 
 def signed(value: float | None) -> str:

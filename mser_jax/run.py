@@ -10,6 +10,7 @@ import shlex
 import sys
 import textwrap
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from mser_jax import (
     data,
     evaluate,
     hosts,
+    networks,
     parallel,
     planning,
     report,
@@ -31,6 +33,7 @@ from mser_jax import (
 )
 from mser_jax import config as configs
 from mser_jax.engine import Engine
+from mser_jax.folds import Fold
 from mser_jax.logs import Log
 from mser_jax.workdir import open_workdir
 
@@ -78,13 +81,19 @@ def run(config: ConfigDict, workdir: str, mode: str) -> None:
 
 
 def _prepare_and_train(config: ConfigDict, folder: Path, log: Log, mode: str) -> None:
-    if mode == "evaluate" and not (folder / "checkpoints").is_dir():
+    fitted = not networks.is_network(config)
+    if mode == "evaluate" and not (fitted or (folder / "checkpoints").is_dir()):
         raise UserError(
             f"{folder}: nothing is trained yet. Remedy: the same command without --mode."
         )
     with log.stage("prepare clips") as stage, hosts.first_alone():
         prepared = prepare(config)
         stage.reused = prepared.reused
+    if fitted:
+        _fit(config, prepared, folder, log, anew=mode == "evaluate")
+        if mode != "train":
+            _report(folder, config, log)
+        return
     loaded = _load(config, prepared, folder, log)
     if mode != "evaluate":
         _train(config, loaded, log)
@@ -119,8 +128,30 @@ def _keep_compiled_programs() -> None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
-def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loaded:
-    limit = planning.capacity(parallel.fold_mesh())
+def _fit(config: ConfigDict, prepared: Prepared, folder: Path, log: Log, *, anew: bool) -> None:
+    """Fit and ask what is no network: it takes seconds, and there is nothing to keep between."""
+    dataset = _read(config, prepared, planning.capacity(parallel.fold_mesh()), log)
+    folds = build.make_folds(config, dataset)
+    build.check_classes(dataset, folds)
+    path = folder / "predictions.csv"
+    with log.stage("fit") as stage:
+        stage.reused = path.is_file() and not anew
+        if stage.reused:
+            print(f"Reused {path}.")
+            return
+        table.write_csv(path, fit(config, dataset, folds), config.evaluation.select)
+
+
+def fit(config: ConfigDict, dataset: data.Dataset, folds: Sequence[Fold]) -> table.Predictions:
+    """The held-out answers of what is no network."""
+    from mser_jax import classical  # with scikit-learn, which a training does without
+
+    settings = config.model.to_dict()
+    name = settings.pop("name")
+    return classical.predictions(name, settings, config.input.channels, dataset, folds)
+
+
+def _read(config: ConfigDict, prepared: Prepared, limit: int, log: Log) -> data.Dataset:
     with log.stage("read shards"):
         dataset = read_clips(config, prepared, limit)
     log.write(
@@ -130,6 +161,12 @@ def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loa
         release=dataset.release,
         repaired=dataset.repaired,
     )
+    return dataset
+
+
+def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loaded:
+    limit = planning.capacity(parallel.fold_mesh())
+    dataset = _read(config, prepared, limit, log)
     trainer = build.make_trainer(config, dataset)
     build.check_classes(dataset, trainer.folds)
     engine = build.make_engine(config, dataset, trainer, folder, limit)
@@ -144,7 +181,7 @@ def read_clips(config: ConfigDict, prepared: Prepared, limit: int) -> data.Datas
       prepared: the set.
       limit: bytes of a device; more than half of it stays on disk, if that is left open.
     """
-    where = config.parallel.data
+    where = config.parallel.data if "parallel" in config else "resident"
     return data.load(
         prepared.path,
         config.prep.to_dict(),

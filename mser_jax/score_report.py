@@ -134,7 +134,7 @@ def by_class(scores: Mapping) -> Markup:
     parts = [page.table(["class", *_CLASS_TITLES], _class_cells(scores["per_class"]))]
     if len(scores["per_dataset"]) > 1:
         databases = [
-            [row["dataset"], row["clips"], row["subjects"], *(number(row[c]) for c in COLUMNS)]
+            [row["dataset"], row["clips"], row["subjects"], *(_bounded(row, c) for c in COLUMNS)]
             for row in scores["per_dataset"]
         ]
         classes = [
@@ -145,6 +145,13 @@ def by_class(scores: Mapping) -> Markup:
         parts.append(page.table(["database", "clips", "subjects", *TITLES], databases))
         parts.append(page.table(["database: class", *_CLASS_TITLES], classes))
     return page.section("By class", *parts)
+
+
+def _bounded(row: Mapping, column: str) -> Markup:
+    """A score, and below it its interval where there is one."""
+    bounds = row["interval"].get(column)
+    told = f"{number(bounds[0])} to {number(bounds[1])}" if bounds else ""
+    return page.join([number(row[column]), page.tag("small", told, class_="under")])
 
 
 def _class_cells(lines: Iterable[Mapping]) -> list[list[object]]:

@@ -154,12 +154,14 @@ def _dataset_rows(predictions: Predictions, rule: str) -> list[dict]:
 
 def _dataset_row(dataset: str, predictions: Predictions, rule: str) -> dict:
     groups = Groups(predictions)
-    by_seed = groups.counts(rule).sum(axis=1)
+    pooled = groups.counts(rule)
+    by_seed = pooled.sum(axis=1)
     return {
         "dataset": dataset,
         "clips": _clips(predictions),
         "subjects": len(groups.people),
         **metrics.mean_scores(by_seed),
+        "interval": metrics.bootstrap(pooled),
         "accuracy_fold_mean": _fold_mean(predictions, rule),
         "per_class": _class_rows(predictions, by_seed.sum(axis=0)),
     }

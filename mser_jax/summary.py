@@ -27,15 +27,13 @@ def main(config: ConfigDict) -> None:
     """Print the summary that the flags ask for."""
     # Here, so that a missing system library is answered like any mistake.
     from data_prep.datasets import class_names
-    from mser_jax import build
+    from mser_jax import networks
 
     configs.validate(config)
     if FOLDS.value < 0:
         raise UserError(f"--folds is {FOLDS.value}; it must be at least 1.")
-    channels = len(config.input.channels) if config.input.kind == "flow" else 1
-    classes = len(class_names(config))
-    settings = build.model_settings(config, classes, channels)
-    clip = (config.prep.steps, config.prep.size, config.prep.size, channels)
+    classes, clip = len(class_names(config)), networks.clip_shape(config)
+    settings = networks.model_settings(config, classes)
     print(f"{config.name}, preset {config.preset}: a clip is {_by(clip)}; {classes} classes\n")
     print(summary(settings, clip, config.train.batch_size, FOLDS.value, layers=LAYERS.value))
 

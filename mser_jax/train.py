@@ -32,6 +32,7 @@ class Settings:
     schedule: str = "constant"
     warmup: int = 0
     weight_decay: float = 0.0
+    loss: str = "cross_entropy"
 
 
 Figure = Any  # an array, on the devices or on the host
@@ -77,13 +78,16 @@ Weights = Float[Array, " n"] | None
 Steps = Callable[..., tuple[State, Totals]]
 
 
-def fold_steps(network: Network, adam: optax.GradientTransformation, view: View) -> Steps:
+def fold_steps(
+    network: Network, adam: optax.GradientTransformation, view: View, loss_name: str
+) -> Steps:
     """Some steps of an epoch of ONE fold; `parallel.over_folds` lifts them to all folds.
 
     Args:
       network: as pure functions.
       adam: gives updates that the learning rate has yet to scale.
       view: how the network sees a clip.
+      loss_name: of `losses.LOSSES`.
 
     Returns:
       `(state, totals, schedule [step, b], weights, call, clips) -> (state, totals)`: the schedule
@@ -110,7 +114,7 @@ def fold_steps(network: Network, adam: optax.GradientTransformation, view: View)
 
         def loss(params):
             logits, stats = network.apply(params, state.stats, inputs, mask, True, key)
-            head_losses = losses.head_losses(logits, labels, mask, weights)
+            head_losses = losses.LOSSES[loss_name](logits, labels, mask, weights)
             return jnp.sum(head_losses), (stats, logits, head_losses)
 
         grads, (stats, logits, head_losses) = jax.grad(loss, has_aux=True)(state.params)
@@ -250,7 +254,7 @@ class Trainer:
         Args:
           streamed: each device has clips of its own (see `feed`).
         """
-        one = fold_steps(self.network, self._optimizer(), self.view)
+        one = fold_steps(self.network, self._optimizer(), self.view, self.settings.loss)
         return parallel.over_folds(
             one, self.mesh, self.lift, folded=4, donated=2, spread=int(streamed)
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from mser_jax import curves, history, page, plots
+from mser_jax import curves, history, page, plots, zoo
 from mser_jax.page import Markup
 from mser_jax.wording import ABSENT, many
 
@@ -27,7 +27,10 @@ def training(scores: Mapping, events: list[dict], watched: bool) -> Markup:
     """
     epochs = history.epochs(events)
     if not epochs:
-        return page.section("Training", page.tag("p", f"The epochs were {ABSENT}."))
+        told = f"The epochs were {ABSENT}."
+        if any(stage["name"] == "fit" for stage in history.stages(events)):
+            told = "Fitted to each fold's training clips at once, without epochs."
+        return page.section("Training", page.tag("p", told))
     pictures = [
         page.image(plots.png(figure), f"{title}, over the epochs")
         for title, figure in curves.singly(epochs, len(scores["class_names"]))
@@ -88,6 +91,8 @@ def _options(train: Mapping, model: Mapping) -> Iterator[str]:
     """What the paper does not have, where it is on."""
     if decay := train.get("weight_decay"):
         yield f"weight decay {decay:g}"
+    if train.get("loss", "cross_entropy") != "cross_entropy":
+        yield f"{train['loss']} loss"
     if train.get("class_weights", "none") != "none":
         yield f"{train['class_weights']} class weights"
     if dropout := model.get("head", {}).get("dropout"):
@@ -101,21 +106,37 @@ def what_was_run(scores: Mapping, config: Mapping, events: list[dict]) -> Markup
     rows = [
         ("data set", config["data"]["dataset"]),
         ("preset", config["preset"]),
-        ("learning rate", _rate(train)),
-        ("options", ", ".join(_options(train, model)) or "none"),
-        ("epochs", train["epochs"]),
-        ("batch", f"{train['batch_size']} clips a fold"),
-        ("updates an epoch", plan.get("updates_per_epoch", ABSENT)),
-        ("augmentation", config["augment"]["mode"]),
+        *(_trained(train, model) if "epochs" in train else ()),
+        ("augmentation", config.get("augment", {}).get("mode", "none")),
         ("input", f"{prep['steps']} steps of {prep['size']} x {prep['size']} px"),
-        ("network", f"{model['block']}, width {model['width']}"),
-        ("units in blocks 2 to 5", ", ".join(map(str, model["depths"]))),
-        ("parameters", plan.get("parameters", ABSENT)),
+        *_network(model),
         ("seed", ", ".join(map(str, scores["seeds"]))),
-        ("devices", plan.get("devices", ABSENT)),
-        ("folds on a device at once", plan.get("folds_per_device", ABSENT)),
-        ("rounds of folds", plan.get("rounds", ABSENT)),
-        ("lift over the folds", plan.get("lift", ABSENT)),
-        ("clips in training", _ON_DEVICE.get(plan.get("data", ""), ABSENT)),
     ]
+    if "epochs" in train:
+        rows += [
+            ("updates an epoch", plan.get("updates_per_epoch", ABSENT)),
+            ("parameters", plan.get("parameters", ABSENT)),
+            ("devices", plan.get("devices", ABSENT)),
+            ("folds on a device at once", plan.get("folds_per_device", ABSENT)),
+            ("rounds of folds", plan.get("rounds", ABSENT)),
+            ("lift over the folds", plan.get("lift", ABSENT)),
+            ("clips in training", _ON_DEVICE.get(plan.get("data", ""), ABSENT)),
+        ]
     return page.section("What was run", page.pairs(rows))
+
+
+def _trained(train: Mapping, model: Mapping) -> Iterator[tuple[str, object]]:
+    yield "learning rate", _rate(train)
+    yield "options", ", ".join(_options(train, model)) or "none"
+    yield "epochs", train["epochs"]
+    yield "batch", f"{train['batch_size']} clips a fold"
+
+
+def _network(model: Mapping) -> Iterator[tuple[str, object]]:
+    """The paper's network, or one of the field by its name."""
+    if name := model.get("name"):
+        known = zoo.MODELS[name]
+        yield "model", known.title + f" ({known.paper})" * bool(known.paper)
+    if "block" in model:
+        yield "network", f"{model['block']}, width {model['width']}"
+        yield "units in blocks 2 to 5", ", ".join(map(str, model["depths"]))

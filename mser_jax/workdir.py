@@ -26,6 +26,7 @@ _INDIFFERENT = (
     "parallel",
     "report.inflated",
     "ablation.members",  # each has a folder of its own within this one
+    "suite.models",
 )
 
 # What a run leaves once something is trained, in its folder or in that of an ablation's member.
@@ -112,7 +113,7 @@ def _before(stored: Path, config: ConfigDict) -> dict[str, Any]:
         raise UserError(_unreadable(stored, str(error))) from error
     if not isinstance(before, dict) or "preset" not in before:
         raise UserError(_unreadable(stored, "it is not the configuration of a run"))
-    defaults = configs.get_config(config.data.dataset, "paper").to_dict()
+    defaults = configs.as_it_was(config).to_dict()
     return fields.flat(fields.plain(defaults)) | fields.flat(before)
 
 

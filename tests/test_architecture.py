@@ -18,20 +18,34 @@ ON_THE_DEVICE = (
 )
 FROM_THE_TABLE = (
     *("table", "select", "failures", "metrics", "scoring", "published", "paired"),
-    *("ablation", "compare", "inflated"),
+    *("ablation", "compare", "inflated", "ensemble", "suite_results", "zoo"),
 )
 OF_THE_REPORT = (
     *("report", "score_report", "training_report", "provenance_report", "paired_report"),
-    *("ablation_report", "compare_report", "wording", "page", "plots", "curves", "history"),
+    *(
+        "ablation_report",
+        "compare_report",
+        "suite_report",
+        "wording",
+        "page",
+        "plots",
+        "curves",
+        "history",
+    ),
 )
-SEES_THE_CONFIGURATION = ("main", "config", "run", "build", "series", "summary", "workdir")
+SEES_THE_CONFIGURATION = (
+    *("main", "config", "megc2019", "run", "build", "networks", "series", "suite", "summary"),
+    "workdir",
+)
 
 # What mser_jax takes from data_prep, beside its errors and the checks of values.
 PLAIN = {"data_prep.errors", "data_prep.check", "data_prep.fields"}
 BRIDGES = {
     "main": {"data_prep.command"},
     "config": {"data_prep.config"},
+    "megc2019": {"data_prep.config"},
     "run": {"data_prep.prepare", "data_prep.folders"},
+    "suite": {"data_prep.prepare", "data_prep.folders"},
     "data": {"data_prep.shards"},
     "summary": {"data_prep.command", "data_prep.datasets"},
 }

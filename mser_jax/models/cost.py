@@ -7,7 +7,7 @@ compiled; how `conv` carries a convolution out does not matter.
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -75,6 +75,42 @@ def calls(settings: MSRes3DSettings, clip: Sequence[int]) -> list[Call]:
 
     jax.eval_shape(forward, jax.ShapeDtypeStruct((1, *clip), jnp.float32))
     return seen
+
+
+def products(make: Callable[[nnx.Rngs], Any], clip: Sequence[int]) -> int:
+    """Multiply-adds of any network for a clip `[t, h, w, c]`, forward, of its matrix products.
+
+    From the program that JAX traces, whose loops count as often as they turn: so also for a network
+    that does not call a module for each of its layers. What a lowering adds is in it.
+    """
+    traced = jax.make_jaxpr(lambda x: make(nnx.Rngs(0))(x))
+    return _products(traced(jax.ShapeDtypeStruct((1, *clip), jnp.float32)).jaxpr)
+
+
+def _products(program: Any) -> int:
+    total = 0
+    for step in program.eqns:
+        if step.primitive.name == "dot_general":
+            (summed, _), _ = step.params["dimension_numbers"]
+            left, output = step.invars[0].aval.shape, step.outvars[0].aval.size
+            total += output * math.prod(left[axis] for axis in summed)
+        elif step.primitive.name == "conv_general_dilated":
+            kernel, numbers = step.invars[1].aval, step.params["dimension_numbers"]
+            total += step.outvars[0].aval.size * kernel.size // kernel.shape[numbers.rhs_spec[0]]
+        else:
+            inner = sum(_products(each) for each in _programs_within(step.params.values()))
+            total += inner * step.params.get("length", 1)
+    return total
+
+
+def _programs_within(params: Iterable[Any]) -> Iterator[Any]:
+    for param in params:
+        if isinstance(param, tuple | list):
+            yield from _programs_within(param)
+        elif hasattr(param, "jaxpr"):  # with its constants
+            yield param.jaxpr
+        elif hasattr(param, "eqns"):
+            yield param
 
 
 def parts(made: Sequence[Call]) -> list[Part]:

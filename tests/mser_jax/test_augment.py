@@ -79,3 +79,27 @@ def test_strain_is_blind_to_a_rotation_and_magnitude_is_not():
     flow = jnp.stack([-y, x], axis=-1)[None]
     assert np.abs(strain(flow)).max() < 1e-5
     np.testing.assert_allclose(magnitude(flow)[0, ..., 0], np.hypot(x, y), rtol=1e-6)
+
+
+def test_images_of_flow_are_negated_about_the_middle_of_their_range():
+    shape = (2, 1, SIZE, SIZE, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    given = Clips(pixels, np.array([1.0, 1 / 255], np.float32), np.arange(2))
+    variants = ("original", "mirror", "flip")
+    view = View(SIZE, variants, ("u", "v", "strain"), images=True)
+    original, mirror, flip = seen(view, given, [1] * 3, range(3))[:, 0] * 255
+    image = pixels[1, 0].astype(np.float32)
+    np.testing.assert_allclose(original, image, rtol=1e-5)
+    u, v, strains = np.moveaxis(image, -1, 0)
+    for got, wanted in (
+        (mirror, np.stack([255 - u, v, strains], axis=-1)[:, ::-1]),
+        (flip, np.stack([u, 255 - v, strains], axis=-1)[::-1]),
+    ):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-4)
+
+
+def test_images_give_the_channels_that_are_asked_for():
+    pixels = np.arange(27, dtype=np.uint8).reshape(1, 1, 3, 3, 3)
+    given = Clips(pixels, np.ones(1, np.float32), np.zeros(1, np.int32))
+    got = seen(View(3, ("original",), ("strain", "u"), images=True), given, [0], [0])
+    np.testing.assert_array_equal(got[0, 0], pixels[0, 0][..., [2, 0]])

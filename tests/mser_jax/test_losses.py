@@ -5,7 +5,7 @@ import optax
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from mser_jax.losses import balanced, head_losses
+from mser_jax.losses import balanced, head_losses, head_margins
 
 LABELS = np.array([2, 0, 1, 1, 0])
 MASK = np.array([True, False, True, True, False])
@@ -93,3 +93,19 @@ def test_balanced_is_what_scikit_learn_calls_so(counts):
 
 def test_balanced_of_a_class_without_a_clip():
     np.testing.assert_allclose(balanced(np.array([0, 2, 2, 2]), 4), [1, 0, 1 / 3, 0], rtol=1e-6)
+
+
+def test_margin_loss_written_out():
+    lengths = np.random.default_rng(1).uniform(0, 0.99, (5, 2, 3)).astype(np.float32)
+    wanted = np.zeros(2)
+    for clip in np.flatnonzero(MASK):
+        for head in range(2):
+            for name, length in enumerate(lengths[clip, head]):
+                own = name == LABELS[clip]
+                loss = max(0, 0.9 - length) ** 2 if own else 0.5 * max(0, length - 0.1) ** 2
+                wanted[head] += loss / MASK.sum()
+    margins = jax.jit(head_margins)
+    np.testing.assert_allclose(margins(lengths, LABELS, MASK), wanted, rtol=1e-5)
+    weighted = margins(lengths, LABELS, MASK, np.array([0, 0, 1], np.float32))
+    alone = margins(lengths[:1], LABELS[:1], MASK[:1])
+    np.testing.assert_allclose(weighted, alone, rtol=1e-5)  # only clip 0 is of class 2

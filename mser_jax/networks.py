@@ -1,0 +1,80 @@
+"""The network that a configuration names, and the clip that it sees."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from flax import nnx
+from ml_collections import ConfigDict
+
+from mser_jax import zoo
+from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings, cost
+from mser_jax.models.ststnet import STSTNet
+
+# The networks of the field, for one onset-apex flow a clip (mser_jax.zoo); each has one head.
+_OF_THE_FIELD: Mapping[str, Callable[..., nnx.Module]] = MappingProxyType(
+    {
+        "ststnet": STSTNet,
+    }
+)
+
+
+def is_network(config: ConfigDict) -> bool:
+    """Whether the run trains one, rather than fitting something classical."""
+    name = config.model.get("name")
+    return name is None or not zoo.model(name).classical
+
+
+def constructor(config: ConfigDict, classes: int) -> Callable[[nnx.Rngs], Any]:
+    """What makes the network from its random numbers.
+
+    Args:
+      config: of a run whose model is a network.
+      classes: that it tells apart.
+    """
+    field = _OF_THE_FIELD.get(config.model.get("name"))
+    if field is not None:
+        return lambda rngs: field(classes, side=config.prep.size, rngs=rngs)
+    settings = model_settings(config, classes)
+    return lambda rngs: MSRes3D(settings, rngs=rngs)
+
+
+def heads(config: ConfigDict) -> int:
+    """How many answers the network gives."""
+    return 1 if config.model.get("name") in _OF_THE_FIELD else model_settings(config, 2).heads
+
+
+def clip_shape(config: ConfigDict) -> tuple[int, int, int, int]:
+    """`[t, h, w, c]` of the network's input."""
+    channels = 1 if config.input.kind == "frames" else len(config.input.channels)
+    return config.prep.steps, config.prep.size, config.prep.size, channels
+
+
+def multiply_adds(config: ConfigDict, classes: int) -> int:
+    """Of the forward pass for one clip."""
+    shape = clip_shape(config)
+    if config.model.get("name") in _OF_THE_FIELD:
+        return cost.products(constructor(config, classes), shape)
+    return sum(call.macs for call in cost.calls(model_settings(config, classes), shape))
+
+
+def model_settings(config: ConfigDict, classes: int) -> MSRes3DSettings:
+    """The switches of the paper's network from the configuration's fields."""
+    model = config.model
+    style = BranchStyle(model.rc.reduction, model.rc.restore, model.rc.chain, model.rc.weights)
+    return MSRes3DSettings(
+        classes=classes,
+        channels=clip_shape(config)[-1],
+        block=model.block,
+        width=model.width,
+        depths=tuple(model.depths),
+        attention=model.attention,
+        rc=style if model.rc.on else None,
+        fusion=model.fusion.on,
+        cascade=model.fusion.cascade,
+        cam_reduction=model.fusion.reduction,
+        hidden=model.head.hidden,
+        dropout=model.head.dropout,
+        dtype=model.dtype,
+        remat=model.remat,
+    )

@@ -1,0 +1,164 @@
+"""All models of a set as runs: the quickest first, a table after each, and what is left told."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from data_prep import folders
+from data_prep.errors import UserError
+from data_prep.prepare import prepare
+from mser_jax import (
+    build,
+    estimate,
+    networks,
+    parallel,
+    planning,
+    run,
+    suite_report,
+    suite_results,
+    table,
+    zoo,
+)
+from mser_jax import config as configs
+from mser_jax.logs import Log
+from mser_jax.workdir import open_workdir
+
+ESTIMATES = "estimates.json"
+
+
+def run_suite(config: ConfigDict, workdir: str, mode: str) -> None:
+    """Run every model that is not done yet, and compare those that are.
+
+    A model that cannot be run, or whose training diverges, is told; the others go on.
+
+    Args:
+      config: of `configs/megc2019.py:all`, with the user's changes; they hold for each model.
+      workdir: each model has a folder in it, named after it; '' for a folder under runs/.
+      mode: as in `run.run`, for each model; 'train' compares nothing.
+
+    Raises:
+      UserError: a field, a file or the data cannot be used; nothing is lost.
+      KeyboardInterrupt: stopped by the user, after saving.
+    """
+    configs.validate(config)
+    folder = open_workdir(config, workdir)
+    print(f"Models: {folder}")
+    log = Log(folder / "log.jsonl")
+    if mode in ("all", "train"):  # so that the page shows the command that trained
+        log.write("start", **run.provenance(config, mode))
+    members = {
+        name: configs.model_of_suite(config, name)
+        for name in _chosen(config)
+        if mode in ("all", "train") or (folder / name / "config.json").is_file()
+    }
+    with folders.alone(folder):
+        seconds = _estimates(config, members, folder) if mode in ("all", "train") else {}
+        _say(members, seconds)
+        faults: dict[str, str] = {}
+        for number, name in enumerate(sorted(members, key=lambda name: seconds.get(name, 0)), 1):
+            print(f"\nModel {number} of {len(members)}: {zoo.model(name).title}", flush=True)
+            try:
+                run.run(members[name], str(folder / name), mode)
+            except UserError as error:
+                faults[name] = str(error)
+                print(f"{name} has no result: {error}", flush=True)
+            if mode != "train":
+                _tell(folder, config, seconds, faults)
+    if len(faults) == len(members):
+        raise UserError("No model has a result; the reasons stand above, one for each.")
+
+
+def _chosen(config: ConfigDict) -> list[str]:
+    """Those that were named; else all, and of the large ones only where there is a GPU."""
+    if config.suite.models:
+        return list(config.suite.models)
+    small = jax.default_backend() == "cpu"
+    return [name for name, model in zoo.MODELS.items() if not (small and model.large)]
+
+
+def _estimates(
+    config: ConfigDict, members: Mapping[str, ConfigDict], folder: Path
+) -> dict[str, float]:
+    """Seconds that each model will take, measured on a few steps of it; kept for the next call."""
+    path = folder / ESTIMATES
+    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    devices = [device.device_kind for device in jax.devices()]
+    if kept.get("devices") != devices:
+        kept = {"devices": devices, "seconds": {}}
+    missing = [name for name in members if name not in kept["seconds"]]
+    if missing:
+        limit = planning.capacity(parallel.fold_mesh())
+        path_of_set = prepare(config, say=lambda line: None)
+        for name in missing:
+            print(f"Estimating {name} ...", flush=True)
+            dataset = run.read_clips(members[name], path_of_set, limit)
+            kept["seconds"][name] = _estimate(members[name], dataset, limit)
+            path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    return {name: kept["seconds"][name] for name in members}
+
+
+def _estimate(config: ConfigDict, dataset: Any, limit: int) -> float:
+    if not networks.is_network(config):
+        began, folds = time.perf_counter(), build.make_folds(config, dataset)
+        run.fit(config, dataset, folds[:1])
+        return len(folds) * (time.perf_counter() - began)
+    trainer = build.make_trainer(config, dataset)
+    return estimate.seconds(trainer, build.make_feed(dataset, trainer, limit))
+
+
+def _say(members: Mapping[str, ConfigDict], seconds: Mapping[str, float]) -> None:
+    """What is about to run, the quickest first."""
+    for name in sorted(seconds, key=lambda name: seconds[name]):
+        print(f"  {name:<16}{_duration(seconds[name]):>12}  {zoo.model(name).title}")
+    if seconds:
+        print(f"  {'in all':<16}{_duration(sum(seconds.values())):>12}, if none is done yet")
+    for name in zoo.MODELS:
+        if name not in members and zoo.model(name).large:
+            print(f"  {name:<16}{'not run':>12}  large: name it in --config.suite.models")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _tell(
+    folder: Path, config: ConfigDict, seconds: Mapping[str, float], faults: Mapping[str, str]
+) -> None:
+    """The table of what has run so far, in the folder and on the screen."""
+    there = [name for name in zoo.MODELS if (folder / name / "predictions.csv").is_file()]
+    tables = {name: table.read_csv(folder / name / "predictions.csv") for name in there}
+    if not tables:
+        return
+    results = suite_results.results(tables, config.evaluation.select)
+    path = suite_report.write(
+        folder,
+        results,
+        config.to_dict(),
+        Log(folder / "log.jsonl").read(),
+        suite_report.Context(
+            logs={name: Log(folder / name / "log.jsonl").read() for name in there},
+            not_run=_not_run(there, seconds, faults),
+        ),
+    )
+    print(f"\n{suite_report.text_table(results)}\n\nModels: {path}")
+
+
+def _not_run(
+    there: Sequence[str], seconds: Mapping[str, float], faults: Mapping[str, str]
+) -> dict[str, str]:
+    """Why each of the other models has no row."""
+    reasons = {}
+    for name, model in zoo.MODELS.items():
+        if name in there:
+            continue
+        estimated = f", estimated {_duration(seconds[name])}" if name in seconds else ""
+        large = ": large, only when it is named or on a GPU" if model.large else ""
+        reasons[name] = faults.get(name, f"not run{large}{estimated}").partition("\n")[0]
+    return reasons
