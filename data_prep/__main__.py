@@ -67,6 +67,8 @@ def main(config: ConfigDict) -> None:
     if out:
         export.check(out)
     if PREVIEW.value:
+        if configs.is_images(config.prep):
+            raise UserError("--preview draws videos; these clips are images already. Drop it.")
         config.data.preview = -1
     prepared = prepare(config)
     print(f"{prepared.counts['written']} clips in {prepared.seconds:.1f} s: {prepared.path}")
@@ -97,6 +99,8 @@ def _video(config: ConfigDict) -> None:
     if not out:
         raise UserError("Where to? Add the folder to make: --out=clip/")
     configs.validate(config)
+    if configs.is_images(config.prep):
+        raise UserError("--video needs a recipe for videos: leave --config out, or name another.")
     from data_prep import video
 
     marked = video.Marked(

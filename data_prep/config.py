@@ -12,7 +12,9 @@ from ml_collections import ConfigDict
 from data_prep import check
 from data_prep.errors import UserError
 
-CLASSES = {"composite": "megc2019", "folder": "emotion"}  # in place of the paper's map
+# In place of the paper's map.
+CLASSES = {"composite": "megc2019", "megc2019": "megc2019", "folder": "emotion"}
+IMAGES = ("megc2019",)  # data sets whose clips are finished images: their recipe is `images()`
 PAPER_SIZE = 134
 PAPER_SHIFT = 15
 
@@ -99,20 +101,39 @@ def recipe() -> ConfigDict:
     return config
 
 
+def images() -> ConfigDict:
+    """The recipe of clips that are finished images of flow: nothing is done to them.
+
+    It has no section of a stage, and its fields say what the images are.
+    """
+    config = ConfigDict()
+    config.form = "images"  # what `is_images` goes by
+    config.size = 28  # side of an image, px
+    config.steps = 1  # images a clip: the flow from the onset to the apex
+    return config
+
+
+def is_images(recipe: Mapping[str, Any]) -> bool:
+    """Whether a recipe is `images()`."""
+    return recipe.get("form") == "images"
+
+
 def data(dataset: str) -> ConfigDict:
-    """Which clips, and where they lie."""
+    """Which clips, and where they lie; of images there is no more to say."""
     config = ConfigDict()
     config.dataset = dataset  # which reader (4.1)
     config.manual_dir = ""  # where the release lies on this machine; never downloaded (4.1)
     if dataset == "composite":  # where each database lies, if not all of them in manual_dir
         config.parts = ConfigDict({"smic": "", "casme2": "", "samm": ""})
-    config.landmarks_dir = ""  # <subject>/<clip>.csv: the faces' landmarks (3.2, 1)
     # Map from emotions: 'paper' (4.1), 'megc2019', 'five', 'emotion'.
     config.classes = CLASSES.get(dataset, "paper")
+    config.data_dir = "data"  # preprocessed clips and shards
+    if dataset in IMAGES:
+        return config
+    config.landmarks_dir = ""  # <subject>/<clip>.csv: the faces' landmarks (3.2, 1)
     config.frames = "auto"  # 'raw' or 'cropped'; 'auto' takes raw ones where both are there
     config.sheet = ""  # name or path of the annotation's sheet; '' takes the one that is known best
     config.corrections = True  # correct known errors of the sheet, where it still has them
-    config.data_dir = "data"  # preprocessed clips and shards
     config.workers = 2  # processes that preprocess
     config.cache = "stages"  # what is kept of a clip: each stage's result, or 'clips' alone
     config.preview = 0  # clips that are drawn, the first of the set; -1 draws all
@@ -146,6 +167,8 @@ def validate(config: Any) -> None:
     Raises:
       UserError: names the field, what it holds, and what it may hold.
     """
+    if _of_images(config):
+        return _validate_images(config)
     check.choices(config, _present(config, CHOICES))
     check.least(config, _present(config, LEAST))
     check.positive(config, _present(config, POSITIVE))
@@ -164,6 +187,28 @@ def validate(config: Any) -> None:
             f"config.prep.stages is {stages}: 'face' comes first, 'keyframes' has to be there, and "
             "none comes twice."
         )
+
+
+def _of_images(config: Any) -> bool:
+    """Whether the clips are finished images; a recipe for clips of another kind is refused."""
+    finished = is_images(config.prep)
+    if "data" in config and (config.data.dataset in IMAGES) != finished:
+        raise UserError(
+            f"config.data.dataset is {config.data.dataset!r}, but config.prep is for "
+            f"{'finished images' if finished else 'videos'}. Remedy: a configuration of that data "
+            f"set, --config=configs/{config.data.dataset}.py."
+        )
+    return finished
+
+
+def _validate_images(config: Any) -> None:
+    check.choices(config, {"data.classes": (CLASSES[config.data.dataset],)})
+    for field, value in images().items():
+        if config.prep[field] != value:
+            raise UserError(
+                f"config.prep.{field} is {config.prep[field]!r}; the images are finished, and it "
+                f"must be {value!r}."
+            )
 
 
 def _present(config: Any, fields: Iterable[str]) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 import tqdm
 
 from data_prep import cache, record
-from data_prep.datasets.source import Entry, Source
+from data_prep.datasets.source import Entry, Finished, Source
 from data_prep.errors import UserError
 from data_prep.record import Recipe, Record
 from data_prep.workers import executor
@@ -107,6 +107,11 @@ def run(
         ) from error
 
 
+def finished(source: Finished, entries: Iterable[Entry]) -> Iterator[Outcome]:
+    """Yield the outcome of each entry of a source that has nothing to prepare."""
+    return (Outcome(entry.name, source.record(entry)) for entry in entries)
+
+
 def good_records(outcomes: Iterable[Outcome], tally: Tally, folder: Path) -> Iterator[Record]:
     """Pass on the records, and count.
 
@@ -124,7 +129,7 @@ def good_records(outcomes: Iterable[Outcome], tally: Tally, folder: Path) -> Ite
         if told := outcome.record["notes"]:
             tally.noted += 1
             _append(notes, outcome.name, notes=told.splitlines())
-        if outcome.record["apex_estimated"]:
+        if outcome.record.get("apex_estimated"):
             tally.apexes[outcome.name] = outcome.record["first"] + outcome.record["apex"]
         tally.reused += outcome.reused
         tally.made += not outcome.reused

@@ -15,7 +15,7 @@ from typing import Any
 
 from data_prep import cache, datasets, folders, landmarks, pipeline, record, repairs, shards
 from data_prep import config as configs
-from data_prep.datasets.source import Entry, Listing, Source, listing
+from data_prep.datasets.source import Entry, Finished, Listing, Source, listing
 from data_prep.errors import UserError
 
 
@@ -77,7 +77,7 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
     """Make the set that the configuration describes, or find it made before.
 
     Args:
-      config: with the sections `data`, `prep` and `synthetic`.
+      config: with the sections `data`, `prep` and, for synthetic clips, `synthetic`.
       say: takes the lines that tell the user what was made, reused or left out.
 
     Raises:
@@ -112,8 +112,7 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
 def fingerprint(source: Source, entries: Sequence[Entry], recipe: record.Recipe) -> str:
     """Two digests, of the recipe and of the clips: `1f0c9a27-88b1d3e0`."""
     clips = [(entry.name, entry.key) for entry in entries]
-    fields = record.canonical(record.VERSIONS), record.canonical(recipe)
-    how = record.digest(*fields, *record.own_model(recipe))
+    how = record.digest(*record.made_with(recipe))
     told = dataclasses.asdict(listing(source))  # what the set says of the release is of this one
     what = record.digest(record.canonical([source.class_names, clips, told]))
     return f"{how[:8]}-{what[:8]}"
@@ -125,7 +124,9 @@ def _job(config: Any) -> _Job:
 
 
 def check_landmarks(config: Any) -> None:
-    """Miss dlib before the first clip is read rather than after the last."""
+    """Miss dlib before the first clip is read rather than after the last; images need none."""
+    if configs.is_images(config.prep):
+        return
     wanted = config.prep.face
     given = config.data.landmarks_dir or config.data.dataset == "synthetic"
     if wanted.points == "dlib" or (wanted.points == "auto" and (wanted.per_frame or not given)):
@@ -160,15 +161,7 @@ def _disk_told(data_dir: str) -> Iterator[None]:
 def _make(job: _Job) -> int:
     """Write the set; return how many of its clips were not in the cache."""
     tally = pipeline.Tally()
-    outcomes = pipeline.run(
-        job.source,
-        job.entries,
-        job.recipe,
-        cache_dir=job.cache_dir,
-        workers=job.data.workers,
-        keep_stages=job.keep_stages,
-    )
-    outcomes = pipeline.progress(outcomes, len(job.entries), f"Preparing {job.source.name}")
+    outcomes = pipeline.progress(_outcomes(job), len(job.entries), f"Preparing {job.source.name}")
     with _claimed(job):
         shards.write(
             pipeline.good_records(outcomes, tally, job.path.parent),
@@ -180,6 +173,19 @@ def _make(job: _Job) -> int:
             describe=lambda: _description(job, tally),
         )
     return tally.made
+
+
+def _outcomes(job: _Job) -> Iterator[pipeline.Outcome]:
+    if isinstance(job.source, Finished):
+        return pipeline.finished(job.source, job.entries)
+    return pipeline.run(
+        job.source,
+        job.entries,
+        job.recipe,
+        cache_dir=job.cache_dir,
+        workers=job.data.workers,
+        keep_stages=job.keep_stages,
+    )
 
 
 def _claimed(job: _Job) -> contextlib.AbstractContextManager[None]:
@@ -242,7 +248,9 @@ def _say_counts(
 
 
 def _preview(job: _Job, stored: shards.Shards, say: Callable[[str], None]) -> None:
-    """Draw the first clips of the set, as many as the configuration asks for."""
+    """Draw the first clips of the set, as many as the configuration asks for; never images."""
+    if isinstance(job.source, Finished):
+        return
     count = len(stored) if job.data.preview < 0 else min(job.data.preview, len(stored))
     if not count:
         return

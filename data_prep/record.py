@@ -4,7 +4,10 @@
 parent. What a stage makes of a clip is kept in the cache under a key that stands for the clip's
 source and for all stages up to that one: when a stage changes, those before it are not run again.
 
-A record is a dict:
+A clip that is an image of flow already goes through none of this: its record is made by its source
+(`source.Finished`), and holds `image`, uint8 `[steps, S, S, 3]`, in place of arrays and marks.
+
+A record of a video is a dict:
   flow: float16 `[steps, S, S, 2]`, (u right, v down) in pixels; S is the size and twice the margin.
   frames: uint8 `[steps + 1, S, S, 1]`, the key frames.
   positions: float32 `[steps + 1]`, where each key frame lies in the frames of the clip as read.
@@ -33,7 +36,7 @@ import numpy as np
 
 from data_prep import cache
 from data_prep.clip import Clip
-from data_prep.config import margin
+from data_prep.config import is_images, margin
 from data_prep.datasets.source import Entry, Source
 from data_prep.errors import UserError
 
@@ -43,6 +46,7 @@ Recipe = Mapping[str, Any]
 # Raise a stage's number when its code gives other values, and that of 'read' when the readers or
 # `Clip` change; what follows a stage is then made anew too.
 VERSIONS = {"read": 4, "face": 2, "apex": 1, "magnify": 3, "keyframes": 2, "flow": 2, "record": 3}
+VERSIONS_OF_IMAGES = {"image": 1}  # likewise, of the sources of images
 _FUNCTIONS = {"face": "crop", "apex": "estimate", "magnify": "magnify", "keyframes": "select"}
 _NOT_KEPT = ("apex",)  # its result is the faces again with one number more, and soon made anew
 
@@ -73,6 +77,13 @@ def canonical(content: Any) -> str:
 def digest(*parts: str) -> str:
     """32 hexadecimal digits that stand for a sequence of texts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+
+def made_with(recipe: Recipe) -> tuple[str, ...]:
+    """Texts that stand for all that makes a record of a clip: our code, and the recipe."""
+    versions = VERSIONS_OF_IMAGES if is_images(recipe) else VERSIONS
+    model = () if is_images(recipe) else own_model(recipe)
+    return canonical(versions), canonical(recipe), *model
 
 
 def own_model(recipe: Recipe) -> tuple[str, ...]:

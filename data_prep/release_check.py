@@ -18,7 +18,7 @@ from typing import Any
 from data_prep import config as configs
 from data_prep import datasets, landmarks, repairs
 from data_prep.clip import Clip
-from data_prep.datasets.source import Listing, Source, listing
+from data_prep.datasets.source import Finished, Listing, Source, listing
 from data_prep.errors import UserError
 from data_prep.frames import Images
 from data_prep.prepare import check_landmarks
@@ -44,7 +44,7 @@ def check(config: Any, say: Say = print) -> None:
     """Say what there is of the release that a configuration names, and all that is missing.
 
     Args:
-      config: with the sections `data`, `prep` and `synthetic`.
+      config: with the sections `data`, `prep` and, for synthetic clips, `synthetic`.
       say: takes the lines.
 
     Raises:
@@ -80,6 +80,8 @@ def _check_training(config: Any, entries: Sequence[Any]) -> None:
 
 def _check_landmarks(config: Any, say: Say) -> bool:
     """Whether the faces' landmarks can be had; a wrong folder is then taken out of `config`."""
+    if configs.is_images(config.prep):
+        return True
     try:
         landmarks.folder(config.data.landmarks_dir)
     except UserError as error:
@@ -102,8 +104,9 @@ def _check_source(config: Any, say: Say) -> _Found:
     except UserError as error:
         _say_lack(config.data.dataset, error, say)
         return _Found()
-    found, drawn = listing(source), config.data.dataset == "synthetic"
-    faults, notes = ([], []) if drawn else _inspect(source, entries)
+    found = listing(source)
+    whole = config.data.dataset == "synthetic" or isinstance(source, Finished)  # all of it is read
+    faults, notes = ([], []) if whole else _inspect(source, entries)
     say("\n".join([f"\n{source.name}", *_facts(config.data, found), ""]))
     say("\n".join(_classes(source, entries, found)))
     _say_table("Missing or damaged:", faults, say)
@@ -174,7 +177,7 @@ def _notes(clip: Clip, name: str) -> list[Told]:
 
 def _facts(data: Any, found: Listing) -> list[str]:
     """What was read: the folders, the sheet."""
-    given = {"folder": data.manual_dir, "landmarks": data.landmarks_dir}
+    given = {"folder": data.manual_dir, "landmarks": data.get("landmarks_dir", "")}
     facts = given | {name: fact for name, fact in found.facts.items() if name != "sheet_sha256"}
     return [f"  {name:<11}{fact}" for name, fact in facts.items() if fact]
 
@@ -190,10 +193,16 @@ def _classes(source: Source, entries: Sequence[Any], found: Listing) -> list[str
     lines += [f"  {name:<12}{count:6d}{different:10d}" for name, count, different in rows]
     if not found.stated:
         return lines
-    stated = [found.stated.get(name, "") for name in source.class_names]
+    stated = [_stated(found, name) for name in source.class_names]
     column = ["stated", *stated, sum(found.stated.values())]
     lines = [f"{line}{count:>8}" for line, count in zip(lines, column, strict=True)]
     return [*lines, f"  stated: {found.source}"]
+
+
+def _stated(found: Listing, name: str) -> int | str:
+    """Clips that a class is said to have, in all of the databases; '' where nobody says it."""
+    counts = [n for stated, n in found.stated.items() if stated.rpartition("/")[2] == name]
+    return sum(counts) if counts else ""
 
 
 def _subject(entry: Any) -> str:

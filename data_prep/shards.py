@@ -22,7 +22,7 @@ import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
 from data_prep import fields, folders, repairs, shard_files
-from data_prep.config import margin
+from data_prep.config import is_images, margin
 from data_prep.errors import UserError
 from data_prep.record import Recipe, Record
 from data_prep.repairs import Repair
@@ -223,20 +223,35 @@ def _check_description(path: Path) -> None:
 
 
 def _features(recipe: Recipe, class_names: Iterable[str]) -> tfds.features.FeaturesDict:
-    side, steps = recipe["size"] + 2 * margin(recipe["size"]), recipe["steps"]
-    array = tfds.features.Tensor
-    raw = tfds.features.Encoding.BYTES
+    own = _of_image(recipe) if is_images(recipe) else _of_video(recipe)
     return tfds.features.FeaturesDict(
         {
-            "flow": array(shape=(steps, side, side, 2), dtype=np.float16, encoding=raw),
-            "frames": array(shape=(steps + 1, side, side, 1), dtype=np.uint8, encoding=raw),
-            "positions": array(shape=(steps + 1,), dtype=np.float32, encoding=raw),
+            **own,
             "label": tfds.features.ClassLabel(names=list(class_names)),
             **{name: tfds.features.Text() for name in TEXTS},
-            **{name: tfds.features.Scalar(np.int64) for name in MARKS},
-            "fps": tfds.features.Scalar(np.float64),
         }
     )
+
+
+def _of_image(recipe: Recipe) -> dict[str, Any]:
+    side = recipe["size"]
+    return {"image": _array(np.uint8, recipe["steps"], side, side, 3)}
+
+
+def _of_video(recipe: Recipe) -> dict[str, Any]:
+    side, steps = recipe["size"] + 2 * margin(recipe["size"]), recipe["steps"]
+    return {
+        "flow": _array(np.float16, steps, side, side, 2),
+        "frames": _array(np.uint8, steps + 1, side, side, 1),
+        "positions": _array(np.float32, steps + 1),
+        **{name: tfds.features.Scalar(np.int64) for name in MARKS},
+        "fps": tfds.features.Scalar(np.float64),
+    }
+
+
+def _array(dtype: type[np.generic], *shape: int) -> tfds.features.Tensor:
+    raw = tfds.features.Encoding.BYTES
+    return tfds.features.Tensor(shape=shape, dtype=dtype, encoding=raw)
 
 
 def _nothing_left(name: str, quarantined: Mapping[str, str]) -> str:

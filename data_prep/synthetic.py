@@ -183,6 +183,15 @@ class SyntheticSource:
         """
         return _displacements(_scene(entry).motion)
 
+    def apex_motion(self, entry: Entry) -> np.ndarray:
+        """As `motion`, in the apex' frame alone: float32 `[h, w, 2]`."""
+        scene = _scene(entry)
+        return scene.motion.displacement(scene.timing.apex).astype(np.float32)
+
+    def landmarks(self, entry: Entry) -> np.ndarray:
+        """The true landmarks of the onset frame: `[68, 2]` (x, y) in px."""
+        return _scene(entry).landmarks
+
     def action_unit_motion(self, entry: Entry) -> np.ndarray:
         """As `motion`, with nothing but the expression."""
         motion = _scene(entry).motion

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from data_prep import check, config, synthetic_takes
+from data_prep import check, config, synthetic_images, synthetic_takes
 from data_prep.errors import UserError
 from data_prep.synthetic import Spec
 from data_prep.synthetic_layouts import LAYOUTS
@@ -28,7 +28,8 @@ from data_prep.synthetic_takes import CROPPED, LANDMARKS, LANDMARKS_CROPPED, Tak
 from data_prep.synthetic_traps import traps_of
 
 COMPOSITE = ("smic", "casme2", "samm")  # MEGC 2019
-NAMES = (*LAYOUTS, "composite")
+IMAGES = "megc2019"  # the same three, as images of flow
+NAMES = (*LAYOUTS, "composite", IMAGES)
 FLAGS = {
     "subjects": "people in each database",
     "clips": "clips a person",
@@ -77,13 +78,15 @@ def write(
     of frames that are cropped to the face.
 
     Args:
-      layout: a database of `LAYOUTS`, or 'composite': SMIC, CASME II and SAMM, a folder each.
+      layout: a database of `LAYOUTS`, 'composite' (SMIC, CASME II and SAMM, a folder each), or
+        'megc2019' (an image of flow for each clip of the three; without landmarks).
       out: the folder to write, which must not hold anything yet.
       subjects: people in each database.
       clips: clips a person; four of them show every class.
       size: side of a whole frame, px.
       seed: of everything drawn.
       traps: whether to add for each trap a clip that carries it; the others stay as they are.
+        Images have none.
       release: one of the database's (`Layout.folders`), or 'both' where there are cropped frames.
 
     Raises:
@@ -92,12 +95,17 @@ def write(
     """
     if layout not in NAMES:
         raise UserError(check.unknown("layout", layout, NAMES))
-    databases = COMPOSITE if layout == "composite" else (layout,)
+    databases = COMPOSITE if layout in ("composite", IMAGES) else (layout,)
+    if layout == IMAGES and (traps or release != "raw"):
+        raise UserError(f"The layout {IMAGES} is of one release, without traps: drop these flags.")
     releases = _releases(layout, databases, release)
     drawn = config.synthetic()
     spec = Spec(seed, subjects, clips, size, drawn.fps, drawn.amplitude)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} is there already and no empty folder. Give another --out.")
+    if layout == IMAGES:
+        clips_of = synthetic_images.write({name: LAYOUTS[name] for name in databases}, spec, out)
+        return Planted(clips_of, {}, (out / synthetic_images.SHEET,))
     trees = []
     for database in databases:
         root = out / LAYOUTS[database].title if layout == "composite" else out
@@ -176,6 +184,8 @@ def main(arguments: list[str] | None = None) -> int:
     for trap, names in planted.traps.items():
         print(f"{trap}: {', '.join(names)}")
     print(f"{len(planted.clips)} clips without a trap in {asked.out}. To read them:")
+    if asked.layout == IMAGES:
+        print(f"  --config.data.manual_dir={asked.out}")
     for folder, frames in ((LANDMARKS, ""), (LANDMARKS_CROPPED, " --config.data.frames=cropped")):
         points = asked.out / folder
         if points.is_dir():

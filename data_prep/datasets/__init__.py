@@ -21,6 +21,7 @@ SOURCES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "casme3": ("data_prep.datasets.casme3.reader", "Casme3"),
         "mmew": ("data_prep.datasets.mmew.reader", "Mmew"),
         "composite": ("data_prep.datasets.composite.reader", "Composite"),
+        "megc2019": ("data_prep.datasets.megc2019.reader", "Megc2019"),
         "folder": ("data_prep.datasets.folder.reader", "Folder"),
     }
 )

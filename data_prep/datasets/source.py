@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from data_prep.clip import Clip
 from data_prep.repairs import Repair
@@ -46,15 +46,24 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Finished(Protocol):
+    """What a source of finished images has in place of `load`: nothing is left to be prepared."""
+
+    def record(self, entry: Any) -> dict[str, Any]:
+        """Read one clip as the record that shards hold (`data_prep.record`)."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Listing:
     """What the last `entries()` of a database found.
 
     Attributes:
       repairs: every repair of the annotation and every row left out.
-      facts: what it was read from: 'classes' (the map's name), 'frames' (the folder below
-        manual_dir), 'sheet' and its SHA-256, where there is one.
-      clips: class -> clips.
+      facts: what it was read from: 'classes' (the map's name), 'frames' or 'images' (the folder
+        below manual_dir), 'sheet' and its SHA-256, where there is one.
+      clips: class -> clips; 'database/class' where several databases are one set.
       stated: class -> clips that the release is said to hold, empty where nobody says it.
       source: who says it.
     """

@@ -1,0 +1,310 @@
+"""The composite of MEGC 2019 as images of flow that others made: one for each of 442 clips."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from data_prep import check, pictures, repairs
+from data_prep.datasets import search
+from data_prep.datasets.about import about
+from data_prep.datasets.cells import Cells, read_sheet
+from data_prep.datasets.source import Listing
+from data_prep.errors import UserError
+from data_prep.repairs import Repair
+
+MAP = "megc2019"  # the one map from labels to classes
+CLASSES = ("negative", "positive", "surprise")  # labels 0, 1 and 2
+SUBJECTS: Mapping[str, int] = MappingProxyType({"smic": 16, "casme2": 24, "samm": 28})
+IMAGES = "STSNet_whole_norm_u_v_os"
+SHEET = "combined_3_class2_for_optical_flow.csv"
+COLUMNS = {"dataset": "dataset", "subject": "sub", "clip": "filename_o", "label": "label"}
+DEPTH = 3  # folders below that of the user in which the images are looked for
+SHOWN = 10  # files that a refusal names
+KIND = pictures.kind(np.empty((28, 28, 3), np.uint8))
+
+_WHERE = f"""\
+The composite of MEGC 2019 as images of flow: 442 images, made by others.
+{{lack}}
+
+They are in github.com/wangzhifengharrison/HTNet, which has no licence, and
+derive from SMIC, CASME II and SAMM, which their owners hand out under signed
+agreements. This program never downloads them: see that those agreements allow
+you to use them, then clone it yourself.
+
+  HTNet/
+    {SHEET}
+    datasets/
+      {IMAGES}/
+        sub01_EP02_01f .png
+
+Then say where it is:
+
+  --config.data.manual_dir=/path/to/HTNet"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """One clip: an image, and what the sheet says of it.
+
+    Attributes:
+      dataset: name of its database.
+      subject: as the sheet writes it.
+      clip_id: unique within the subject.
+      label: the class.
+      file: the image's.
+      key: digest of the image and of what the sheet says.
+    """
+
+    dataset: str
+    subject: str
+    clip_id: str
+    label: str
+    file: Path
+    key: str = ""
+
+    @property
+    def name(self) -> str:
+        """`dataset/subject/clip_id`."""
+        return f"{self.dataset}/{self.subject}/{self.clip_id}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Composite(Listing):
+    """A listing that knows of subjects too: database -> subjects."""
+
+    subjects: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def deviation(self) -> str:
+        """In which classes and subjects there are other numbers than stated; '' in none."""
+        differing = [
+            f"{name} {self.subjects.get(name, 0)} ({count})"
+            for name, count in SUBJECTS.items()
+            if self.subjects.get(name, 0) != count
+        ]
+        if not differing:
+            return super().deviation
+        people = (
+            f"{sum(self.subjects.values())} subjects, where {self.source} states "
+            f"{sum(SUBJECTS.values())}. Here (and there): {', '.join(differing)}."
+        )
+        return " It has ".join(filter(None, [super().deviation, people]))
+
+
+class Megc2019:
+    """Reads the images of `wangzhifengharrison/HTNet` and the sheet beside them.
+
+    Attributes:
+      listing: what the last `entries()` found.
+    """
+
+    name = "megc2019"
+    class_names = CLASSES
+
+    def __init__(self, manual_dir: str):
+        """Look for the images in `manual_dir`: the clone, a folder above it, or one of its own.
+
+        Raises:
+          UserError: they are not there, or the sheet is not.
+        """
+        if not manual_dir:
+            raise _missing("No folder is set.")
+        root = Path(manual_dir).expanduser()
+        if not root.is_dir():
+            raise _missing(f"There is no folder {root}.")
+        self.images = _images(root.absolute())
+        self.sheet = _sheet(self.images)
+        self.listing = Listing()
+
+    @classmethod
+    def of(cls, config: Any) -> Megc2019:
+        """The images that the section `data` of a configuration describes."""
+        cls.classes_of(config)
+        return cls(config.data.manual_dir)
+
+    @classmethod
+    def classes_of(cls, config: Any) -> tuple[str, ...]:
+        """The classes, in the order of their indices.
+
+        Raises:
+          UserError: another map is asked for.
+        """
+        check.choices(config, {"data.classes": (MAP,)})
+        return cls.class_names
+
+    def entries(self) -> list[Image]:
+        """List the clips, and read every image: all of them are 1 MB.
+
+        Raises:
+          UserError: the sheet or an image cannot be used.
+        """
+        clips = [self._clip(cells) for cells in self._rows()]
+        self._check_once(clips)
+        self._check_subjects(clips)
+        files = self._files(clip.file for clip in clips)
+        entries = [dataclasses.replace(clip, key=_key(clip, files[clip.file])) for clip in clips]
+        self.listing = self._listing(entries)
+        return entries
+
+    def record(self, entry: Image) -> dict[str, Any]:
+        """Read one clip as a record: its image, and what is known of it."""
+        return {
+            "image": _read(entry.file)[None],
+            "label": CLASSES.index(entry.label),
+            "emotion": entry.label,
+            "subject": entry.subject,
+            "clip_id": entry.clip_id,
+            "dataset": entry.dataset,
+            "notes": "",
+        }
+
+    def _rows(self) -> list[Cells]:
+        remedy = f"Its columns are {', '.join(COLUMNS.values())}. {self._restore()}"
+        rows = read_sheet(self.sheet, COLUMNS, remedy)
+        if not rows:
+            raise self._bad("it names no clip")
+        return rows
+
+    def _clip(self, cells: Cells) -> Image:
+        """A row of the sheet as a clip."""
+        dataset, subject, clip, label = (cells[field] for field in COLUMNS)
+        line = f"line {cells['line']}"
+        if dataset not in SUBJECTS:
+            known = ", ".join(SUBJECTS)
+            raise self._bad(f"{line}: dataset is {dataset!r}, which is none of {known}")
+        for name in (subject, clip):
+            if not name or "/" in name:
+                raise self._bad(f"{line}: {name!r} is no name of a subject or a clip")
+        if label not in ("0", "1", "2"):
+            told = "0 (negative), 1 (positive) or 2 (surprise)"
+            raise self._bad(f"{line}: label is {label!r}, which is none of {told}")
+        file = self.images / f"{subject}_{clip} .png"
+        return Image(dataset, subject, clip, CLASSES[int(label)], file)
+
+    def _check_once(self, clips: Iterable[Image]) -> None:
+        """Refuse a clip that is listed twice, and an image of two clips."""
+        first: dict[str, Image] = {}
+        for clip in clips:
+            other = first.setdefault(clip.file.name.casefold(), clip)
+            if other is not clip:
+                both = clip.name if other.name == clip.name else f"{other.name} and {clip.name}"
+                raise self._bad(f"the image {clip.file.name!r} is listed twice, for {both}")
+
+    def _check_subjects(self, clips: Iterable[Image]) -> None:
+        """Refuse a subject in two spellings, who would be in training and in test."""
+        spelt: dict[tuple[str, str], str] = {}
+        for clip in clips:
+            plain = about(clip.dataset).subject_name(clip.subject) or clip.subject.casefold()
+            other = spelt.setdefault((clip.dataset, plain), clip.subject)
+            if other != clip.subject:
+                raise self._bad(f"{clip.dataset} has a subject {other} and one {clip.subject}")
+
+    def _files(self, files: Iterable[Path]) -> dict[Path, str]:
+        """File -> digest of the image in it.
+
+        Raises:
+          UserError: for all images at once that cannot be used.
+        """
+        digests, faults = {}, []
+        for file in files:
+            try:
+                digests[file] = hashlib.sha256(_read(file).tobytes()).hexdigest()
+            except UserError as error:
+                faults.append(str(error))
+        if faults:
+            more = [f"and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+            told = "\n".join([*faults[:SHOWN], *more])
+            raise UserError(
+                f"{told}\nRemedy: {self._restore()} The names end in a blank before .png, which a "
+                "program that copies or unpacks may have removed."
+            )
+        return digests
+
+    def _listing(self, entries: Sequence[Image]) -> Composite:
+        clips = collections.Counter(f"{entry.dataset}/{entry.label}" for entry in entries)
+        people = {(entry.dataset, entry.subject) for entry in entries}
+        subjects = collections.Counter(dataset for dataset, _ in people)
+        stated, sources = _stated()
+        facts = {
+            "classes": MAP,
+            "images": f"{self.images.parent.name}/{self.images.name}",
+            "sheet": self.sheet.name,
+            "sheet_sha256": hashlib.sha256(self.sheet.read_bytes()).hexdigest(),
+        }
+        for name in SUBJECTS:
+            here = _told(name, clips, subjects[name])
+            there = _told(name, stated, SUBJECTS[name])
+            facts[name] = here if here == there else f"{here} (stated: {there})"
+        unnamed = tuple(self._unnamed(entries))
+        return Composite(unnamed, facts, dict(clips), stated, sources, dict(subjects))
+
+    def _unnamed(self, entries: Sequence[Image]) -> Iterator[Repair]:
+        """Images that are in no row."""
+        for file in sorted({*self.images.glob("*.png")} - {entry.file for entry in entries}):
+            clip, reason = f"{self.name}/{file.stem.rstrip()}", "no row of the sheet names it"
+            yield Repair(clip, "image", file.name, repairs.LEFT_OUT, reason)
+
+    def _bad(self, what: str) -> UserError:
+        return UserError(f"{self.sheet}: {what}. Remedy: {self._restore()}")
+
+    def _restore(self) -> str:
+        differ = f"git -C {self.images.parent.parent} status"
+        return f"take the files as the repository has them ({differ} says which differ)."
+
+
+def _missing(lack: str) -> UserError:
+    return UserError(_WHERE.format(lack=lack))
+
+
+def _images(root: Path) -> Path:
+    """The folder of the images; that of the user may be one within the clone."""
+    for folder in search.below(root, DEPTH):
+        if folder.name == IMAGES:
+            return folder
+    raise _missing(f"There is no folder {IMAGES} in {root}.")
+
+
+def _sheet(images: Path) -> Path:
+    """The sheet: in the clone, or nearer to the images."""
+    folders = (images.parent.parent, images.parent, images)
+    for folder in folders:
+        if (folder / SHEET).is_file():
+            return folder / SHEET
+    raise _missing(f"There are the images, {images},\nbut {folders[0] / SHEET} is not there.")
+
+
+def _read(file: Path) -> np.ndarray:
+    """An image: uint8 `[28, 28, 3]`, (u, v, strain)."""
+    if not file.is_file():
+        raise UserError(f"{file}: it is missing.")
+    image = pictures.read(file)
+    if pictures.kind(image) != KIND:
+        raise UserError(f"{file}: {pictures.kind(image)}, where {KIND} is wanted.")
+    return image
+
+
+def _key(clip: Image, digest: str) -> str:
+    return hashlib.sha256("\0".join([clip.name, clip.label, digest]).encode()).hexdigest()
+
+
+def _told(database: str, clips: Mapping[str, int], subjects: int) -> str:
+    """How many clips there are of a database, from the counts of its classes."""
+    count = sum(clips.get(f"{database}/{label}", 0) for label in CLASSES)
+    return f"{count} clips of {subjects} subjects"
+
+
+@functools.cache
+def _stated() -> tuple[dict[str, int], str]:
+    """Class of each database -> the clips that the challenge has, and who says it."""
+    counts = {name: about(name).counts[MAP] for name in SUBJECTS}
+    stated = {f"{name}/{label}": counts[name][label] for name in counts for label in CLASSES}
+    return stated, ", ".join(dict.fromkeys(each["source"] for each in counts.values()))
