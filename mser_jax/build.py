@@ -47,6 +47,7 @@ def make_trainer(config: ConfigDict, dataset: Dataset) -> train.Trainer:
             warmup=config.train.warmup,
             weight_decay=config.train.weight_decay,
             loss=config.train.loss,
+            optimizer=config.train.optimizer,
         ),
         heads=networks.heads(config),
         classes=classes,

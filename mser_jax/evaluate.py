@@ -71,8 +71,9 @@ class Answers:
 
     def _of(self, state: State, clips: Sequence[np.ndarray], title: str) -> list[np.ndarray]:
         """`clips`: of each fold; without a title there is no bar."""
-        of, size = self._trainer, self._trainer.settings.batch_size
-        steps = max(-(-len(each) // size) for each in clips)
+        of, most = self._trainer, max(map(len, clips))
+        size = min(of.settings.batch_size, most)  # of one subject there are few
+        steps = -(-most // size)
         entries = np.full((of.slots, steps, size), folding.EMPTY, np.int32)
         for slot, each in enumerate(clips):
             entries[slot].flat[: len(each)] = each * len(of.view.variants)

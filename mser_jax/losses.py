@@ -48,12 +48,12 @@ def head_margins(
       weights: of a clip of each class.
 
     References:
-      Sabour, Frosst and Hinton (2017), Dynamic routing between capsules, eq. 4: m+ 0.9, m- 0.1,
-      lambda 0.5.
+      Sabour, Frosst and Hinton (2017), Dynamic routing between capsules, eq. 4, with lambda 0.5;
+      m+ 0.99 and m- 0.01 are those of CapsuleNet's authors (Van Quang et al. 2019, their code).
     """
     own = jax.nn.one_hot(labels, lengths.shape[-1], dtype=lengths.dtype)[:, None]
-    missed = own * jnp.maximum(0.9 - lengths, 0) ** 2
-    taken = 0.5 * (1 - own) * jnp.maximum(lengths - 0.1, 0) ** 2
+    missed = own * jnp.maximum(0.99 - lengths, 0) ** 2
+    taken = 0.5 * (1 - own) * jnp.maximum(lengths - 0.01, 0) ** 2
     return _over_clips(jnp.sum(missed + taken, axis=-1), labels, mask, weights)
 
 

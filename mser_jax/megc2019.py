@@ -47,8 +47,7 @@ def _of_model(config: ConfigDict, name: str) -> ConfigDict:
             del config.model[field]
     if model.classical:
         _fit_rather_than_train(config)
-    fields = model.fields if model.classical else {**zoo.SHARED, **model.fields}
-    for field, value in fields.items():
+    for field, value in {**zoo.SHARED, **model.fields}.items():
         _set(config, field, value)
     return config
 
@@ -58,7 +57,6 @@ def _fit_rather_than_train(config: ConfigDict) -> None:
     config.train = ConfigDict({"seeds": 1})
     config.model = ConfigDict({"name": config.model.name})
     del config.augment, config.parallel
-    config.input.channels, config.input.scale = zoo.SHARED["input.channels"], "unit"
 
 
 def _of_all(config: ConfigDict) -> ConfigDict:

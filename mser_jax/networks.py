@@ -9,12 +9,22 @@ from ml_collections import ConfigDict
 
 from mser_jax import zoo
 from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings, cost
+from mser_jax.models.capsulenet import CapsuleNet
+from mser_jax.models.dual_inception import DualInception
+from mser_jax.models.htnet import HTNet
+from mser_jax.models.off_apexnet import OFFApexNet
+from mser_jax.models.rcn import RCN
 from mser_jax.models.ststnet import STSTNet
 
 # The networks of the field, for one onset-apex flow a clip (mser_jax.zoo); each has one head.
 _OF_THE_FIELD: Mapping[str, Callable[..., nnx.Module]] = MappingProxyType(
     {
         "ststnet": STSTNet,
+        "off_apexnet": OFFApexNet,
+        "dual_inception": DualInception,
+        "rcn": RCN,
+        "capsulenet": CapsuleNet,
+        "htnet": HTNet,
     }
 )
 
@@ -23,6 +33,11 @@ def is_network(config: ConfigDict) -> bool:
     """Whether the run trains one, rather than fitting something classical."""
     name = config.model.get("name")
     return name is None or not zoo.model(name).classical
+
+
+def is_of_the_field(config: ConfigDict) -> bool:
+    """Whether the run trains a network of the field, and not the paper's."""
+    return config.model.get("name") in _OF_THE_FIELD
 
 
 def constructor(config: ConfigDict, classes: int) -> Callable[[nnx.Rngs], Any]:
@@ -41,7 +56,7 @@ def constructor(config: ConfigDict, classes: int) -> Callable[[nnx.Rngs], Any]:
 
 def heads(config: ConfigDict) -> int:
     """How many answers the network gives."""
-    return 1 if config.model.get("name") in _OF_THE_FIELD else model_settings(config, 2).heads
+    return 1 if is_of_the_field(config) else model_settings(config, 2).heads
 
 
 def clip_shape(config: ConfigDict) -> tuple[int, int, int, int]:
@@ -53,7 +68,7 @@ def clip_shape(config: ConfigDict) -> tuple[int, int, int, int]:
 def multiply_adds(config: ConfigDict, classes: int) -> int:
     """Of the forward pass for one clip."""
     shape = clip_shape(config)
-    if config.model.get("name") in _OF_THE_FIELD:
+    if is_of_the_field(config):
         return cost.products(constructor(config, classes), shape)
     return sum(call.macs for call in cost.calls(model_settings(config, classes), shape))
 
@@ -77,4 +92,5 @@ def model_settings(config: ConfigDict, classes: int) -> MSRes3DSettings:
         dropout=model.head.dropout,
         dtype=model.dtype,
         remat=model.remat,
+        temporal=model.get("name") != "msres2d",
     )

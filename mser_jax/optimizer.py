@@ -1,5 +1,7 @@
 """The optimiser of one fold (4.2), without its learning rate, which changes from epoch to epoch."""
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -8,12 +10,19 @@ import optax
 Tree = Any
 
 
-def adam(decay: float) -> optax.GradientTransformation:
-    """Adam with decoupled weight decay; the caller multiplies its updates by minus the rate.
+MOMENTUM = 0.9  # of 'sgd'
+DIRECTIONS: Mapping[str, Callable[[], optax.GradientTransformation]] = MappingProxyType(
+    {"adam": optax.scale_by_adam, "sgd": lambda: optax.trace(MOMENTUM)}
+)
+
+
+def make(name: str, decay: float) -> optax.GradientTransformation:
+    """Adam or SGD with decoupled weight decay; the caller multiplies updates by minus the rate.
 
     Args:
-      decay: of the kernels a step, times the rate; with 0 this is Adam, else AdamW. Biases, scales
-        of normalisations and the weights that mix branches do not decay.
+      name: 'adam', or 'sgd' with momentum.
+      decay: of the kernels a step, times the rate; with 0 'adam' is Adam, else AdamW. Biases,
+        scales of normalisations and the weights that mix branches do not decay.
 
     Returns:
       A transformation whose update needs the parameters.
@@ -22,7 +31,7 @@ def adam(decay: float) -> optax.GradientTransformation:
       Kingma and Ba (2015), Adam: a method for stochastic optimization.
       Loshchilov and Hutter (2019), Decoupled weight decay regularization.
     """
-    return optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(decay, kernels))
+    return optax.chain(DIRECTIONS[name](), optax.add_decayed_weights(decay, kernels))
 
 
 def kernels(params: Tree) -> Tree:

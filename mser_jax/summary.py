@@ -5,16 +5,18 @@ It needs neither clips nor weights and compiles nothing.
 
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import jax
 from absl import flags
+from flax import nnx
 from ml_collections import ConfigDict
 
 from data_prep import command
 from data_prep.errors import UserError
 from mser_jax import config as configs
-from mser_jax.models import MSRes3D, MSRes3DSettings, cost, functional
+from mser_jax.models import MSRes3D, MSRes3DSettings, Network, cost, functional
 
 LAYERS = flags.DEFINE_bool("layers", False, "List every layer: kernel, strides, shape, cost.")
 FOLDS = flags.DEFINE_integer("folds", 0, "How many folds train; gives the size of their states.")
@@ -30,11 +32,18 @@ def main(config: ConfigDict) -> None:
     from mser_jax import networks
 
     configs.validate(config)
+    if "model" not in config or not networks.is_network(config):
+        raise UserError(
+            f"{config.preset} is no network. Remedy: a network, as megc2019.py:ststnet."
+        )
     if FOLDS.value < 0:
         raise UserError(f"--folds is {FOLDS.value}; it must be at least 1.")
     classes, clip = len(class_names(config)), networks.clip_shape(config)
-    settings = networks.model_settings(config, classes)
     print(f"{config.name}, preset {config.preset}: a clip is {_by(clip)}; {classes} classes\n")
+    if networks.is_of_the_field(config):
+        make = networks.constructor(config, classes)
+        return print(of_the_field(make, clip, FOLDS.value))
+    settings = networks.model_settings(config, classes)
     print(summary(settings, clip, config.train.batch_size, FOLDS.value, layers=LAYERS.value))
 
 
@@ -56,7 +65,31 @@ def summary(
     if layers:
         blocks.insert(0, _layers(parts))
     memory = [batch_size * cost.kept(calls, remat=remat) for remat in (False, True)]
-    return "\n\n".join([*blocks, _kept(memory, settings, batch_size), _state(settings, folds)])
+    network = functional(lambda rngs: MSRes3D(settings, rngs=rngs))
+    return "\n\n".join([*blocks, _kept(memory, settings, batch_size), _state(network, folds)])
+
+
+def of_the_field(make: Callable[[nnx.Rngs], Any], clip: Sequence[int], folds: int) -> str:
+    """A network of the field in plain text: its parts, all multiply-adds, the states of the folds.
+
+    Args:
+      make: its constructor.
+      clip: `[t, h, w, c]` of its input.
+      folds: how many states there are; 0 where that is not known.
+    """
+    network = functional(make)
+    params, _ = jax.eval_shape(network.init, jax.random.key(0))
+    counts = {name: sum(leaf.size for leaf in jax.tree.leaves(own)) for name, own in params.items()}
+    total = sum(counts.values())
+    rows = [("part", "parameters", "share")]
+    rows += [(name, f"{count:,}", f"{count / total:.1%}") for name, count in counts.items()]
+    rows.append(("total", f"{total:,}", "100.0%"))
+    macs = cost.products(make, clip)
+    told = (
+        f"Multiply-adds of a clip, forward: {macs / 1e6:,.3f} M. A training step takes about three "
+        "times that."
+    )
+    return "\n\n".join([_table(rows, left=1), _wrapped(told), _state(network, folds)])
 
 
 def _stages(parts: Sequence[cost.Part]) -> str:
@@ -119,8 +152,7 @@ def _kept(memory: Sequence[int], settings: MSRes3DSettings, batch_size: int) -> 
     )
 
 
-def _state(settings: MSRes3DSettings, folds: int) -> str:
-    network = functional(lambda rngs: MSRes3D(settings, rngs=rngs))
+def _state(network: Network, folds: int) -> str:
     params, stats = (_size(tree) for tree in jax.eval_shape(network.init, jax.random.key(0)))
     state = (1 + _MOMENTS) * params + stats
     lines = f"State of a fold: {_bytes(state)} (parameters, two moments of Adam, statistics)."

@@ -33,6 +33,7 @@ class Settings:
     warmup: int = 0
     weight_decay: float = 0.0
     loss: str = "cross_entropy"
+    optimizer: str = "adam"
 
 
 Figure = Any  # an array, on the devices or on the host
@@ -305,4 +306,4 @@ class Trainer:
         return sum(leaf.size for leaf in jax.tree.leaves(params))
 
     def _optimizer(self) -> optax.GradientTransformation:
-        return optimizer.adam(self.settings.weight_decay)
+        return optimizer.make(self.settings.optimizer, self.settings.weight_decay)

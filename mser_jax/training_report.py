@@ -84,7 +84,8 @@ def _failures(scores: Mapping, begun: Mapping[tuple[str, int], dict]) -> Iterato
 def _rate(train: Mapping) -> str:
     how = train.get("schedule", "constant")
     warmup = f", warm-up {many(train['warmup'], 'epoch')}" if train.get("warmup") else ""
-    return f"{train['learning_rate']:g} (Adam), {how}{warmup}"
+    kind = {"adam": "Adam", "sgd": "SGD with momentum"}[train.get("optimizer", "adam")]
+    return f"{train['learning_rate']:g} ({kind}), {how}{warmup}"
 
 
 def _options(train: Mapping, model: Mapping) -> Iterator[str]:

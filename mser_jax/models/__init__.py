@@ -52,9 +52,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module], lowering: str = "auto") 
       lowering: of its convolutions, 'auto' or one of `conv.LOWERINGS`.
     """
     shapes = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
-    graphs = {
-        train: _graph(nnx.view(shapes, use_running_average=not train)) for train in (True, False)
-    }
+    graphs = {train: _graph(_view(shapes, train)) for train in (True, False)}
 
     def init(key: jax.Array) -> tuple[Tree, Tree]:
         _, params, stats = nnx.split(build(nnx.Rngs(key)), nnx.Param, nnx.BatchStat)
@@ -84,6 +82,11 @@ def _drawn_together(params: nnx.State, key: jax.Array) -> nnx.State:
         weight.set_value(weight.get_metadata("deviation") * values)
         start += weight.size
     return params
+
+
+def _view(model: nnx.Module, train: bool) -> nnx.Module:
+    """For training, or with the running averages, where the network has any."""
+    return nnx.view(model, use_running_average=not train, raise_if_not_found=False)
 
 
 def _graph(model: nnx.Module) -> nnx.GraphDef:

@@ -12,10 +12,11 @@ class TemporalSpatialAttention(nnx.Module):
 
     Time: mean and maximum over height, width and channels, a 1-D convolution of width 3, sigmoid.
     Space: mean and maximum over time and channels, a 7x7 convolution, sigmoid.
+    Without `temporal` the width over time is 1: of one step, a gate that the whole clip passes.
     """
 
-    def __init__(self, *, rngs: nnx.Rngs):
-        self.time = Conv(2, 1, (3, 1, 1), bias=True, rngs=rngs)
+    def __init__(self, *, temporal: bool = True, rngs: nnx.Rngs):
+        self.time = Conv(2, 1, (3 if temporal else 1, 1, 1), bias=True, rngs=rngs)
         self.space = Conv(2, 1, (1, 7, 7), bias=True, rngs=rngs)
 
     def __call__(self, x: Map) -> Map:

@@ -32,13 +32,25 @@ Moments = tuple[Float[Array, " c"], Float[Array, " c"]]  # mean and variance of 
 
 
 def he_normal(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
-    """A weight drawn as He et al. (2015) do for ReLU (4.2: open); it remembers its deviation."""
-    deviation = (2 / fan_in) ** 0.5
+    """A weight drawn as He et al. (2015) do for ReLU (4.2: open)."""
+    return normal(rngs, shape, (2 / fan_in) ** 0.5)
+
+
+def normal(rngs: nnx.Rngs, shape: tuple[int, ...], deviation: float) -> nnx.Param:
+    """A weight drawn around 0; it remembers its deviation."""
     return nnx.Param(deviation * jax.random.normal(rngs.params(), shape), deviation=deviation)
 
 
+def flat(size: Size) -> Size:
+    """The size of a kernel, cut to one time step."""
+    return 1, size[1], size[2]
+
+
 class Conv(nnx.Module):
-    """A 3-D convolution, with a bias only on request (none before a batch normalisation)."""
+    """A 3-D convolution, with a bias only on request (none before a batch normalisation).
+
+    Unpadded, it gives what lies whole inside the image: each side loses the kernel's size less one.
+    """
 
     def __init__(
         self,
@@ -48,16 +60,28 @@ class Conv(nnx.Module):
         strides: Size = POINT,
         *,
         bias: bool = False,
+        padded: bool = True,
         rngs: nnx.Rngs,
     ):
         self.kernel = he_normal(rngs, (*kernel, c_in, c_out), math.prod(kernel) * c_in)
         self.bias = nnx.Param(jnp.zeros((1, 1, 1, 1, c_out))) if bias else None
         self.strides = strides
+        self.padded = padded
 
     def __call__(self, x: Map) -> Map:
         """`[b, t, h, w, c_in]` to `[b, t', h', w', c_out]`."""
-        y = conv.conv3d(x, self.kernel[...].astype(x.dtype), self.strides)
+        kernel = self.kernel[...].astype(x.dtype)
+        y = conv.conv3d(x, kernel, self.strides) if self.padded else self._inside(x, kernel)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
+
+    def _inside(self, x: Map, kernel: Array) -> Map:
+        """The places of the padded convolution that see no padding, every stride."""
+        margins = [size // 2 for size in kernel.shape[:3]]
+        inside = (
+            slice(margin, side - margin, stride)
+            for margin, side, stride in zip(margins, x.shape[1:4], self.strides)
+        )
+        return conv.conv3d(x, kernel)[:, *inside]
 
 
 class DepthwiseConv(nnx.Module):
@@ -178,7 +202,10 @@ def _by_channel(values: Float[Array, " c"]) -> Float[Array, "1 1 1 1 c"]:
 
 
 class ConvBN(nnx.Module):
-    """Convolution, batch normalisation and, unless it is told otherwise, ReLU."""
+    """Convolution, batch normalisation and, unless it is told otherwise, ReLU.
+
+    Without `temporal` the kernel is cut to one time step.
+    """
 
     def __init__(
         self,
@@ -189,12 +216,15 @@ class ConvBN(nnx.Module):
         *,
         relu: bool = True,
         depthwise: bool = False,
+        padded: bool = True,
+        temporal: bool = True,
         rngs: nnx.Rngs,
     ):
+        kernel = kernel if temporal else flat(kernel)
         self.conv = (
             DepthwiseConv(c_in, kernel, rngs=rngs)
             if depthwise
-            else Conv(c_in, c_out, kernel, strides, rngs=rngs)
+            else Conv(c_in, c_out, kernel, strides, padded=padded, rngs=rngs)
         )
         self.norm = BatchNorm(c_out)
         self.relu = relu
@@ -206,10 +236,13 @@ class ConvBN(nnx.Module):
 
 
 class Dense(nnx.Module):
-    """A fully connected layer."""
+    """A fully connected layer; its weights as He et al. draw them, or with another deviation."""
 
-    def __init__(self, c_in: int, c_out: int, *, rngs: nnx.Rngs):
-        self.kernel = he_normal(rngs, (c_in, c_out), c_in)
+    def __init__(self, c_in: int, c_out: int, *, deviation: float | None = None, rngs: nnx.Rngs):
+        shape = c_in, c_out
+        self.kernel = (
+            he_normal(rngs, shape, c_in) if deviation is None else normal(rngs, shape, deviation)
+        )
         self.bias = nnx.Param(jnp.zeros((1, c_out)))
 
     def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b o"]:

@@ -19,7 +19,8 @@ from mser_jax.models.resnet3d import UNITS, Stem, block
 class MSRes3DSettings:
     """What can be switched; `mser_jax.config` says what each means.
 
-    The defaults are the paper's full size.
+    The defaults are the paper's full size. Without `temporal` the network is cut to one time step:
+    the same modules, each kernel with a time size of 1 (`msres2d`).
     """
 
     classes: int
@@ -36,6 +37,7 @@ class MSRes3DSettings:
     dropout: float = 0.0
     dtype: str = "float32"
     remat: bool = False
+    temporal: bool = True
 
     @property
     def heads(self) -> int:
@@ -46,8 +48,9 @@ class MSRes3DSettings:
 class Upsample(nnx.Module):
     """A transposed 2x2x2 convolution of stride 2, cropped to the target's size, then BN (3.3.3)."""
 
-    def __init__(self, c_in: int, c_out: int, *, rngs: nnx.Rngs):
-        self.kernel = he_normal(rngs, (2, 2, 2, c_in, c_out), c_in)  # no outputs overlap
+    def __init__(self, c_in: int, c_out: int, *, temporal: bool = True, rngs: nnx.Rngs):
+        size = 2 if temporal else 1, 2, 2
+        self.kernel = he_normal(rngs, (*size, c_in, c_out), c_in)  # no outputs overlap
         self.norm = BatchNorm(c_out)
 
     def __call__(self, x: Map, like: Map, mask: Mask = None) -> Map:
@@ -83,9 +86,11 @@ class MSRes3D(nnx.Module):
 
     def __init__(self, settings: MSRes3DSettings, *, rngs: nnx.Rngs):
         unit = UNITS[settings.block]
-        width = settings.width
+        width, temporal = settings.width, settings.temporal
         sizes = [width * unit.expansion * 2**stage for stage in range(4)]  # of X2, X3, X4, X5
-        self.stem = Stem(settings.channels, width, attention=settings.attention, rngs=rngs)
+        self.stem = Stem(
+            settings.channels, width, attention=settings.attention, temporal=temporal, rngs=rngs
+        )
         self.blocks = nnx.List(
             block(
                 unit,
@@ -94,20 +99,24 @@ class MSRes3D(nnx.Module):
                 depth,
                 1 if stage == 0 else 2,
                 rngs,
+                temporal=temporal,
             )
             for stage, depth in enumerate(settings.depths)
         )
         self.rc = nnx.List(
             []
             if settings.rc is None
-            else [rc(c, settings.rc, rngs=rngs) for rc, c in zip((RC1, RC2, RC3), sizes)]
+            else [
+                rc(c, settings.rc, temporal=temporal, rngs=rngs)
+                for rc, c in zip((RC1, RC2, RC3), sizes)
+            ]
         )
         heads = [sizes[3]]
         self.up, self.affa = nnx.List([]), nnx.List([])
         if settings.fusion:
             heads += sizes[2::-1]
             for deep, shallow in zip(sizes[:0:-1], sizes[2::-1]):
-                self.up.append(Upsample(deep, shallow, rngs=rngs))
+                self.up.append(Upsample(deep, shallow, temporal=temporal, rngs=rngs))
                 self.affa.append(AFFA(shallow, settings.cam_reduction, rngs=rngs))
         self.cascade = settings.cascade
         self.bfloat16 = settings.dtype == "bfloat16"
@@ -160,3 +169,21 @@ class MSRes3D(nnx.Module):
             grown = self.call(up, source, shallow, mask)
             outputs.append(self.call(affa, grown, shallow, mask))
         return outputs
+
+
+def msres2d(classes: int, *, side: int = 28, rngs: nnx.Rngs) -> MSRes3D:
+    """The paper's network at full size, cut to one time step, for one onset-apex flow a clip.
+
+    Every layer stays under its name, with a time size of 1, so that this is, up to rounding,
+    the 3-D network on a clip of one step, whose other taps over time see padding alone. The links
+    over time of the RC modules are then 1x1x1, none of which repeats another branch (X7 of RC3
+    alone sees all channels); the attention over time is a gate for the whole clip; the max-pool and
+    the strides, which leave one step one step, are as they were. It is meant for one step alone.
+
+    Args:
+      classes: how many.
+      side: of the image, px; any (28, 14, 7, 7, 4, 2, 1 through the stages).
+      rngs: of the initial weights.
+    """
+    del side  # no layer depends on it
+    return MSRes3D(MSRes3DSettings(classes, temporal=False), rngs=rngs)

@@ -39,8 +39,14 @@ def branch(
     kernels: Sequence[Size],
     style: BranchStyle,
     rngs: nnx.Rngs,
+    *,
+    temporal: bool = True,
 ) -> Chain:
-    """`kernels` in order, at `middle` channels between `c_in` and `c_out`; no ReLU at the end."""
+    """`kernels` in order, at `middle` channels between `c_in` and `c_out`; no ReLU at the end.
+
+    Without `temporal` each layer stays, with its kernel cut to one time step: the links over time
+    of a chain are then 1x1x1.
+    """
     kernels = list(kernels)
     depthwise = [style.chain == "depthwise" and sum(k > 1 for k in size) == 1 for size in kernels]
     if kernels != [POINT] and (style.restore == "pointwise" or depthwise[-1]):
@@ -55,6 +61,7 @@ def branch(
                 size,
                 relu=step != last,
                 depthwise=depthwise[step],
+                temporal=temporal,
                 rngs=rngs,
             )
             for step, size in enumerate(kernels)
@@ -81,10 +88,9 @@ class FusionWeights(nnx.Module):
 class RC1(nnx.Module):
     """Eq. (3.8) after block 2: 1x1x1; 3x3x3; two 3x3x3 in place of 5x5x5; the global average."""
 
-    def __init__(self, channels: int, style: BranchStyle, *, rngs: nnx.Rngs):
-        self.branches = _branches(
-            channels, ([POINT], [POINT, CUBE], [POINT, CUBE, CUBE]), style, rngs
-        )
+    def __init__(self, channels: int, style: BranchStyle, *, temporal: bool = True, rngs: nnx.Rngs):
+        kernels = ([POINT], [POINT, CUBE], [POINT, CUBE, CUBE])
+        self.branches = _branches(channels, kernels, style, rngs, temporal)
         self.fuse = FusionWeights(len(self.branches) + 1, style.weights)
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
@@ -95,9 +101,9 @@ class RC1(nnx.Module):
 class RC2(nnx.Module):
     """Eq. (3.8) after block 3: 1x1x1; a long chain for 7x7x7; two for 9x9x9; the global average."""
 
-    def __init__(self, channels: int, style: BranchStyle, *, rngs: nnx.Rngs):
+    def __init__(self, channels: int, style: BranchStyle, *, temporal: bool = True, rngs: nnx.Rngs):
         kernels = ([POINT], [POINT, *LONG_CHAIN], [POINT, *LONG_CHAIN, *LONG_CHAIN])
-        self.branches = _branches(channels, kernels, style, rngs)
+        self.branches = _branches(channels, kernels, style, rngs, temporal)
         self.fuse = FusionWeights(len(self.branches) + 1, style.weights)
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
@@ -112,13 +118,18 @@ class RC3(nnx.Module):
     X8: the global average.
     """
 
-    def __init__(self, channels: int, style: BranchStyle, *, rngs: nnx.Rngs):
+    def __init__(self, channels: int, style: BranchStyle, *, temporal: bool = True, rngs: nnx.Rngs):
         middle = max(1, channels // style.reduction)
-        self.chained = _trunk(channels, middle, [POINT, *SHORT_CHAIN], style, rngs)
-        self.plain = _trunk(channels, middle, [POINT], style, rngs)
+        self.chained = _trunk(channels, middle, [POINT, *SHORT_CHAIN], style, rngs, temporal)
+        self.plain = _trunk(channels, middle, [POINT], style, rngs, temporal)
         full = dataclasses.replace(style, chain="factorised")  # directional ones see every channel
         self.chained_tails, self.plain_tails = (
-            nnx.List([branch(middle, middle, channels, [size], full, rngs) for size in SHORT_CHAIN])
+            nnx.List(
+                [
+                    branch(middle, middle, channels, [size], full, rngs, temporal=temporal)
+                    for size in SHORT_CHAIN
+                ]
+            )
             for _ in range(2)
         )
         self.point = branch(channels, middle, channels, [POINT], style, rngs)
@@ -133,14 +144,25 @@ class RC3(nnx.Module):
 
 
 def _branches(
-    channels: int, kernels: Sequence[Sequence[Size]], style: BranchStyle, rngs: nnx.Rngs
+    channels: int,
+    kernels: Sequence[Sequence[Size]],
+    style: BranchStyle,
+    rngs: nnx.Rngs,
+    temporal: bool,
 ) -> nnx.List:
     middle = max(1, channels // style.reduction)
-    return nnx.List([branch(channels, middle, channels, k, style, rngs) for k in kernels])
+    return nnx.List(
+        [branch(channels, middle, channels, k, style, rngs, temporal=temporal) for k in kernels]
+    )
 
 
 def _trunk(
-    channels: int, middle: int, kernels: Sequence[Size], style: BranchStyle, rngs: nnx.Rngs
+    channels: int,
+    middle: int,
+    kernels: Sequence[Size],
+    style: BranchStyle,
+    rngs: nnx.Rngs,
+    temporal: bool,
 ) -> Chain:
     """What the three directional convolutions of RC3 share: ReLU after each layer."""
     depthwise = style.chain == "depthwise"
@@ -151,6 +173,7 @@ def _trunk(
                 middle,
                 size,
                 depthwise=depthwise and size != POINT,
+                temporal=temporal,
                 rngs=rngs,
             )
             for step, size in enumerate(kernels)

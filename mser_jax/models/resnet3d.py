@@ -11,9 +11,13 @@ from mser_jax.models.layers import CUBE, POINT, Chain, ConvBN, Map, Mask
 class Stem(nnx.Module):
     """Block 1: a 3x7x7 convolution, attention, and a 3x3x3 max-pool of stride 2."""
 
-    def __init__(self, c_in: int, c_out: int, *, attention: bool, rngs: nnx.Rngs):
-        self.conv = ConvBN(c_in, c_out, (3, 7, 7), (1, 2, 2), rngs=rngs)
-        self.attention = TemporalSpatialAttention(rngs=rngs) if attention else None
+    def __init__(
+        self, c_in: int, c_out: int, *, attention: bool, temporal: bool = True, rngs: nnx.Rngs
+    ):
+        self.conv = ConvBN(c_in, c_out, (3, 7, 7), (1, 2, 2), temporal=temporal, rngs=rngs)
+        self.attention = (
+            TemporalSpatialAttention(temporal=temporal, rngs=rngs) if attention else None
+        )
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
         """`[b, t, h, w, c]` to `[b, t/2, h/4, w/4, c_out]`."""
@@ -28,12 +32,14 @@ class Basic(nnx.Module):
 
     expansion = 1
 
-    def __init__(self, c_in: int, width: int, stride: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self, c_in: int, width: int, stride: int, *, temporal: bool = True, rngs: nnx.Rngs
+    ):
         strides = (stride, stride, stride)
         self.body = Chain(
             [
-                ConvBN(c_in, width, CUBE, strides, rngs=rngs),
-                ConvBN(width, width, CUBE, relu=False, rngs=rngs),
+                ConvBN(c_in, width, CUBE, strides, temporal=temporal, rngs=rngs),
+                ConvBN(width, width, CUBE, relu=False, temporal=temporal, rngs=rngs),
             ]
         )
         self.shortcut = _shortcut(c_in, width, stride, rngs)
@@ -48,12 +54,15 @@ class Bottleneck(nnx.Module):
 
     expansion = 4
 
-    def __init__(self, c_in: int, width: int, stride: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self, c_in: int, width: int, stride: int, *, temporal: bool = True, rngs: nnx.Rngs
+    ):
         c_out = width * self.expansion
+        strides = (stride, stride, stride)
         self.body = Chain(
             [
                 ConvBN(c_in, width, POINT, rngs=rngs),
-                ConvBN(width, width, CUBE, (stride, stride, stride), rngs=rngs),
+                ConvBN(width, width, CUBE, strides, temporal=temporal, rngs=rngs),
                 ConvBN(width, c_out, POINT, relu=False, rngs=rngs),
             ]
         )
@@ -74,11 +83,12 @@ def block(
     depth: int,
     stride: int,
     rngs: nnx.Rngs,
+    *,
+    temporal: bool = True,
 ) -> Chain:
     """`depth` residual units, the first with the stride."""
-    first = unit(c_in, width, stride, rngs=rngs)
-    rest = [unit(width * unit.expansion, width, 1, rngs=rngs) for _ in range(depth - 1)]
-    return Chain([first, *rest])
+    sides = [(c_in, stride)] + [(width * unit.expansion, 1)] * (depth - 1)
+    return Chain([unit(c, width, by, temporal=temporal, rngs=rngs) for c, by in sides])
 
 
 def _shortcut(c_in: int, c_out: int, stride: int, rngs: nnx.Rngs) -> ConvBN | None:

@@ -52,7 +52,7 @@ def test_steps_of_adam_and_of_adamw(decay):
         {"params": [theirs["bias"]], "weight_decay": 0.0},
     ]
     torchs = torch.optim.AdamW(groups, lr=RATE)
-    transformation = optimizer.adam(decay)
+    transformation = optimizer.make("adam", decay)
     state = transformation.init(params)
     for step in range(5):
         gradients = {name: normal(*p.shape, seed=step + 2) for name, p in params.items()}

@@ -40,7 +40,7 @@ def refusal(field, value):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("dataset", datasets.SOURCES)
+@pytest.mark.parametrize("dataset", sorted({*datasets.SOURCES} - {"megc2019"}))  # which has models
 def test_every_preset_is_valid_and_locked(dataset, preset):
     config = get_config(dataset, preset)
     validate(config)

@@ -102,7 +102,7 @@ def test_margin_loss_written_out():
         for head in range(2):
             for name, length in enumerate(lengths[clip, head]):
                 own = name == LABELS[clip]
-                loss = max(0, 0.9 - length) ** 2 if own else 0.5 * max(0, length - 0.1) ** 2
+                loss = max(0, 0.99 - length) ** 2 if own else 0.5 * max(0, length - 0.01) ** 2
                 wanted[head] += loss / MASK.sum()
     margins = jax.jit(head_margins)
     np.testing.assert_allclose(margins(lengths, LABELS, MASK), wanted, rtol=1e-5)

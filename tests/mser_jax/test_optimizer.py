@@ -44,8 +44,13 @@ def equal(ours, theirs):
 
 
 def test_without_decay_it_is_adam_to_the_bit():
-    ours = trained(optimizer.adam(0.0), np.float32(-RATE))
+    ours = trained(optimizer.make("adam", 0.0), np.float32(-RATE))
     equal(ours, trained(optax.adam(RATE), np.float32(1)))
+
+
+def test_sgd_is_that_with_momentum_to_the_bit():
+    ours = trained(optimizer.make("sgd", 0.0), np.float32(-RATE))
+    equal(ours, trained(optax.sgd(RATE, momentum=0.9), np.float32(1)))
 
 
 def test_with_decay_it_is_adamw_to_the_bit():
@@ -55,13 +60,13 @@ def test_with_decay_it_is_adamw_to_the_bit():
         "rc": {"weights": False},
         "dense": {"kernel": True, "bias": False},
     }
-    ours = trained(optimizer.adam(0.3), np.float32(-RATE))
+    ours = trained(optimizer.make("adam", 0.3), np.float32(-RATE))
     equal(ours, trained(optax.adamw(RATE, weight_decay=0.3, mask=decayed), np.float32(1)))
 
 
 def test_a_step_without_a_gradient_shrinks_kernels_alone():
     params: Any = drawn(0)
-    transformation = optimizer.adam(0.3)
+    transformation = optimizer.make("adam", 0.3)
 
     @jax.jit
     def still(params):

@@ -13,6 +13,8 @@ WRITTEN_OUT = {
     ("cosine", 2): [1 / 3, 2 / 3, 1, C1, C2, C3],
     ("step", 0): [1, 1, 0.1, 0.1, 0.01, 0.01],
     ("step", 2): [1 / 3, 2 / 3, 1, 1, 0.1, 0.01],
+    ("tenths", 0): [1, 0.9, 0.81, 0.729, 0.6561, 0.59049],
+    ("tenths", 2): [1 / 3, 2 / 3, 1, 0.9, 0.81, 0.729],
 }
 
 
@@ -45,3 +47,8 @@ def test_no_epoch_is_lost_to_a_rate_of_nothing_and_none_exceeds_the_base(schedul
     assert made[warmup] == pytest.approx(2e-3) == max(made)
     assert np.all(np.diff(made[: warmup + 1]) > 0)
     assert np.all(np.diff(made[warmup:]) <= 0)
+
+
+def test_half_of_the_rate_is_left_after_every_ten_epochs():
+    wanted = 2e-3 * np.repeat([1, 0.5, 0.25], 10)
+    np.testing.assert_allclose(rates("halves", 30, 0), wanted, rtol=1e-5)

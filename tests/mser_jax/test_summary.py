@@ -67,6 +67,18 @@ def test_the_command_counts_the_configured_network():
     assert "head on O4" in out
 
 
+def test_the_command_counts_a_network_of_the_field():
+    status, out, _ = command("--config=configs/megc2019.py:ststnet", "--folds=68")
+    assert status == 0
+    assert "fc                1,203" in out
+    assert "total             1,683" in out
+    assert "Multiply-adds of a clip, forward: 0.390 M." in out
+    assert "All 68 folds" in out
+    status, _, error = command("--config=configs/megc2019.py:svm_rbf")
+    assert status == 2
+    assert "svm_rbf is no network" in error
+
+
 @pytest.mark.parametrize(
     ("flag", "told"),
     [
@@ -82,11 +94,11 @@ def test_a_slip_gets_one_message(flag, told):
 
 def test_the_classes_of_every_source_are_known_without_its_clips():
     counts = {
-        name: len(datasets.class_names(get_config(name, "paper")))
+        name: len(datasets.class_names(get_config(name, "all" if name == "megc2019" else "paper")))
         for name in datasets.SOURCES
         if name != "folder"  # whose labels are in the user's sheet
     }
     wanted = {"synthetic": 4, "smic": 3, "samm": 4, "casme2": 4, "casme3": 4, "mmew": 4}
-    assert counts == wanted | {"composite": 3}
+    assert counts == wanted | {"composite": 3, "megc2019": 3}
     with pytest.raises(UserError, match="Did you mean 'samm'"):
         datasets.class_names(get_config("sam", "paper"))
