@@ -5,6 +5,7 @@ scikit-learn fits them; a fold takes a fraction of a second, so that nothing is 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -40,6 +41,8 @@ def predictions(
     channels: Sequence[str],
     dataset: Dataset,
     folds: Sequence[Fold],
+    *,
+    say: bool = False,
 ) -> Predictions:
     """The table: for every fold its test clips, by what was fitted to its training clips.
 
@@ -51,6 +54,7 @@ def predictions(
       channels: of the images.
       dataset: the clips, images of flow.
       folds: who trains on what.
+      say: show a bar.
     """
     images = np.asarray(dataset.clips.pixels)[:, 0]
     labels, classes = np.asarray(dataset.clips.labels), len(dataset.class_names)
@@ -60,7 +64,17 @@ def predictions(
         chosen = images[..., [IMAGE_CHANNELS.index(channel) for channel in channels]]
         make = _ON_PIXELS[name]
         answer = _on_pixels(lambda: make(**settings), chosen, labels, classes)
-    answers, errors = zip(*(answer(fold) for fold in tqdm(folds, "Fitting", unit="fold", ncols=79)))
+    interval = 0.2 if sys.stderr.isatty() else 10.0  # a log file gets few lines
+    bar = tqdm(
+        folds,
+        "Fitting",
+        unit="fold",
+        ncols=79,
+        mininterval=interval,
+        maxinterval=60,
+        disable=not say,
+    )
+    answers, errors = zip(*(answer(fold) for fold in bar))
     return evaluate.table(
         folds,
         dataset,

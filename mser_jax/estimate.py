@@ -1,19 +1,21 @@
-"""How long a training will take, from a few of its steps."""
+"""How long a model will take, from a little of its work."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from mser_jax import planning
 from mser_jax.feed import Feed
+from mser_jax.folds import Fold
 from mser_jax.train import Trainer
 
-_STEPS = 2  # that are timed, after one that is not
+_LEAST, _MOST = 1.0, 20  # seconds of steps that are timed, and how many of them
 
 
-def seconds(trainer: Trainer, feed: Feed) -> float:
+def training(trainer: Trainer, feed: Feed) -> float:
     """Seconds of the whole training and its compilation, from steps of one fold a device.
 
     Args:
@@ -23,22 +25,35 @@ def seconds(trainer: Trainer, feed: Feed) -> float:
     few = trainer.rounds(trainer.mesh.devices.size)[0]
     compiling, program = _timed(lambda: planning.compile_steps(few, feed))
     (window,) = feed.windows(few.schedule(0), 0, few.steps)
-    weights = few.class_weights()
+    weights, call = few.class_weights(), few.call(0, 0, 1)
+    carried = few.start(), few.no_totals()
 
-    def steps(count: int) -> object:
-        carried = few.start(), few.no_totals()
-        for _ in range(count):
-            carried = program.run(
-                *carried, window.schedule, weights, few.call(0, 0, 1), window.clips
-            )
-        return jax.block_until_ready(carried)
+    def step() -> None:
+        nonlocal carried
+        carried = program.run(*carried, window.schedule, weights, call, window.clips)
+        jax.block_until_ready(carried)
 
-    steps(1)  # what a first call does besides
-    one = _timed(lambda: steps(1))[0]
-    more = _timed(lambda: steps(1 + _STEPS))[0]
-    step = max(more - one, 0) / _STEPS
+    step()  # what a first call does besides
+    taken: list[float] = []
+    while sum(taken) < _LEAST and len(taken) < _MOST:
+        taken.append(_timed(step)[0])
     rounds = -(-len(trainer.folds) // trainer.mesh.devices.size)
-    return compiling + step * rounds * trainer.steps * trainer.settings.epochs
+    steps = rounds * trainer.steps * trainer.settings.epochs
+    return compiling + steps * float(np.median(taken))
+
+
+def fitting(fit: Callable[[Sequence[Fold]], object], folds: Sequence[Fold]) -> float:
+    """Seconds of fitting all folds, from a few of them.
+
+    Args:
+      fit: fits the folds that it is given.
+      folds: all of them.
+    """
+    some = min(3, len(folds))
+    fit(folds[:1])  # what a first call does besides
+    one, more = (_timed(lambda count=count: fit(folds[:count]))[0] for count in (1, some))
+    each = max(more - one, 0) / max(1, some - 1)
+    return one + each * (len(folds) - 1)
 
 
 def _timed(make: Callable[[], Any]) -> tuple[float, Any]:

@@ -142,13 +142,15 @@ def _fit(config: ConfigDict, prepared: Prepared, folder: Path, log: Log, *, anew
         table.write_csv(path, fit(config, dataset, folds), config.evaluation.select)
 
 
-def fit(config: ConfigDict, dataset: data.Dataset, folds: Sequence[Fold]) -> table.Predictions:
-    """The held-out answers of what is no network."""
+def fit(
+    config: ConfigDict, dataset: data.Dataset, folds: Sequence[Fold], *, say: bool = True
+) -> table.Predictions:
+    """The held-out answers of what is no network; `say` shows a bar."""
     from mser_jax import classical  # with scikit-learn, which a training does without
 
     settings = config.model.to_dict()
     name = settings.pop("name")
-    return classical.predictions(name, settings, config.input.channels, dataset, folds)
+    return classical.predictions(name, settings, config.input.channels, dataset, folds, say=say)
 
 
 def _read(config: ConfigDict, prepared: Prepared, limit: int, log: Log) -> data.Dataset:

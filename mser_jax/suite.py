@@ -1,7 +1,6 @@
 """All models of a set as runs: the quickest first, a table after each, and what is left told."""
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,11 +103,10 @@ def _estimates(
 
 def _estimate(config: ConfigDict, dataset: Any, limit: int) -> float:
     if not networks.is_network(config):
-        began, folds = time.perf_counter(), build.make_folds(config, dataset)
-        run.fit(config, dataset, folds[:1])
-        return len(folds) * (time.perf_counter() - began)
+        folds = build.make_folds(config, dataset)
+        return estimate.fitting(lambda some: run.fit(config, dataset, some, say=False), folds)
     trainer = build.make_trainer(config, dataset)
-    return estimate.seconds(trainer, build.make_feed(dataset, trainer, limit))
+    return estimate.training(trainer, build.make_feed(dataset, trainer, limit))
 
 
 def _say(members: Mapping[str, ConfigDict], seconds: Mapping[str, float]) -> None:

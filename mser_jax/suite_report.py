@@ -23,6 +23,7 @@ _READ = (
     "with the highest UF1, with the interval of a bootstrap that draws the same subjects for both; "
     "nothing is corrected for the number of models, and the best of many is flattered."
 )
+_MARK = "With *: published, and known to be chosen on the test subject."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,17 +88,17 @@ def text_table(results: Mapping[str, Any]) -> str:
     Args:
       results: as `suite_results.results` returns them.
     """
-    lines = [wording.text_row("", (*paired_report.SCORES, "UF1 from", "to", "published"))]
+    lines = [wording.text_row("", (*paired_report.SCORES, "UF1 from", "to", "publ."))]
     for row in _by_score(results):
         lines += _text_lines(row)
-    names = [name for name in _databases(results) if name != WHOLE]
+    names = _databases(results)
     lines += ["", "UF1 of each database", wording.text_row("", names)]
     for row in _by_score(results):
         cells = [wording.short(row["scores"][name]["uf1"]) for name in names]
         lines.append(wording.text_row(row["model"], cells))
     for row in _failed(results):
         lines.append(f"{row['model']}: {wording.many(len(row['failed']), 'training')} diverged")
-    mark = "published, *: chosen on the test subject. "
+    mark = "publ.: the published UF1; with *: chosen on the test subject. "
     return "\n".join([*lines, "", textwrap.fill(mark + published.COMPOSITE_CAVEAT, 79)])
 
 
@@ -128,8 +129,9 @@ def render(
     return page.document(
         f"{config['name']}: models",
         _head(results, config),
-        _overview(results, context),
+        _overview(results),
         *(_database(results, name) for name in _databases(results)),
+        _seeds(results, context),
         page.section("How to read it", page.tag("p", _READ)),
         _figures(),
         _left_out(results, context),
@@ -150,29 +152,44 @@ def _head(results: Mapping, config: Mapping) -> Markup:
     )
 
 
-def _overview(results: Mapping, context: Context) -> Markup:
-    rows = list(_by_score(results))
-    header = ["", *paired_report.SCORES, "seeds", "as one, UF1", "to the best, UF1"]
-    header += ["parameters", "training, s", "published UF1", "published UAR"]
+def _overview(results: Mapping) -> Markup:
+    header = ["", *paired_report.SCORES, "to the best, UF1", "published UF1 / UAR"]
     cells = [
         [
             _named(row["model"]),
             *(_score(row["scores"][WHOLE], row["seed_std"], name) for name in metrics.HEADLINE),
-            len(row["seeds"]),
-            wording.number(row["as_one"][WHOLE]["uf1"]) if row["as_one"] else "",
             _to_best(row["to_best"]),
-            "" if (count := context.parameters(row["model"])) is None else f"{count:,}",
-            "" if (taken := context.seconds(row["model"])) is None else f"{taken:,.0f}",
-            _published(row["model"], "uf1"),
-            _published(row["model"], "uar"),
+            " / ".join(filter(None, (_published(row["model"], each) for each in ("uf1", "uar")))),
         ]
-        for row in rows
+        for row in _by_score(results)
     ]
     return page.section(
         "Models",
         page.table(header, cells, 0),
-        page.tag("p", "A name leads to the report of its run.", class_="small"),
+        page.tag("p", f"A name leads to the report of its run. {_MARK}", class_="small"),
     )
+
+
+def _seeds(results: Mapping, context: Context) -> Markup:
+    """What the seeds of a model answer together, and what it took to train them."""
+    cells = [
+        [
+            _named(row["model"]),
+            len(row["seeds"]),
+            *(_together(row, name) for name in metrics.HEADLINE),
+            "" if (count := context.parameters(row["model"])) is None else f"{count:,}",
+            "" if (taken := context.seconds(row["model"])) is None else f"{taken:,.0f}",
+            zoo.MODELS[row["model"]].settings,
+        ]
+        for row in _by_score(results)
+    ]
+    header = ["", "seeds", "as one: accuracy", "UF1", "UAR"]
+    header += ["parameters", "training, s", "settings"]
+    return page.section("Seeds and cost", page.table(header, cells))
+
+
+def _together(row: Mapping, name: str) -> str:
+    return wording.number(row["as_one"][WHOLE][name]) if row["as_one"] else ""
 
 
 def _database(results: Mapping, name: str) -> Markup:
@@ -180,8 +197,7 @@ def _database(results: Mapping, name: str) -> Markup:
         [_named(row["model"]), *(_score(row["scores"][name], None, s) for s in metrics.HEADLINE)]
         for row in _by_score(results)
     ]
-    title = "All databases" if name == WHOLE else f"Of {name} alone"
-    return page.section(title, page.table(["", *paired_report.SCORES], rows))
+    return page.section(f"Of {name} alone", page.table(["", *paired_report.SCORES], rows))
 
 
 def _score(scores: Mapping, spread: Mapping | None, name: str) -> Markup:
@@ -275,5 +291,6 @@ def _failed(results: Mapping) -> list[Mapping]:
 
 
 def _databases(results: Mapping) -> list[str]:
-    """Those that the models were tested on, all together first."""
-    return list(dict.fromkeys(name for row in _by_score(results) for name in row["scores"]))
+    """Those that the models were tested on."""
+    names = dict.fromkeys(name for row in _by_score(results) for name in row["scores"])
+    return [name for name in names if name != WHOLE]

@@ -23,7 +23,7 @@ class Model:
       paper: who published it.
       fields: of the configuration, by their names with dots; the others are as in `SHARED`, and
         then as the paper of this project has them.
-      settings: whose they are: 'published' where its authors state them, else 'ours'.
+      settings: whose they are: the authors' where they state them, else 'ours'.
       classical: fitted by scikit-learn (`mser_jax.classical`) rather than trained.
       large: run by `all` on a GPU only, or when it is named.
     """
@@ -31,7 +31,7 @@ class Model:
     title: str
     paper: str
     fields: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    settings: str = "published"
+    settings: str = "the authors'"
     classical: bool = False
     large: bool = False
 

@@ -36,9 +36,21 @@ def he_normal(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
     return normal(rngs, shape, (2 / fan_in) ** 0.5)
 
 
+def of_torch(fan_in: int) -> float:
+    """The deviation of the uniform weights that PyTorch draws unless it is told otherwise."""
+    return (3 * fan_in) ** -0.5
+
+
 def normal(rngs: nnx.Rngs, shape: tuple[int, ...], deviation: float) -> nnx.Param:
     """A weight drawn around 0; it remembers its deviation."""
     return nnx.Param(deviation * jax.random.normal(rngs.params(), shape), deviation=deviation)
+
+
+def _weight(
+    rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int, deviation: float | None
+) -> nnx.Param:
+    """As He et al. draw it, or with another deviation."""
+    return he_normal(rngs, shape, fan_in) if deviation is None else normal(rngs, shape, deviation)
 
 
 def flat(size: Size) -> Size:
@@ -49,7 +61,8 @@ def flat(size: Size) -> Size:
 class Conv(nnx.Module):
     """A 3-D convolution, with a bias only on request (none before a batch normalisation).
 
-    Unpadded, it gives what lies whole inside the image: each side loses the kernel's size less one.
+    Weights are as He et al. draw them, or with another deviation. Unpadded, it gives what lies
+    whole inside the image: each side loses the kernel's size less one.
     """
 
     def __init__(
@@ -61,9 +74,11 @@ class Conv(nnx.Module):
         *,
         bias: bool = False,
         padded: bool = True,
+        deviation: float | None = None,
         rngs: nnx.Rngs,
     ):
-        self.kernel = he_normal(rngs, (*kernel, c_in, c_out), math.prod(kernel) * c_in)
+        shape = *kernel, c_in, c_out
+        self.kernel = _weight(rngs, shape, math.prod(kernel) * c_in, deviation)
         self.bias = nnx.Param(jnp.zeros((1, 1, 1, 1, c_out))) if bias else None
         self.strides = strides
         self.padded = padded
@@ -239,10 +254,7 @@ class Dense(nnx.Module):
     """A fully connected layer; its weights as He et al. draw them, or with another deviation."""
 
     def __init__(self, c_in: int, c_out: int, *, deviation: float | None = None, rngs: nnx.Rngs):
-        shape = c_in, c_out
-        self.kernel = (
-            he_normal(rngs, shape, c_in) if deviation is None else normal(rngs, shape, deviation)
-        )
+        self.kernel = _weight(rngs, (c_in, c_out), c_in, deviation)
         self.bias = nnx.Param(jnp.zeros((1, c_out)))
 
     def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b o"]:

@@ -127,10 +127,10 @@ def test_all_models_in_one_command_which_goes_on(release, tmp_path, capsys, monk
 def test_a_model_that_cannot_be_run_is_told_and_the_others_go_on(
     release, tmp_path, capsys, monkeypatch
 ):
-    def broken(config, dataset, folds):
+    def broken(config, *others, **options):
         if config.preset == "svm_linear":
             raise UserError("too little memory")
-        return real(config, dataset, folds)
+        return real(config, *others, **options)
 
     real = suite.run.fit
     config = small(release, tmp_path, "all", **{"suite.models": ("svm_linear", "majority")})

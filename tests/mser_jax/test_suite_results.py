@@ -115,12 +115,12 @@ def test_files_say_the_same(results, tmp_path):
     assert lines["svm_linear"]["training_seconds"] == "1.5"
     assert f"{own['scores']['all']['uf1']:.3f} ± " in page
     assert "not run: large" in page
-    assert page.count("chosen on the test subject") == 4  # three methods, and the caveat
+    assert page.count("chosen on the test subject") == 5  # three methods, the mark, the caveat
 
 
 def test_published_figures_stand_in_columns_that_say_so(results, tmp_path):
     page = suite_report.write(tmp_path, results, CONFIG, [], context()).read_text(encoding="utf-8")
-    assert '<th scope="col">published UF1</th>' in page
+    assert '<th scope="col">published UF1 / UAR</th>' in page
     for row in published.COMPOSITE:
         assert f"<td>{row.uf1:.3f}</td>" in page
     text = suite_report.text_table(results)
