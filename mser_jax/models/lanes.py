@@ -1,116 +1,252 @@
-"""Convolution and pooling of small images, with the clips of a batch on the vector lanes.
+"""Convolution, ReLU and max-pool of small images in one pass, with the clips on the vector lanes.
 
 An image of three channels fills no vector with its channels, and one of 28 pixels hardly with a
-row; 64 clips do. So the clips come last, `[h, c, w, b]`, and what a shift by a pixel moves is whole
-vectors. On a CPU the output is made row by row: a row's patches stay in the cache.
+row; 32 clips do. So the clips come last, in blocks: `[block, channel, place, lane]`, and what a
+shift by a pixel moves is whole vectors.
+
+On a CPU the map of the convolution is never held: it is made three rows at a time, which is a row
+of the pool, and what is asked of it is taken while it lies in the cache: the pool, and the sums
+that a batch normalisation needs. The gradient makes it again, which costs less than memory does.
+
+The image lies flat with its zeros: 3 before each row and none after, as those of the next row do
+for both. The convolution at a place then sees contiguous stretches. Rows and columns of the map
+begin with one that belongs to the pool's padding, so that its windows lie at multiples of 3.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-Images = Float[Array, "_h _c _w b"]
+LANES = 32  # two vectors of AVX-512; what three rows of 32 clips need stays in the second cache
+
+FAR = 1e30  # from any value of a map
+
+Images = Float[Array, "k c _h _w l"]
+Kernel = Float[Array, "3 3 c o"]
+PerChannel = Float[Array, " o"]
+First = Int[Array, ""] | int
+
+
+class Pooled(NamedTuple):
+    """What is left of the map `relu(convolution)` of each clip.
+
+    Attributes:
+      best: the maximum of each window, or the minimum, `[k, h', o, w', l]`.
+      total: the sum over the map, `[k, o, l]`.
+      square: the sum of its squares.
+    """
+
+    best: Float[Array, "k _h o _w l"]
+    total: Float[Array, "k o l"]
+    square: Float[Array, "k o l"]
+
+
+class _Sizes(NamedTuple):
+    """Of a map of `height` x `width`, as it is made.
+
+    Attributes:
+      down, right: the windows of the pool.
+      rest: rows of the map below the last window.
+      stride: the length of a row, from the column left of the map.
+    """
+
+    height: int
+    width: int
+    down: int
+    right: int
+    rest: int
+    stride: int
+
+    @classmethod
+    def of(cls, x: Images) -> "_Sizes":
+        height, width = (side + 2 for side in x.shape[2:4])
+        down, right = ((side - 1) // 3 + 1 for side in (height, width))
+        rest = max(0, height + 1 - 3 * down)
+        return cls(height, width, down, right, rest, max(width + 1, 3 * right))
+
+    def outside(self, lanes: int) -> Float[np.ndarray, " _"]:
+        """1 for the places that are made but not of the map, else 0."""
+        flat = np.ones((3 * self.down + self.rest, self.stride), np.float32)
+        flat[1 : 1 + self.height, 1 : 1 + self.width] = 0
+        return np.repeat(flat, lanes)
+
+
+def blocks(x: Float[Array, "b h w c"]) -> Images:
+    """The clips as blocks of lanes; after the last clip come empty ones."""
+    b, *shape = x.shape
+    lanes = min(b, LANES)
+    x = jnp.pad(x, [(0, -b % lanes), (0, 0), (0, 0), (0, 0)])
+    return x.reshape(-1, lanes, *shape).transpose(0, 4, 2, 3, 1)
+
+
+def by_clip(x: Float[Array, "k *c l"]) -> Float[Array, "*c b"]:
+    """The clips side by side again, the empty ones after the last clip among them."""
+    return jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
 
 
 @jax.custom_vjp
-def convolve(
-    x: Images, kernel: Float[Array, "kh kw c o"], bias: Float[Array, " o"]
-) -> Float[Array, "_h o _w b"]:
-    """Convolve (cross-correlate) without padding: each side loses the kernel's size less one."""
-    _, _, w, b = x.shape
-    kh, kw, _, c_out = kernel.shape
-    matrix = _over_patches(kernel).T
+def pooled(x: Images, kernel: Kernel, bias: PerChannel, rises: PerChannel) -> Pooled:
+    """A 3x3 convolution with padding 2, ReLU, and a 3x3 pool of stride 3 with padding 1.
 
-    def row(start: Int[Array, ""]) -> Float[Array, "o _"]:
-        return matrix @ _patches(x, start, kh, kw) + bias[:, None]
-
-    return _each_row(row, jnp.arange(len(x) - kh + 1)).reshape(-1, c_out, w - kw + 1, b)
+    Args:
+      x: the images.
+      kernel: of the convolution (cross-correlation).
+      bias: added to it.
+      rises: 1 for the channels whose maximum is taken, -1 for those whose minimum is.
+    """
+    return _forward(x, kernel, bias, rises)[0]
 
 
-def _convolve_forward(x: Images, kernel: Array, bias: Array):
-    return convolve(x, kernel, bias), (x, kernel)
+def _forward(x: Images, kernel: Array, bias: Array, rises: Array):
+    sizes = _Sizes.of(x)
+    convolved = _convolution(sizes, x.shape[-1], kernel, bias, rises)
+
+    def group(block: Array, first: First, rows: int):
+        _, z = convolved(block, first, rows)
+        maps = jnp.where(_alive(z), z, 0)
+        sums = jnp.sum(maps, axis=(1, 2)), jnp.sum(maps**2, axis=(1, 2))
+        # ReLU and the sign keep the order, or turn it: they can come after the maximum.
+        return sums, _maximum(z * _column(rises), sizes) if rows == 3 else None
+
+    sums, (best, place), _ = _each_group(group, _flat(x, sizes), sizes)
+    best = jax.nn.relu(best * rises.reshape(1, 1, -1, 1, 1))
+    return Pooled(best, *sums), (x, kernel, bias, rises, place)
 
 
-def _convolve_backward(kept: tuple[Array, Array], gradient: Images):
-    x, kernel = kept
-    kh, kw, c, c_out = kernel.shape
+def _backward(kept: tuple[Array, ...], gradient: Pooled):
+    x, kernel, bias, rises, place = kept
+    sizes = _Sizes.of(x)
+    convolved = _convolution(sizes, x.shape[-1], kernel, bias, rises)
 
-    def row(start: Int[Array, ""]) -> tuple[Array, Array]:
-        own = lax.dynamic_index_in_dim(gradient, start, keepdims=False).reshape(c_out, -1)
-        return _patches(x, start, kh, kw) @ own.T, jnp.sum(own, axis=1)
+    def by_map(own: tuple[Array, ...], first: First, rows: int):
+        block, by_best, place, by_total, by_square = own
+        patches, z = convolved(block, first, rows)
+        moved = _column(by_total) + 2 * _column(by_square) * z
+        if rows == 3:
+            moved += _spread(by_best[first // 3], place[first // 3], sizes)
+        return patches, jnp.where(_alive(z), moved, 0).reshape(len(z), -1)
 
-    matrix, bias = (jnp.sum(rows, axis=0) for rows in _each_row(row, jnp.arange(len(gradient))))
+    def by_weights(*group: Any):
+        patches, by_z = by_map(*group)
+        return (patches @ by_z.T, jnp.sum(by_z, axis=1)), None
+
+    own = _flat(x, sizes), gradient.best, place, gradient.total, gradient.square
+    sums, *_ = _each_group(by_weights, own, sizes)
+    by_kernel, by_bias = (jnp.sum(each, axis=0) for each in sums)
     # The compiler drops this where, as in a first layer, nothing asks for it.
-    around = jnp.pad(gradient, [(kh - 1,) * 2, (0, 0), (kw - 1,) * 2, (0, 0)])
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    by_x = convolve(around, turned, jnp.zeros(c, kernel.dtype))
-    return by_x, matrix.reshape(kw, kh, c, c_out).swapaxes(0, 1), bias
+    _, *maps = _each_group(lambda *group: ((), by_map(*group)[1]), own, sizes)
+    by_x = _by_images(maps, kernel, x, sizes)
+    return by_x, by_kernel[:-1].reshape(kernel.shape), by_bias, jnp.zeros_like(rises)
 
 
-convolve.defvjp(_convolve_forward, _convolve_backward)
+def _by_images(maps: list[Array], kernel: Kernel, x: Images, sizes: _Sizes) -> Images:
+    """The gradient by the images from that by the maps: each place gives to what it has seen."""
+    k, c, h, w, lanes = x.shape
+    groups, rest = maps  # [k, down, o, n], [k, o, n]
+    groups = groups.swapaxes(1, 2).reshape(k, kernel.shape[-1], -1)
+    by_z = jnp.concatenate([groups, rest], axis=2).reshape(*groups.shape[:2], -1, lanes)
+    row, made = sizes.stride, by_z.shape[2]
+    seen = jnp.zeros((k, c, made + 3 * row, lanes), by_z.dtype)
+    for down in range(3):
+        for right in range(3):
+            start = down * row + right
+            given = jnp.einsum("konl,co->kcnl", by_z, kernel[down, right])
+            seen = seen.at[:, :, start : start + made].add(given)
+    return seen.reshape(k, c, -1, row, lanes)[:, :, 3 : 3 + h, 3 : 3 + w]
 
 
-def _over_patches(kernel: Array) -> Array:
-    """A kernel as the matrix for patches: `[kw * kh * c, o]`."""
-    return kernel.swapaxes(0, 1).reshape(-1, kernel.shape[-1])
+pooled.defvjp(_forward, _backward)
 
 
-def _patches(x: Images, start: Int[Array, ""], kh: int, kw: int) -> Float[Array, "_ _"]:
-    """What an output row sees, `[kw * kh * c, w * b]`: some contiguous slices, and no more."""
-    _, c, w, b = x.shape
-    flat = x.reshape(-1, w * b)
-    size = kh * c, (w - kw + 1) * b
-    return jnp.concatenate(
-        [lax.dynamic_slice(flat, (start * c, tap * b), size) for tap in range(kw)]
-    )
+def _flat(x: Images, sizes: _Sizes) -> Float[Array, "k c _ l"]:
+    """With the zeros around, the rows one after the other."""
+    k, c, h, w, lanes = x.shape
+    below, right = 3 * sizes.down + sizes.rest - h, sizes.stride - w - 3
+    return jnp.pad(x, [(0, 0), (0, 0), (3, below), (3, right), (0, 0)]).reshape(k, c, -1, lanes)
 
 
-def _each_row(function: Callable, rows: Any) -> Any:
-    """One row after the other on a CPU, for its cache; elsewhere all at once (not measured)."""
-    if jax.default_backend() == "cpu":
-        return lax.map(function, rows)
-    return jax.vmap(function)(rows)
+def _convolution(sizes: _Sizes, lanes: int, kernel: Kernel, bias: Array, rises: Array) -> Callable:
+    """What gives a group's patches, `[n, 3 * stride * l]`, and its map before ReLU.
+
+    Asking each place whether it belongs to the map costs as much as the convolution. Instead one
+    more row of the patches is 1 outside of it, with a weight by which outside is never the best.
+    """
+    outside = jnp.asarray(sizes.outside(lanes), kernel.dtype)
+    matrix = jnp.append(kernel.reshape(-1, len(bias)).T, -FAR * rises[:, None], axis=1)
+    starts = [row * sizes.stride + column for row in range(3) for column in range(3)]
+
+    def convolved(block: Float[Array, "c _ l"], first: First, rows: int):
+        begin, size = first * sizes.stride * lanes, rows * sizes.stride * lanes
+        flat = block.reshape(len(block), -1)
+        seen = [
+            lax.dynamic_slice(flat, (0, begin + start * lanes), (len(flat), size))
+            for start in starts
+        ]
+        there = lax.dynamic_slice(outside, (begin,), (size,))[None]
+        patches = jnp.concatenate([*seen, there])
+        z = (matrix @ patches).reshape(len(bias), rows, sizes.stride, lanes)
+        return patches, z + _column(bias)
+
+    return convolved
 
 
-@jax.custom_vjp
-def max_pool(x: Images) -> Images:
-    """A 3x3 maximum at stride 3, padding 1; the gradient goes to the first place that holds it."""
-    return _max_pool_forward(x)[0]
+def _alive(z: Array) -> Bool[Array, "..."]:
+    """Where ReLU lets the gradient through; nowhere outside."""
+    return (z > 0) & (z < FAR / 2)
 
 
-def _max_pool_forward(x: Images):
-    down, right = ((side - 1) // 3 + 1 for side in x.shape[::2])
-    around = jnp.pad(x, [(1, 1), (0, 0), (1, 1), (0, 0)], constant_values=-jnp.inf)
-    values = [
-        around[row : row + 3 * down : 3, :, column : column + 3 * right : 3]
-        for row in range(3)
-        for column in range(3)
-    ]
+def _maximum(z: Float[Array, "o 3 _ l"], sizes: _Sizes):
+    """The maximum of each window of a row of them and the first place, of 9, that holds it."""
+    c, _, _, lanes = z.shape
+    windows = z[:, :, : 3 * sizes.right].reshape(c, 3, sizes.right, 3, lanes)
+    values = [windows[:, row, :, column] for row in range(3) for column in range(3)]
     best, place = values[0], jnp.zeros(values[0].shape, jnp.int8)
     for tap, value in enumerate(values):
         place = jnp.where(value > best, jnp.int8(tap), place)
         best = jnp.maximum(best, value)
-    return best, (place, x)
+    return best, place
 
 
-def _max_pool_backward(kept: tuple[Array, Images], gradient: Images) -> tuple[Images]:
-    place, x = kept  # of x only the size is used
-    h, c, w, b = x.shape
-    taps = jnp.arange(9, dtype=place.dtype).reshape(3, 1, 1, 3, 1)
-
-    def row(own: tuple[Array, Array]) -> Array:
-        chosen, moved = (values.reshape(1, c, -1, 1, b) for values in own)
-        return jnp.where(chosen == taps, moved, 0)
-
-    # Windows enough to cover the image, so that no element is asked whether it is inside.
-    more = [(0, h // 3 + 1 - len(place)), (0, 0), (0, w // 3 + 1 - place.shape[2]), (0, 0)]
-    # A loop, as the compiler would else seek the place anew for each of the nine.
-    spread = _each_row(row, (jnp.pad(place, more), jnp.pad(gradient, more)))
-    return (spread.reshape(3 * len(spread), c, -1, b)[1 : 1 + h, :, 1 : 1 + w],)
+def _spread(gradient: Float[Array, "o _ l"], place: Array, sizes: _Sizes):
+    """The gradient of `_maximum`: to the place of each window."""
+    c, _, lanes = gradient.shape
+    missing = -(-sizes.stride // 3) - sizes.right
+    gradient, place = (
+        jnp.pad(values, [(0, 0), (0, missing), (0, 0)])[:, None, :, None]
+        for values in (gradient, place)
+    )
+    taps = jnp.arange(9, dtype=place.dtype).reshape(1, 3, 1, 3, 1)
+    return jnp.where(place == taps, gradient, 0).reshape(c, 3, -1, lanes)[:, :, : sizes.stride]
 
 
-max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+def _column(values: Array) -> Float[Array, "o 1 1 _"]:
+    """`[o]` or `[o, l]`, to meet a map."""
+    return values.reshape(len(values), 1, 1, -1)
+
+
+def _each_group(function: Callable, own: Any, sizes: _Sizes) -> tuple[Any, Any, Any]:
+    """A function of a block's own, the first row of a group and how many it has, on all of them.
+
+    One after the other on a CPU, for its cache; elsewhere all at once (not measured).
+
+    Returns:
+      The function's first result, summed over a block's groups; the second of the rows of windows,
+      stacked; and that of the rest.
+    """
+    lift = lax.map if jax.default_backend() == "cpu" else _at_once
+
+    def block(one: Any) -> Any:
+        sums, windows = lift(lambda at: function(one, 3 * at, 3), jnp.arange(sizes.down))
+        more, rest = function(one, 3 * sizes.down, sizes.rest)
+        return jax.tree.map(lambda each, last: jnp.sum(each, 0) + last, sums, more), windows, rest
+
+    return lift(block, own)
+
+
+def _at_once(function: Callable, values: Any) -> Any:
+    return jax.vmap(function)(values)

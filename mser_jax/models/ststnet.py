@@ -6,9 +6,9 @@ max-pool of stride 3 with padding 1, dropout; then the streams side by side, a 2
 fully connected layer. Layers are named, and in the order, as in the authors' PyTorch code.
 
 The streams see the same image, so that they are computed as one of 16 filters, the clips on the
-vector lanes (`lanes`). The normalisation is a straight line for each channel, and a maximum of
-values on a line is the maximum of the values, or the minimum where it falls: so the maximum comes
-first and the line meets a ninth of them.
+vector lanes. The normalisation is a straight line for each channel, and a maximum of values on a
+line is the maximum of the values, or the minimum where it falls: so the maximum comes first and the
+line meets a ninth of them. Of the map itself only the sums are asked, and `lanes` never holds it.
 """
 
 import math
@@ -20,10 +20,11 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mser_jax.models import lanes
-from mser_jax.models.lanes import Images
-from mser_jax.models.layers import BatchNorm, Conv, Dense, Map, Mask, over_clips
+from mser_jax.models.layers import BatchNorm, Conv, Dense, Map, Mask, Moments, over_clips
 
 FILTERS = (3, 5, 8)
+
+Pools = Float[Array, "k _h c _w l"]  # of the blocks of `lanes`
 
 
 class STSTNet(nnx.Module):
@@ -56,48 +57,43 @@ class STSTNet(nnx.Module):
         Returns:
           `[b, 1, classes]`: one head.
         """
-        pooled = self._streams(x.squeeze(1).transpose(1, 3, 2, 0), mask)
+        pooled = self._streams(x.squeeze(1), mask)
         if key is not None:
             pooled = 2 * pooled * coins(key, pooled.shape)
-        features = _average_pool(pooled).swapaxes(0, 1).reshape(-1, len(x))  # [c * h * w, b]
-        return self.fc(features.T)[:, None]
+        features = lanes.by_clip(_average_pool(pooled).swapaxes(1, 2))  # [c, h, w, b]
+        return self.fc(features.reshape(-1, features.shape[-1]).T)[: len(x), None]
 
-    def _streams(self, x: Images, mask: Mask) -> Images:
-        """Convolution to max-pool, all streams as one: `[h, 3, w, b]` to `[h', 16, w', b]`."""
-        convs = (self.conv1, self.conv2, self.conv3)
+    def _streams(self, x: Float[Array, "b h w c"], mask: Mask) -> Pools:
+        """Convolution to max-pool, all streams as one."""
+        convs, norms = (self.conv1, self.conv2, self.conv3), (self.bn1, self.bn2, self.bn3)
         kernel, bias = (
             _joined([w[...] for w in ws]) for ws in zip(*((c.kernel, c.bias) for c in convs))
         )
-        around = jnp.pad(x, [(2, 2), (0, 0), (2, 2), (0, 0)])
-        maps = jax.nn.relu(lanes.convolve(around, kernel[0], bias.reshape(-1)))
-        mean, factor, offset = self._lines(maps, mask)
-        rises = jnp.where(factor < 0, -1.0, 1.0)
-        return (lanes.max_pool(maps * rises) * rises - mean) * factor + offset
+        rises = jnp.where(_joined([norm.scale[...] for norm in norms]) < 0, -1.0, 1.0)
+        best, *sums = lanes.pooled(lanes.blocks(x), kernel[0], bias.reshape(-1), rises)
+        places = math.prod(side + 2 for side in x.shape[1:3])
+        mean, square = (lanes.by_clip(one / places)[:, : len(x)] for one in sums)
+        mean, factor, offset = self._lines(over_clips(mean, square, mask, axis=1))
+        return (best - mean) * factor + offset
 
-    def _lines(self, maps: Images, mask: Mask) -> list[Float[Array, "1 c 1 1"]]:
+    def _lines(self, moments: Moments) -> list[Float[Array, "1 1 c 1 1"]]:
         """What the normalisations of the streams do to each channel: `BatchNorm.affine`."""
-        each = maps.shape[0] * maps.shape[2]
-        mean, square = (jnp.sum(maps**power, axis=(0, 2)) / each for power in (1, 2))
-        moments = over_clips(mean, square, mask, axis=1)
-        ends = [sum(FILTERS[:stream]) for stream in (1, 2)]
+        norms, ends = (self.bn1, self.bn2, self.bn3), [sum(FILTERS[:n]) for n in (1, 2)]
         streams = zip(*(jnp.split(moment, ends) for moment in moments))
-        lines = [
-            norm.affine(lambda own=own: own)
-            for norm, own in zip((self.bn1, self.bn2, self.bn3), streams)
-        ]
-        return [_joined(parts).reshape(1, -1, 1, 1) for parts in zip(*lines)]
+        lines = [norm.affine(lambda own=own: own) for norm, own in zip(norms, streams)]
+        return [_joined(parts).reshape(1, 1, -1, 1, 1) for parts in zip(*lines)]
 
 
 def _joined(parts: Sequence[Array]) -> Array:
     return jnp.concatenate(parts, axis=-1)
 
 
-def _average_pool(x: Images) -> Images:
+def _average_pool(x: Pools) -> Pools:
     """A 2x2 mean at stride 2; what is left over at the ends goes."""
-    down, right = (side // 2 for side in x.shape[::2])
-    _, c, _, b = x.shape
-    cells = x[: 2 * down, :, : 2 * right].reshape(down, 2, c, right, 2, b)
-    return jnp.mean(cells, axis=(1, 4))
+    k, h, c, w, lanes = x.shape
+    down, right = h // 2, w // 2
+    cells = x[:, : 2 * down, :, : 2 * right].reshape(k, down, 2, c, right, 2, lanes)
+    return jnp.mean(cells, axis=(2, 5))
 
 
 def coins(key: PRNGKeyArray, shape: Sequence[int]) -> Float[Array, "..."]:

@@ -34,34 +34,84 @@ def native_pool(x):
     return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (3, 1, 3, 1), (3, 1, 3, 1), around)
 
 
-def assert_same(ours, native, *operands):
-    """Outputs, and the gradients by every operand."""
-    cotangent = drawn(*jax.eval_shape(native, *operands).shape, seed=9)
+def native(images, kernel, bias, rises):
+    """What `lanes` has: `[h', o, w', b]`, and the sums of the map and of its squares, `[o, b]`."""
+    around = jnp.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)]).transpose(1, 3, 2, 0)
+    maps = jax.nn.relu(native_convolution(around, kernel, bias))
+    signs = rises.reshape(1, -1, 1, 1)
+    return native_pool(maps * signs) * signs, jnp.sum(maps, (0, 2)), jnp.sum(maps**2, (0, 2))
 
-    def both(function):
+
+def ours(images, *others):
+    pooled = lanes.pooled(lanes.blocks(images), *others)
+    return tuple(lanes.by_clip(part)[..., : len(images)] for part in pooled)
+
+
+def operands(*shape, channels=4, stack=()):
+    """Images, kernel, bias, and the sign of each channel: two look for their minimum."""
+    c = shape[-1]
+    rises = np.broadcast_to(np.sign([1.0, -1, -1, 1], dtype=np.float32), (*stack, channels))
+    weights = drawn(*stack, 3, 3, c, channels, seed=1), drawn(*stack, channels, seed=2)
+    return drawn(*stack, *shape), *weights, rises
+
+
+def outputs_and_gradients(function, operands):
+    cotangents = [
+        drawn(*part.shape, seed=9 + n) for n, part in enumerate(jax.eval_shape(function, *operands))
+    ]
+
+    def both(*operands):
         outputs, back = jax.vjp(function, *operands)
-        return outputs, back(cotangent)
+        return outputs, back(tuple(cotangents))[:3]
 
-    near(*(jax.jit(both, static_argnums=0)(function) for function in (ours, native)))
+    return jax.jit(both)(*operands)
 
 
 @pytest.mark.parametrize("lift", [lambda f: f, jax.vmap], ids=["alone", "vmap"])
-def test_convolution_is_that_of_jax(lift):
-    stack = () if lift(len) is len else (2,)
-    operands = drawn(*stack, 6, 3, 7, 4), drawn(*stack, 3, 2, 3, 5, seed=1), drawn(*stack, 5)
-    assert_same(lift(lanes.convolve), lift(native_convolution), *operands)
-
-
 @pytest.mark.parametrize("side", [7, 8, 9])
-def test_pool_is_that_of_jax(side):
-    assert_same(lanes.max_pool, native_pool, drawn(side, 2, side + 1, 3))
+def test_convolution_and_pool_are_those_of_jax(side, lift):
+    stack = () if lift(len) is len else (2,)
+    given = operands(3, side, side + 1, 2, stack=stack)
+    near(*(outputs_and_gradients(lift(function), given) for function in (ours, native)))
+
+
+def test_clips_of_more_than_one_block_keep_their_places():
+    given = operands(lanes.LANES + 3, 4, 5, 1)
+    near(*(outputs_and_gradients(function, given) for function in (ours, native)))
+
+
+def test_off_a_cpu_the_rows_are_made_at_once_with_the_same_result(monkeypatch):
+    given = operands(3, 8, 7, 2)
+    one = outputs_and_gradients(ours, given)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    near(one, outputs_and_gradients(lambda *given: ours(*given), given))
+
+
+def test_the_gradient_by_the_images_costs_nothing_where_nobody_asks():
+    images, *weights = operands(3, 8, 7, 2)
+
+    def loops(*numbers):
+        def total(*given):
+            return sum(jnp.sum(part) for part in ours(*given))
+
+        compiled = jax.jit(jax.grad(total, numbers)).lower(images, *weights).compile()
+        return str(compiled.as_text()).count(" while(")
+
+    assert loops(1, 2) < loops(0, 1, 2)
 
 
 def test_of_equal_values_the_first_gets_the_gradient_of_the_pool():
-    gradient = jax.grad(lambda x: jnp.sum(lanes.max_pool(x)))(jnp.ones((6, 1, 6, 1)))
-    wanted = np.zeros((6, 6))
-    wanted[np.ix_([0, 2], [0, 2])] = 1
-    np.testing.assert_array_equal(gradient[:, 0, :, 0], wanted)
+    images, kernel = jnp.ones((1, 4, 4, 1)), np.zeros((3, 3, 1, 1), np.float32)
+    bias, rises = jnp.ones(1), jnp.ones(1)
+
+    def total(kernel):  # whose place of the map decides nothing: it is 1 everywhere
+        return jnp.sum(ours(images, kernel, bias, rises)[0])
+
+    # Windows of a 6x6 map begin at -1 and 2: the first places of theirs are 0 and 2.
+    seen = np.zeros((8, 8))
+    seen[2:6, 2:6] = 1
+    wanted = sum(seen[row : row + 3, column : column + 3] for row in (0, 2) for column in (0, 2))
+    np.testing.assert_array_equal(jax.grad(total)(kernel)[..., 0, 0], wanted)
 
 
 def made(seed=0) -> STSTNet:

@@ -1,0 +1,106 @@
+"""PyTorch's side of benchmarks/megc2019.py: the authors' loop, and the fastest that we found."""
+
+# pyright: reportMissingImports=false, reportCallIssue=false
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks.fold_parallel_torch import DEVICE, OneStream
+from mser_jax.augment import Clips
+from mser_jax.folds import Fold
+from tests.heavy import torch_twin
+
+Run = Callable[[], object]
+
+
+def ways(
+    clips: Clips, folds: Sequence[Fold], batch: int, epochs: int, rate: float
+) -> dict[str, Run]:
+    """Epochs of every fold, which go on from where the ones before ended.
+
+    Args:
+      clips: pixels `[n, 1, h, w, 3]`.
+      folds: who trains on what.
+      batch: clips of a step, at most.
+      epochs: how many.
+      rate: of Adam.
+    """
+    torch.manual_seed(0)
+    pixels = np.asarray(clips.pixels).squeeze(1)
+    images = torch.tensor(pixels).float().permute(0, 3, 1, 2)  # as the authors' code has them
+    labels = torch.tensor(np.asarray(clips.labels)).long()
+    every = TensorDataset(images, labels)
+    side, classes = images.shape[-1], int(labels.max()) + 1
+
+    def authors(fold: Fold) -> Callable[[], None]:
+        model = torch_twin.STSTNet(classes, side=side).to(DEVICE)
+        adam = torch.optim.Adam(model.parameters(), rate)
+        train, test = (
+            DataLoader(TensorDataset(*every[own]), batch_size=batch)
+            for own in (fold.train, fold.test)
+        )
+
+        def epoch() -> None:
+            model.train()
+            _loop(model, train, adam)
+            model.eval()
+            _loop(model, test)
+
+        return epoch
+
+    def fast(fold: Fold) -> Callable[[], None]:
+        model = OneStream(classes, side).to(DEVICE).to(memory_format=torch.channels_last)
+        adam = torch.optim.Adam(model.parameters(), rate, fused=True)
+        last = images[fold.train].contiguous(memory_format=torch.channels_last)
+        last, own = last[:, :, None].to(DEVICE), labels[fold.train].to(DEVICE)
+
+        def epoch() -> None:
+            for entries in torch.randperm(len(own)).tensor_split(-(-len(own) // batch)):
+                adam.zero_grad()
+                logits = model(last[entries])[:, 0]
+                nn.functional.cross_entropy(logits, own[entries]).backward()
+                adam.step()
+
+        return epoch
+
+    starts = {
+        "PyTorch, as published": authors,
+        "PyTorch, streams as one, channels last, fused Adam": fast,
+    }
+    return {name: _folds([start(fold) for fold in folds], epochs) for name, start in starts.items()}
+
+
+def _folds(each: Sequence[Callable[[], None]], epochs: int) -> Run:
+    def run() -> None:
+        for epoch in each:
+            for _ in range(epochs):
+                epoch()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def _loop(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    adam: torch.optim.Optimizer | None = None,
+) -> tuple[float, int]:
+    """The authors' epoch: the gradient is recorded in the test too, and each batch is asked for."""
+    total, correct = 0.0, 0
+    for images, labels in batches:
+        if adam is not None:
+            adam.zero_grad()
+        x, y = images.to(DEVICE), labels.to(DEVICE)
+        logits = model(x[:, :, None])[:, 0]
+        loss = nn.functional.cross_entropy(logits, y)
+        if adam is not None:
+            loss.backward()
+            adam.step()
+        total += loss.item() * x.size(0)
+        correct += int((torch.max(logits, 1)[1] == y).sum().item())
+    return total, correct
