@@ -57,7 +57,7 @@ LEAST = {
     "evaluation.folds": 2,
     "parallel.folds_per_device": 0,
 }
-POSITIVE = {"train.learning_rate": None, "model.c": None}
+POSITIVE = ("train.learning_rate", "model.c")
 
 
 def get_config(dataset: str = "synthetic", preset: str = "smoke") -> ConfigDict:
@@ -239,7 +239,7 @@ def validate(config: ConfigDict) -> None:
     check.choices(config, _present(config, CHOICES))
     check.members(config, _present(config, MEMBERS))
     check.least(config, _present(config, LEAST))
-    check.positive(config, _present(config, POSITIVE))
+    check.positive(config, [field for field in POSITIVE if _has(config, field)])
     if config.seed + config.train.seeds > 2**32:
         raise UserError(
             f"config.seed is {config.seed}, config.train.seeds {config.train.seeds}; every seed "
@@ -312,6 +312,19 @@ def _validate_warmup(config: ConfigDict) -> None:
         )
 
 
+def _validate_model(config: ConfigDict) -> None:
+    if config.model.name != config.preset:
+        raise UserError(
+            f"config.model.name is {config.model.name!r}, but the fields are those of "
+            f"{config.preset}. Remedy: --config=configs/megc2019.py:{config.model.name}."
+        )
+    if zoo.model(config.preset).classical and config.train.seeds > 1:
+        raise UserError(
+            f"config.train.seeds is {config.train.seeds}, but {config.preset} draws nothing at "
+            "random, and every seed would answer alike. Remedy: leave it at 1."
+        )
+
+
 def _validate_loss(config: ConfigDict) -> None:
     capsules = config.model.get("name") == "capsulenet"
     if (config.train.loss == "margin") != capsules:
@@ -361,6 +374,7 @@ def _validate_series(config: ConfigDict) -> None:
 _FURTHER: Mapping[str, Callable[[ConfigDict], None]] = MappingProxyType(
     {
         "augment.variants": _validate_variants,
+        "model.name": _validate_model,
         "model.depths": _validate_depths,
         "model.head.dropout": _validate_dropout,
         "train.warmup": _validate_warmup,

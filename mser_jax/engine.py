@@ -127,7 +127,7 @@ class Engine:
         left = [each.left() for each in rounds]
         self._reserve(rounds, left)
         writer = tensorboard.writer(self.folder / "tensorboard")
-        answers = Answers(rounds[0].trainer, self.feed)
+        answers = self._answers(rounds)
         for each in rounds:
             if left[each.number - 1]:
                 monitor = Monitor(
@@ -188,10 +188,14 @@ class Engine:
 
         return keep
 
+    def _answers(self, rounds: Sequence[Round]) -> Answers:
+        most = max(len(fold.test) for fold in self.trainer.folds)
+        return Answers(rounds[0].trainer, self.feed, most)
+
     def logits(self) -> Float[np.ndarray, "f clip k n"]:
         """What each fold's network says of every clip after the last epoch; NaN where it failed."""
         rounds, said = self.rounds(), []
-        answers = Answers(rounds[0].trainer, self.feed)
+        answers = self._answers(rounds)
         for each in rounds:
             state = each.restore()
             logits = answers.alike(each.trainer).of_all(state, len(self.names))

@@ -41,10 +41,13 @@ class Answers:
     Args:
       trainer: of the folds.
       feed: of the clips.
+      most: test clips that a fold of any round has, so that one program serves all; by default
+        that of this trainer's.
     """
 
-    def __init__(self, trainer: Trainer, feed: Feed):
+    def __init__(self, trainer: Trainer, feed: Feed, most: int = 0):
         self._trainer, self._feed = trainer, feed
+        self._most = most or max(len(fold.test) for fold in trainer.folds)
         self._lifted = parallel.over_folds(
             fold_logits(trainer.network, trainer.view),
             trainer.mesh,
@@ -62,18 +65,19 @@ class Answers:
     def of_all(self, state: State, count: int) -> Float[np.ndarray, "f clip k n"]:
         """What every fold's network says of every clip, seen or not; of all `count` of them."""
         every = np.arange(count)
-        logits = self._of(state, [every] * len(self._trainer.folds), "Evaluating")
+        logits = self._of(state, [every] * len(self._trainer.folds), "Evaluating", count)
         return np.stack(logits)
 
     def of_held_out(self, state: State) -> list[Float[np.ndarray, "clip k n"]]:
         """What every fold's network says of its test clips."""
-        return self._of(state, [fold.test for fold in self._trainer.folds], "")
+        return self._of(state, [fold.test for fold in self._trainer.folds], "", self._most)
 
-    def _of(self, state: State, clips: Sequence[np.ndarray], title: str) -> list[np.ndarray]:
-        """`clips`: of each fold; without a title there is no bar."""
-        of, most = self._trainer, max(map(len, clips))
-        size = min(of.settings.batch_size, most)  # of one subject there are few
-        steps = -(-most // size)
+    def _of(
+        self, state: State, clips: Sequence[np.ndarray], title: str, most: int
+    ) -> list[np.ndarray]:
+        """`clips`: of each fold, `most` in one at most; without a title there is no bar."""
+        of, size = self._trainer, min(self._trainer.settings.batch_size, most)
+        steps = max(-(-len(each) // size) for each in clips)
         entries = np.full((of.slots, steps, size), folding.EMPTY, np.int32)
         for slot, each in enumerate(clips):
             entries[slot].flat[: len(each)] = each * len(of.view.variants)

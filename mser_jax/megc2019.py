@@ -11,7 +11,10 @@ from mser_jax import zoo
 
 ALL = "all"  # in place of a model
 # What a run of all models hands on to each: which clips, seeds and devices, and what is reported.
-HANDED_ON = ("seed", "data", "train.seeds", "train.checkpoint_every", "parallel", "report")
+HANDED_ON = (
+    *("seed", "data", "train.seeds", "train.checkpoint_every"),
+    *("evaluation", "parallel", "report"),
+)
 _WHOLE = ("block", "width", "depths", "attention", "rc", "fusion", "head", "dtype", "remat")
 
 
@@ -53,10 +56,10 @@ def _of_model(config: ConfigDict, name: str) -> ConfigDict:
 
 
 def _fit_rather_than_train(config: ConfigDict) -> None:
-    """What scikit-learn fits has no epochs, and the same answer for every seed."""
+    """What scikit-learn fits has no epochs, nothing that is drawn, and no use for devices."""
     config.train = ConfigDict({"seeds": 1})
     config.model = ConfigDict({"name": config.model.name})
-    del config.augment, config.parallel
+    del config.augment, config.parallel, config.report
 
 
 def _of_all(config: ConfigDict) -> ConfigDict:

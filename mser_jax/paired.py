@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -140,6 +141,23 @@ def _right(table: Predictions, rule: str) -> np.ndarray:
 def _keys(table: Predictions) -> list[Key]:
     columns = (table.dataset, table.subject, table.clip, table.seed)
     return list(zip(*(column.tolist() for column in columns)))
+
+
+def refuse_other_clips(name: str, one: Predictions, other_name: str, other: Predictions) -> None:
+    """Refuse tables that are not of the same clips, labels and folds, whatever their seeds.
+
+    Args:
+      name: of `one`, for the message.
+      one: a table.
+      other_name: of `other`.
+      other: another.
+
+    Raises:
+      UserError: they are not.
+    """
+    first, second = (table.take(table.seed == table.seed.min()) for table in (one, other))
+    fresh = dataclasses.replace(second, seed=np.full(len(second), first.seed.min()))
+    _refuse_others(name, first, other_name, fresh)
 
 
 def _refuse_others(name: str, one: Predictions, other_name: str, other: Predictions) -> None:

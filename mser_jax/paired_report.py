@@ -59,7 +59,7 @@ def cells(row: Mapping, limit: float) -> list[object]:
       row: the comparison.
       limit: of the strip's scale, which goes from -limit to limit with a tick at 0.
     """
-    accuracy, uf1, uar = (_difference(row, name) for name in metrics.HEADLINE)
+    accuracy, uf1, uar = (difference(row, name) for name in metrics.HEADLINE)
     return [page.join([accuracy, _strip(row, limit)]), uf1, uar, *changes(row)]
 
 
@@ -99,7 +99,8 @@ def signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+.3f}"
 
 
-def _difference(row: Mapping, name: str) -> Markup:
+def difference(row: Mapping, name: str) -> Markup:
+    """The difference in one score, and below it the interval."""
     interval = row["interval"][name]
     told = f"{signed(interval[0])} to {signed(interval[1])}" if interval else "no interval"
     return page.join([signed(row["difference"][name]), page.tag("small", told, class_="under")])

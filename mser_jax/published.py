@@ -49,7 +49,7 @@ COMPOSITE_CAVEAT = (
 COMPOSITE = (
     PublishedComposite("LBP-TOP", 0.588, 0.579),
     PublishedComposite("Bi-WOOF", 0.630, 0.623),
-    PublishedComposite("CapsuleNet", 0.652, 0.651),
+    PublishedComposite("CapsuleNet", 0.652, 0.651, chosen=True),  # by its authors' code
     PublishedComposite("OFF-ApexNet", 0.720, 0.710),
     PublishedComposite("Dual-Inception", 0.732, 0.728),
     PublishedComposite("STSTNet", 0.735, 0.761),

@@ -63,7 +63,7 @@ def run(config: ConfigDict, workdir: str, mode: str) -> None:
     """
     began = time.perf_counter()
     configs.validate(config)
-    _keep_compiled_programs()
+    keep_compiled_programs()
     with contextlib.ExitStack() as held:
         with hosts.first_alone():
             folder = open_workdir(config, workdir)
@@ -90,9 +90,10 @@ def _prepare_and_train(config: ConfigDict, folder: Path, log: Log, mode: str) ->
         prepared = prepare(config)
         stage.reused = prepared.reused
     if fitted:
-        _fit(config, prepared, folder, log, anew=mode == "evaluate")
-        if mode != "train":
-            _report(folder, config, log)
+        if hosts.is_first():
+            _fit(config, prepared, folder, log)
+            if mode != "train":
+                _report(folder, config, log)
         return
     loaded = _load(config, prepared, folder, log)
     if mode != "evaluate":
@@ -121,25 +122,21 @@ def provenance(config: ConfigDict, mode: str) -> dict[str, Any]:
     }
 
 
-def _keep_compiled_programs() -> None:
+def keep_compiled_programs() -> None:
     """A second run of the same shapes need not compile; JAX's own variable moves the folder."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = Path.home() / ".cache" / "mser_jax" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
-def _fit(config: ConfigDict, prepared: Prepared, folder: Path, log: Log, *, anew: bool) -> None:
-    """Fit and ask what is no network: it takes seconds, and there is nothing to keep between."""
+def _fit(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> None:
+    """Fit and ask what is no network: it takes seconds, so that nothing is kept or reused."""
     dataset = _read(config, prepared, planning.capacity(parallel.fold_mesh()), log)
     folds = build.make_folds(config, dataset)
     build.check_classes(dataset, folds)
-    path = folder / "predictions.csv"
-    with log.stage("fit") as stage:
-        stage.reused = path.is_file() and not anew
-        if stage.reused:
-            print(f"Reused {path}.")
-            return
-        table.write_csv(path, fit(config, dataset, folds), config.evaluation.select)
+    with log.stage("fit"):
+        predictions = fit(config, dataset, folds)
+        table.write_csv(folder / "predictions.csv", predictions, config.evaluation.select)
 
 
 def fit(

@@ -1,6 +1,8 @@
 """All models of a set as runs: the quickest first, a table after each, and what is left told."""
 
+import contextlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ from mser_jax.logs import Log
 from mser_jax.workdir import open_workdir
 
 ESTIMATES = "estimates.json"
+# What a model may end with while the others go on; a device without memory is of the second kind.
+_FAULTS = (UserError, jax.errors.JaxRuntimeError)
 
 
 def run_suite(config: ConfigDict, workdir: str, mode: str) -> None:
@@ -45,29 +49,43 @@ def run_suite(config: ConfigDict, workdir: str, mode: str) -> None:
       KeyboardInterrupt: stopped by the user, after saving.
     """
     configs.validate(config)
+    if jax.process_count() > 1:
+        raise UserError(
+            "All models run in one process. Remedy: without --distributed, or one network: "
+            "--config=configs/megc2019.py:htnet --distributed."
+        )
+    run.keep_compiled_programs()
     folder = open_workdir(config, workdir)
     print(f"Models: {folder}")
-    log = Log(folder / "log.jsonl")
-    if mode in ("all", "train"):  # so that the page shows the command that trained
-        log.write("start", **run.provenance(config, mode))
+    with folders.alone(folder):
+        _run_all(config, folder, mode)
+
+
+def _run_all(config: ConfigDict, folder: Path, mode: str) -> None:
+    trains = mode in ("all", "train")
     members = {
         name: configs.model_of_suite(config, name)
         for name in _chosen(config)
-        if mode in ("all", "train") or (folder / name / "config.json").is_file()
+        if trains or (folder / name / "config.json").is_file()
     }
-    with folders.alone(folder):
-        seconds = _estimates(config, members, folder) if mode in ("all", "train") else {}
-        _say(members, seconds)
-        faults: dict[str, str] = {}
-        for number, name in enumerate(sorted(members, key=lambda name: seconds.get(name, 0)), 1):
-            print(f"\nModel {number} of {len(members)}: {zoo.model(name).title}", flush=True)
-            try:
-                run.run(members[name], str(folder / name), mode)
-            except UserError as error:
-                faults[name] = str(error)
-                print(f"{name} has no result: {error}", flush=True)
-            if mode != "train":
-                _tell(folder, config, seconds, faults)
+    if not members:
+        raise UserError(f"{folder}: nothing has run here yet. Remedy: the command without --mode.")
+    if trains:  # so that the page shows the command that trained
+        Log(folder / "log.jsonl").write("start", **run.provenance(config, mode))
+    faults: dict[str, str] = {}
+    seconds = _estimates(config, members, folder, faults) if trains else {}
+    _say(members, seconds, folder)
+    order = sorted(members, key=lambda name: seconds.get(name, math.inf))
+    for number, name in enumerate(order, 1):
+        print(f"\nModel {number} of {len(members)}: {zoo.model(name).title}", flush=True)
+        faults.pop(name, None)
+        try:
+            run.run(members[name], str(folder / name), mode)
+        except _FAULTS as error:
+            faults[name] = str(error)
+            print(f"{name} has no result: {error}", flush=True)
+        if mode != "train":
+            _tell(folder, config, seconds, faults)
     if len(faults) == len(members):
         raise UserError("No model has a result; the reasons stand above, one for each.")
 
@@ -81,24 +99,42 @@ def _chosen(config: ConfigDict) -> list[str]:
 
 
 def _estimates(
-    config: ConfigDict, members: Mapping[str, ConfigDict], folder: Path
+    config: ConfigDict,
+    members: Mapping[str, ConfigDict],
+    folder: Path,
+    faults: dict[str, str],
 ) -> dict[str, float]:
     """Seconds that each model will take, measured on a few steps of it; kept for the next call."""
-    path = folder / ESTIMATES
-    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    prepared = prepare(config, say=lambda line: None)
     devices = [device.device_kind for device in jax.devices()]
-    if kept.get("devices") != devices:
-        kept = {"devices": devices, "seconds": {}}
-    missing = [name for name in members if name not in kept["seconds"]]
-    if missing:
-        limit = planning.capacity(parallel.fold_mesh())
-        path_of_set = prepare(config, say=lambda line: None)
-        for name in missing:
-            print(f"Estimating {name} ...", flush=True)
-            dataset = run.read_clips(members[name], path_of_set, limit)
+    of = {"devices": devices, "seeds": config.train.seeds, "clips": prepared.name}
+    kept = _read_estimates(folder / ESTIMATES, of)
+    limit = planning.capacity(parallel.fold_mesh())
+    for name in [name for name in members if name not in kept["seconds"]]:
+        print(f"Estimating {name} ...", flush=True)
+        try:
+            dataset = run.read_clips(members[name], prepared, limit)
             kept["seconds"][name] = _estimate(members[name], dataset, limit)
-            path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-    return {name: kept["seconds"][name] for name in members}
+        except _FAULTS as error:
+            faults[name] = str(error)
+            print(f"{name} cannot be estimated: {error}", flush=True)
+        _write(folder / ESTIMATES, kept)
+    return {name: kept["seconds"][name] for name in members if name in kept["seconds"]}
+
+
+def _read_estimates(path: Path, of: Mapping[str, Any]) -> dict[str, Any]:
+    """What was estimated before on these devices for these clips; nothing of others."""
+    with contextlib.suppress(OSError, ValueError):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(kept, dict) and kept.get("of") == of:
+            return kept
+    return {"of": of, "seconds": {}}
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    part = path.with_suffix(".part")  # so that a kill leaves the whole old one or the new one
+    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    part.replace(path)
 
 
 def _estimate(config: ConfigDict, dataset: Any, limit: int) -> float:
@@ -109,14 +145,15 @@ def _estimate(config: ConfigDict, dataset: Any, limit: int) -> float:
     return estimate.training(trainer, build.make_feed(dataset, trainer, limit))
 
 
-def _say(members: Mapping[str, ConfigDict], seconds: Mapping[str, float]) -> None:
+def _say(members: Mapping[str, ConfigDict], seconds: Mapping[str, float], folder: Path) -> None:
     """What is about to run, the quickest first."""
     for name in sorted(seconds, key=lambda name: seconds[name]):
         print(f"  {name:<16}{_duration(seconds[name]):>12}  {zoo.model(name).title}")
     if seconds:
         print(f"  {'in all':<16}{_duration(sum(seconds.values())):>12}, if none is done yet")
     for name in zoo.MODELS:
-        if name not in members and zoo.model(name).large:
+        ran = (folder / name / "predictions.csv").is_file()
+        if name not in members and zoo.model(name).large and not ran:
             print(f"  {name:<16}{'not run':>12}  large: name it in --config.suite.models")
 
 
@@ -130,11 +167,15 @@ def _tell(
     folder: Path, config: ConfigDict, seconds: Mapping[str, float], faults: Mapping[str, str]
 ) -> None:
     """The table of what has run so far, in the folder and on the screen."""
-    there = [name for name in zoo.MODELS if (folder / name / "predictions.csv").is_file()]
+    there = [name for name in zoo.MODELS if _has_result(folder / name, faults.get(name))]
     tables = {name: table.read_csv(folder / name / "predictions.csv") for name in there}
     if not tables:
         return
-    results = suite_results.results(tables, config.evaluation.select)
+    try:
+        results = suite_results.results(tables, config.evaluation.select)
+    except UserError as error:  # as of a model that has yet to be run on other clips
+        print(f"\nNo table of these models: {error}", flush=True)
+        return
     path = suite_report.write(
         folder,
         results,
@@ -146,6 +187,11 @@ def _tell(
         ),
     )
     print(f"\n{suite_report.text_table(results)}\n\nModels: {path}")
+
+
+def _has_result(folder: Path, fault: str | None) -> bool:
+    """Whether there are answers, and not of an earlier run than the one that failed."""
+    return fault is None and (folder / "predictions.csv").is_file()
 
 
 def _not_run(

@@ -16,12 +16,17 @@ from mser_jax.page import Markup
 from mser_jax.suite_results import WHOLE
 
 _READ = (
-    "Each clip is answered by a training that never saw its subject, after the last epoch; a score "
+    "Each clip is answered after the last epoch, which was fixed in advance; a score "
     "is of one confusion matrix pooled over all folds, and of several seeds their mean, with the "
     "standard deviation after ±. Intervals: 95\u00a0% bootstrap over subjects. As one: the seeds "
     "answer together, by the mean of their probabilities. To the best: the difference to the model "
     "with the highest UF1, with the interval of a bootstrap that draws the same subjects for both; "
     "nothing is corrected for the number of models, and the best of many is flattered."
+)
+_BOUND = f"The head that answers: {{rule}} ({wording.UPPER_BOUND}). This is not a result."
+_OTHERS = (
+    "The published CapsuleNet saw other pictures through a network that was trained before; the "
+    "one here sees images of 28 px. HTNet's areas are at fixed places here."
 )
 _MARK = "With *: published, and known to be chosen on the test subject."
 
@@ -72,7 +77,8 @@ def write(
     """
     told = {"name": config["name"], **results, "not_run": context.not_run}
     (folder / "suite.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    rows = [_flat(row, context) for row in results["models"]]
+    bound = {"rule": results["rule"], "upper_bound": results["upper_bound"]}
+    rows = [bound | _flat(row, context) for row in results["models"]]
     with (folder / "suite.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, max(rows, key=len), lineterminator="\n", restval="")
         writer.writeheader()
@@ -98,6 +104,8 @@ def text_table(results: Mapping[str, Any]) -> str:
         lines.append(wording.text_row(row["model"], cells))
     for row in _failed(results):
         lines.append(f"{row['model']}: {wording.many(len(row['failed']), 'training')} diverged")
+    if results["upper_bound"]:
+        lines = [textwrap.fill(_BOUND.format(**results), 79), "", *lines]
     mark = "publ.: the published UF1; with *: chosen on the test subject. "
     return "\n".join([*lines, "", textwrap.fill(mark + published.COMPOSITE_CAVEAT, 79)])
 
@@ -141,15 +149,17 @@ def render(
 
 
 def _head(results: Mapping, config: Mapping) -> Markup:
-    rows = list(_by_score(results))
-    counted = wording.counts(rows[0]) if rows else ""
-    return page.tag(
-        "header",
+    parts = [
         page.tag("p", "mser_jax · models of the field", class_="over"),
         page.tag("h1", config["name"]),
-        page.tag("p", wording.protocol(config, rows[0]["folds"]) if rows else "", class_="lead"),
-        page.tag("p", counted, class_="small"),
-    )
+    ]
+    if first := next(_by_score(results), None):
+        told = [wording.many(first[f"{name}s"], name) for name in ("clip", "subject", "fold")]
+        parts.append(page.tag("p", wording.protocol(config, first["folds"]), class_="lead"))
+        parts.append(page.tag("p", ", ".join(told), class_="small"))
+    if results["upper_bound"]:
+        parts.append(page.tag("p", _BOUND.format(**results), class_="note"))
+    return page.tag("header", page.join(parts))
 
 
 def _overview(results: Mapping) -> Markup:
@@ -158,7 +168,7 @@ def _overview(results: Mapping) -> Markup:
         [
             _named(row["model"]),
             *(_score(row["scores"][WHOLE], row["seed_std"], name) for name in metrics.HEADLINE),
-            _to_best(row["to_best"]),
+            paired_report.difference(row["to_best"], "uf1") if row["to_best"] else "the best",
             " / ".join(filter(None, (_published(row["model"], each) for each in ("uf1", "uar")))),
         ]
         for row in _by_score(results)
@@ -166,7 +176,7 @@ def _overview(results: Mapping) -> Markup:
     return page.section(
         "Models",
         page.table(header, cells, 0),
-        page.tag("p", f"A name leads to the report of its run. {_MARK}", class_="small"),
+        page.tag("p", f"A name leads to the report of its run. {_MARK} {_OTHERS}", class_="small"),
     )
 
 
@@ -206,15 +216,6 @@ def _score(scores: Mapping, spread: Mapping | None, name: str) -> Markup:
     bounds = scores["interval"][name]
     below = f"{wording.number(bounds[0])} to {wording.number(bounds[1])}" if bounds else ""
     return page.join([told, page.tag("small", below, class_="under")])
-
-
-def _to_best(difference: Mapping | None) -> object:
-    if difference is None:
-        return "the best"
-    bounds = difference["interval"]["uf1"]
-    below = f"{paired_report.signed(bounds[0])} to {paired_report.signed(bounds[1])}"
-    value = paired_report.signed(difference["difference"]["uf1"])
-    return page.join([value, page.tag("small", below, class_="under")])
 
 
 def _figures() -> Markup:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from mser_jax import ensemble, failures, metrics, paired, scoring
+from mser_jax import ensemble, failures, metrics, paired, scoring, select
 from mser_jax.table import Predictions
 
 WHOLE = "all"  # in place of a database
@@ -20,7 +21,8 @@ def results(tables: Mapping[str, Predictions], rule: str) -> dict[str, Any]:
       rule: of `select.RULES`, which answers for every model.
 
     Returns:
-      rule; best: the model with the highest UF1, a mean over its seeds;
+      rule; upper_bound: it uses the label, and nothing here is a result;
+      best: the model with the highest UF1, a mean over its seeds;
       models: for each model in the order of `tables` its name and, unless `failed` lists a
         training, `scores`: for 'all' and each database accuracy, uf1, uar and their interval;
       `as_one`: the same scores of its seeds together (`ensemble.of_seeds`; None of one seed);
@@ -28,13 +30,16 @@ def results(tables: Mapping[str, Predictions], rule: str) -> dict[str, Any]:
         best itself).
 
     Raises:
-      UserError: a table lacks a class, or no such rule.
+      UserError: a table lacks a class, two are not of the same clips and folds, or no such rule.
     """
+    for name, other in itertools.pairwise(tables):
+        paired.refuse_other_clips(name, tables[name], other, tables[other])
     whole = {name: table for name, table in tables.items() if not table.failed.any()}
     scored = {name: scoring.score(table, rule) for name, table in whole.items()}
     best = max(scored, key=lambda name: scored[name]["uf1"], default=None)
     return {
         "rule": rule,
+        "upper_bound": rule == select.UPPER_BOUND,
         "best": best,
         "models": [
             _row(name, scored[name], whole, best, rule)

@@ -80,13 +80,13 @@ Steps = Callable[..., tuple[State, Totals]]
 
 
 def fold_steps(
-    network: Network, adam: optax.GradientTransformation, view: View, loss_name: str
+    network: Network, directions: optax.GradientTransformation, view: View, loss_name: str
 ) -> Steps:
     """Some steps of an epoch of ONE fold; `parallel.over_folds` lifts them to all folds.
 
     Args:
       network: as pure functions.
-      adam: gives updates that the learning rate has yet to scale.
+      directions: gives updates that the learning rate has yet to scale.
       view: how the network sees a clip.
       loss_name: of `losses.LOSSES`.
 
@@ -119,7 +119,7 @@ def fold_steps(
             return jnp.sum(head_losses), (stats, logits, head_losses)
 
         grads, (stats, logits, head_losses) = jax.grad(loss, has_aux=True)(state.params)
-        updates, opt = adam.update(grads, state.opt, state.params)
+        updates, opt = directions.update(grads, state.opt, state.params)
         params = jax.tree.map(lambda p, u: p - call.rate * u, state.params, updates)
         norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(grads)))
         # A step that must change nothing, an empty one or any after a failure, keeps the old
@@ -181,6 +181,7 @@ class Trainer:
       lift: 'vmap' or 'map'.
       slots: the length of the fold axis; folds that are not there are dummies.
       steps: the length of the schedule of an epoch; of rounds the longest has the say.
+      batch_slots: the width of the schedule, of rounds the widest.
       weights: `[fold, class]` in the loss; None where all are 1.
     """
 
@@ -194,21 +195,21 @@ class Trainer:
     lift: str
     slots: int
     steps: int
+    batch_slots: int
     weights: np.ndarray | None = None
 
     @classmethod
     def of(cls, folds: Sequence[Fold], *, mesh: Mesh, settings: Settings, view: View, **others):
         """A trainer of all these folds at once."""
-        steps = folding.steps_per_epoch(
-            folds, settings.batch_size, len(view.variants), settings.augment
-        )
+        how = settings.batch_size, len(view.variants), settings.augment
         return cls(
             folds=folds,
             mesh=mesh,
             settings=settings,
             view=view,
             slots=parallel.slots(len(folds), mesh),
-            steps=steps,
+            steps=folding.steps_per_epoch(folds, *how),
+            batch_slots=folding.batch_slots(folds, *how),
             **others,
         )
 
@@ -269,6 +270,7 @@ class Trainer:
             variants=len(self.view.variants),
             mode=self.settings.augment,
             steps=self.steps,
+            slots=self.batch_slots,
         )
         return parallel.pad_folds(order, self.slots, folding.EMPTY)
 

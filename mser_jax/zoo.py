@@ -101,8 +101,9 @@ MODELS: Mapping[str, Model] = MappingProxyType(
                 "train.epochs": 20,
             },
         ),
-        # As in the authors' code, github.com/quangdtsc/megc2019, but for what needs frames of
-        # 224 px, or networks trained before: see the network.
+        # As in the authors' code, github.com/quangdtsc/megc2019, but for the epoch, which they
+        # choose on the test subject, and for what needs frames of 224 px, or networks trained
+        # before: see the network.
         "capsulenet": Model(
             "CapsuleNet",
             "Van Quang et al. 2019",
@@ -128,8 +129,8 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             },
             large=True,
         ),
-        # The paper's settings (4.2), those of its full size.
-        "msres2d": Model("MSRes3D of one step", "Jin et al. 2024", {}),
+        # The paper's rate, batch and epochs (4.2), without its augmentation.
+        "msres2d": Model("MSRes3D of one step", "after Jin et al. 2024", {}, settings="ours"),
     }
 )
 

@@ -34,6 +34,7 @@ def test_folds_are_trained_in_every_way_through_the_engine():
         (("benchmarks.fold_parallel", "lowerings"), ["xla, vmap", "xla, map", "auto, vmap"]),
         (("benchmarks.fold_parallel", "full"), ["1", "1"]),
         (("benchmarks.train_step", "--networks", "plain"), ["plain"]),
+        (("benchmarks.megc2019",), ["ours"]),
         (("benchmarks.norm",), ["2x2x6x6x4"]),
         (("benchmarks.conv", "--batch", "1", "--rounds", "1"), ["2x9x9x4, 3x7x7x4x8, 1x2x2"]),
     ],

@@ -3,7 +3,8 @@
 "Shallow Triple Stream Three-dimensional CNN (STSTNet) for Micro-expression Recognition". Three
 streams of 3, 5 and 8 filters: a 3x3 convolution with padding 2, ReLU, batch normalisation, a 3x3
 max-pool of stride 3 with padding 1, dropout; then the streams side by side, a 2x2 average and one
-fully connected layer. Layers are named, and in the order, as in the authors' PyTorch code.
+fully connected layer. Layers are named, and in the order, as in the authors' PyTorch code; weights
+begin as large as PyTorch draws them, as 1,600 small steps do not forget how they began.
 
 The streams see the same image, so that they are computed as one of 16 filters, the clips on the
 vector lanes. The normalisation is a straight line for each channel, and a maximum of values on a
@@ -20,7 +21,16 @@ from flax import nnx
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from mser_jax.models import lanes
-from mser_jax.models.layers import BatchNorm, Conv, Dense, Map, Mask, Moments, over_clips
+from mser_jax.models.layers import (
+    BatchNorm,
+    Conv,
+    Dense,
+    Map,
+    Mask,
+    Moments,
+    of_torch,
+    over_clips,
+)
 
 FILTERS = (3, 5, 8)
 
@@ -38,11 +48,13 @@ class STSTNet(nnx.Module):
 
     def __init__(self, classes: int, *, side: int = 28, rngs: nnx.Rngs):
         self.conv1, self.conv2, self.conv3 = (
-            Conv(3, filters, (1, 3, 3), bias=True, rngs=rngs) for filters in FILTERS
+            Conv(3, filters, (1, 3, 3), bias=True, deviation=of_torch(3 * 3 * 3), rngs=rngs)
+            for filters in FILTERS
         )
         self.bn1, self.bn2, self.bn3 = (BatchNorm(filters) for filters in FILTERS)
         cells = ((side + 1) // 3 + 1) // 2  # after the padding of 2, the max-pool, the average
-        self.fc = Dense(sum(FILTERS) * cells**2, classes, rngs=rngs)
+        features = sum(FILTERS) * cells**2
+        self.fc = Dense(features, classes, deviation=of_torch(features), rngs=rngs)
 
     def __call__(
         self, x: Map, mask: Mask = None, key: PRNGKeyArray | None = None

@@ -7,6 +7,7 @@ import pytest
 from mser_jax.folds import (
     EMPTY,
     Fold,
+    batch_slots,
     check_no_leak,
     epoch_schedule,
     k_fold,
@@ -183,6 +184,19 @@ def test_batches_differ_by_at_most_one_and_empty_steps_come_last(batch_size):
         for row, count in zip(fold_rows, filled):
             assert (row[:count] >= 0).all()
             assert (row[count:] == EMPTY).all()
+
+
+@pytest.mark.parametrize(
+    ("clips", "batch_size", "slots"), [(435, 256, 224), (440, 256, 224), (256, 256, 256), (9, 8, 8)]
+)
+def test_batches_have_the_slots_that_the_largest_fills(clips, batch_size, slots):
+    folds = [Fold("a", np.arange(clips), np.arange(0)), Fold("b", np.arange(3), np.arange(0))]
+    assert batch_slots(folds, batch_size, 1, "none") == slots
+    steps = steps_per_epoch(folds, batch_size, 1, "none")
+    order = {"epoch": 0, "batch_size": batch_size, "variants": 1, "mode": "none", "steps": steps}
+    wide, narrow = epoch_schedule(folds, **order), epoch_schedule(folds, **order, slots=slots)
+    np.testing.assert_array_equal(wide[..., :slots], narrow)
+    assert (wide[..., slots:] == EMPTY).all()
 
 
 def test_a_replicate_is_the_fold_with_another_seed_and_title():

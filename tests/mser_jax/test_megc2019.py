@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from data_prep import synthetic_release
@@ -49,6 +50,7 @@ def test_an_unknown_model_is_answered_with_the_nearest():
         ("input.scale", "clip", "'clip' needs the flow in px"),
         ("input.channels", ("u", "magnitude"), "which the images have lost"),
         ("train.loss", "margin", "the margin loss is for CapsuleNet"),
+        ("model.name", "rcn", "Remedy: --config=configs/megc2019.py:rcn"),
     ],
 )
 def test_what_the_images_cannot_be_is_refused(field, value, told):
@@ -59,13 +61,22 @@ def test_what_the_images_cannot_be_is_refused(field, value, told):
         configs.validate(config)
 
 
+def test_what_draws_nothing_has_no_seeds():
+    config = configs.get_config("megc2019", "mirror_svm")
+    config.train.seeds = 5
+    with pytest.raises(UserError, match="every seed would answer alike"):
+        configs.validate(config)
+
+
 def test_what_is_set_for_all_holds_for_each():
     config = configs.get_config("megc2019", "all")
     config.seed, config.train.seeds, config.data.manual_dir = 7, 2, "/clone"
     config.parallel.lift = "vmap"
+    config.evaluation.protocol = "k_fold"
     ststnet = configs.model_of_suite(config, "ststnet")
     assert (ststnet.seed, ststnet.train.seeds, ststnet.data.manual_dir) == (7, 2, "/clone")
     assert (ststnet.parallel.lift, ststnet.train.epochs) == ("vmap", 800)
+    assert ststnet.evaluation.protocol == "k_fold"
     svm = configs.model_of_suite(config, "svm_linear")
     assert (svm.seed, svm.train.seeds, svm.data.manual_dir) == (7, 1, "/clone")
     for name in zoo.MODELS:
@@ -134,12 +145,41 @@ def test_a_model_that_cannot_be_run_is_told_and_the_others_go_on(
 
     real = suite.run.fit
     config = small(release, tmp_path, "all", **{"suite.models": ("svm_linear", "majority")})
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / suite.ESTIMATES).write_text("")
-    monkeypatch.setattr(suite, "_estimates", lambda *_: {"svm_linear": 1.0, "majority": 2.0})
+    (tmp_path / "run" / "svm_linear").mkdir(parents=True)
+    (tmp_path / "run" / suite.ESTIMATES).write_text("{")  # cut short by an earlier version
+    stale = table.Predictions(
+        *(np.array([name]) for name in ("smic", "s01", "c")),
+        seed=np.zeros(1, int),
+        fold=np.array(["smic/s01"]),
+        label=np.zeros(1, int),
+        probabilities=np.eye(3, dtype=np.float32)[:1, None],
+        train_loss=np.zeros((1, 1), np.float32),
+        class_names=("negative", "positive", "surprise"),
+    )
+    table.write_csv(tmp_path / "run" / "svm_linear" / "predictions.csv", stale, "mean")
     monkeypatch.setattr(suite.run, "fit", broken)
     suite.run_suite(config, str(tmp_path / "run"), "all")
-    assert "svm_linear has no result: too little memory" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "svm_linear cannot be estimated: too little memory" in out
+    assert "svm_linear has no result: too little memory" in out
     told = json.loads((tmp_path / "run" / "suite.json").read_text())
     assert [row["model"] for row in told["models"]] == ["majority"]
     assert told["not_run"]["svm_linear"] == "too little memory"
+
+
+def test_before_anything_has_run_there_is_nothing_to_report(release, tmp_path):
+    with pytest.raises(UserError, match="nothing has run here yet"):
+        suite.run_suite(small(release, tmp_path, "all"), str(tmp_path / "run"), "report")
+
+
+def test_what_was_fitted_to_other_clips_is_not_reused(release, tmp_path):
+    other = tmp_path / "other"
+    synthetic_release.write("megc2019", other, subjects=2, clips=4, size=96, seed=1)
+    config = small(release, tmp_path, "svm_linear")
+    suite.run.run(config, str(tmp_path / "run"), "all")
+    one = table.read_csv(tmp_path / "run" / "predictions.csv")
+    suite.run.run(small(other, tmp_path, "svm_linear"), str(tmp_path / "run"), "all")
+    again = table.read_csv(tmp_path / "run" / "predictions.csv")
+    assert not np.array_equal(one.train_loss, again.train_loss) or not np.array_equal(
+        one.probabilities, again.probabilities
+    )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from made_tables import made
 
+from data_prep.errors import UserError
 from mser_jax import ensemble, metrics, published, suite_report, suite_results, zoo
 
 LABELS = [0, 1, 2] * 4
@@ -115,7 +116,7 @@ def test_files_say_the_same(results, tmp_path):
     assert lines["svm_linear"]["training_seconds"] == "1.5"
     assert f"{own['scores']['all']['uf1']:.3f} ± " in page
     assert "not run: large" in page
-    assert page.count("chosen on the test subject") == 5  # three methods, the mark, the caveat
+    assert page.count("chosen on the test subject") == 6  # four methods, the mark, the caveat
 
 
 def test_published_figures_stand_in_columns_that_say_so(results, tmp_path):
@@ -133,3 +134,27 @@ def test_every_published_network_has_its_figure():
     for name, model in zoo.MODELS.items():
         figure = published.composite(model.title)
         assert (figure is None) == (model.classical or name in ("msres2d",)), name
+
+
+def test_an_upper_bound_is_no_result(tmp_path):
+    told = suite_results.results(TABLES, "oracle")
+    assert told["upper_bound"]
+    page = suite_report.write(tmp_path, told, CONFIG, [], context()).read_text(encoding="utf-8")
+    for text in (page, suite_report.text_table(told)):
+        assert "This is not a result." in " ".join(text.split())
+    assert "upper_bound" in (tmp_path / "suite.csv").read_text()
+
+
+def test_tables_of_other_clips_are_refused():
+    fewer = of(GOOD).take(np.arange(11))
+    with pytest.raises(UserError, match="not tested on the same clips"):
+        suite_results.results(TABLES | {"rcn": fewer}, "mean")
+
+
+def test_of_diverged_models_alone_there_is_a_page(tmp_path):
+    broken = of(GOOD)
+    broken.probabilities[:3], broken.train_loss[:3] = np.nan, np.nan
+    told = suite_results.results({"ststnet": broken}, "mean")
+    path = suite_report.write(tmp_path, told, CONFIG, [], context())
+    assert "1 trainings diverged" in path.read_text(encoding="utf-8")
+    assert "1 training diverged" in suite_report.text_table(told)
