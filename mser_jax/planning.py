@@ -71,10 +71,17 @@ class Program:
     Attributes:
       run: as `Trainer.run` gives it.
       memory: bytes that it needs on a device, its arguments among them.
+      copies: bytes of the states while they are saved, where the device is the host.
     """
 
     run: Callable[..., Any]
     memory: int
+    copies: int = 0
+
+    @property
+    def needed(self) -> int:
+        """Bytes that a device must have."""
+        return self.memory + self.copies
 
 
 def compile_steps(trainer: Trainer, feed: Feed) -> Program:
@@ -91,7 +98,15 @@ def compile_steps(trainer: Trainer, feed: Feed) -> Program:
         *shapes, window.schedule, trainer.class_weights(), trainer.call(0, 0, 0), window.clips
     )
     compiled = lowered.compile()
-    return Program(compiled, _bytes(compiled))
+    return Program(compiled, _bytes(compiled), _copies(states, trainer))
+
+
+def _copies(states: Any, trainer: Trainer) -> int:
+    """Of a CPU a checkpoint takes its memory too; measured: the states twice more."""
+    if trainer.mesh.local_devices[0].platform != "cpu":
+        return 0
+    size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
+    return 2 * size // trainer.mesh.devices.size
 
 
 def _bytes(compiled: Any) -> int:
@@ -124,20 +139,20 @@ def choose(trainer: Trainer, feed: Feed, folds_per_device: int, limit: int) -> t
     every = trainer.slots // trainer.mesh.devices.size
     folds = min(folds_per_device or every, every)
     plan, program = _try(trainer, feed, folds)
-    if folds_per_device or program.memory <= limit:
+    if folds_per_device or program.needed <= limit:
         return plan, program
     _, one = _try(trainer, feed, 1)
-    if one.memory > limit:
+    if one.needed > limit:
         raise UserError(
-            f"One fold needs {one.memory / 1e9:.1f} GB of a device's {limit / 1e9:.1f} GB. "
+            f"One fold needs {one.needed / 1e9:.1f} GB of a device's {limit / 1e9:.1f} GB. "
             "Remedy: a smaller --config.train.batch_size, --config.model.remat=True (not on "
             "CPUs), --config.model.dtype=bfloat16, or --config.parallel.data=streamed."
         )
-    each = max(_try(trainer, feed, 2)[1].memory - one.memory, 1)
-    folds = min(1 + (limit - one.memory) // each, every - 1)
+    each = max(_try(trainer, feed, 2)[1].needed - one.needed, 1)
+    folds = min(1 + (limit - one.needed) // each, every - 1)
     while folds > 1:  # unless two folds said too little about many
         plan, program = _try(trainer, feed, folds)
-        if program.memory <= limit:
+        if program.needed <= limit:
             return plan, program
         folds -= 1
     return _try(trainer, feed, 1)

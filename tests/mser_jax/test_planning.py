@@ -105,6 +105,7 @@ def test_the_memory_of_a_program_holds_its_states_once():
     more = planning.compile_steps(twice, Resident(CLIPS, of.mesh)).memory - program.memory
     state = sum(leaf.nbytes for leaf in jax.tree.leaves(of.start()))
     assert state < more < 1.5 * state + 2000  # the schedule and the totals
+    assert program.needed == program.memory + 2 * state // of.mesh.devices.size  # while it is saved
 
 
 def test_the_memory_of_this_machine_is_a_number_of_bytes():
