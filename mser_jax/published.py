@@ -45,6 +45,7 @@ COMPOSITE_CAVEAT = (
     "'chosen on the test subject' are known to have picked the best epoch of each fold by the "
     "clips that they report: no result that an unknown person would get."
 )
+COMPOSITE_CLIPS = 442  # that these are of: beside fewer, as drawn ones, nothing stands
 # Not all of these methods are models here.
 COMPOSITE = (
     PublishedComposite("LBP-TOP", 0.588, 0.579),

@@ -107,14 +107,16 @@ def text_table(results: Mapping[str, Any]) -> str:
     if results["upper_bound"]:
         lines = [textwrap.fill(_BOUND.format(**results), 79), "", *lines]
     mark = "publ.: the published UF1; with *: chosen on the test subject. "
-    return "\n".join([*lines, "", textwrap.fill(mark + published.COMPOSITE_CAVEAT, 79)])
+    if any(_published(row, "uf1") for row in _by_score(results)):
+        lines += ["", textwrap.fill(mark + published.COMPOSITE_CAVEAT, 79)]
+    return "\n".join(lines)
 
 
 def _text_lines(row: Mapping) -> Iterator[str]:
     whole, bounds = row["scores"][WHOLE], row["scores"][WHOLE]["interval"]["uf1"]
     ends = [wording.number(end) for end in bounds] if bounds else ["", ""]
     cells = [wording.short(whole[name]) for name in metrics.HEADLINE]
-    yield wording.text_row(row["model"], [*cells, *ends, _published(row["model"], "uf1")])
+    yield wording.text_row(row["model"], [*cells, *ends, _published(row, "uf1")])
     if spread := row["seed_std"]:
         deviations = [wording.short(spread[name]) for name in metrics.HEADLINE]
         yield wording.text_row(f"  deviation, {len(row['seeds'])} seeds", deviations)
@@ -169,7 +171,7 @@ def _overview(results: Mapping) -> Markup:
             _named(row["model"]),
             *(_score(row["scores"][WHOLE], row["seed_std"], name) for name in metrics.HEADLINE),
             paired_report.difference(row["to_best"], "uf1") if row["to_best"] else "the best",
-            " / ".join(filter(None, (_published(row["model"], each) for each in ("uf1", "uar")))),
+            " / ".join(filter(None, (_published(row, each) for each in ("uf1", "uar")))),
         ]
         for row in _by_score(results)
     ]
@@ -248,14 +250,12 @@ def _flat(row: Mapping, context: Context) -> dict[str, object]:
     name, model = row["model"], zoo.MODELS[row["model"]]
     cells: dict[str, object] = {"model": name, "title": model.title, "paper": model.paper}
     cells |= {"parameters": context.parameters(name), "training_seconds": context.seconds(name)}
-    figures = published.composite(model.title)
-    for score in ("uf1", "uar"):
-        cells[f"published_{score}"] = "" if figures is None else getattr(figures, score)
-    cells["published_chosen_on_test"] = "" if figures is None else figures.chosen
     cells["diverged"] = len(row["failed"])
     if row["failed"]:
         return cells
     cells["seeds"] = len(row["seeds"])
+    for score in ("uf1", "uar"):  # with a * where it is chosen on the test subject
+        cells[f"published_{score}"] = _published(row, score)
     for database, scores in row["scores"].items():
         for score in metrics.HEADLINE:
             low, high = scores["interval"][score] or ("", "")
@@ -273,10 +273,10 @@ def _named(name: str) -> Markup:
     return page.tag("a", zoo.MODELS[name].title, href=f"{quote(name)}/report.html")
 
 
-def _published(name: str, score: str) -> str:
-    """Marked where the epoch is known to have been chosen on the test subject."""
-    figures = published.composite(zoo.MODELS[name].title)
-    if figures is None:
+def _published(row: Mapping, score: str) -> str:
+    """Beside the whole set; marked where the epoch is known to be chosen on the test subject."""
+    figures = published.composite(zoo.MODELS[row["model"]].title)
+    if figures is None or row["clips"] != published.COMPOSITE_CLIPS:
         return ""
     return f"{getattr(figures, score):.3f}" + "*" * figures.chosen
 
