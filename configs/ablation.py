@@ -19,18 +19,20 @@ file; not measured.
 """
 
 from data_prep import check
+from data_prep.config import IMAGES
 from data_prep.datasets import SOURCES
 from data_prep.errors import UserError
 from mser_jax import config as base
 
+_DATASETS = [name for name in SOURCES if name not in IMAGES]  # whose clips have frames and time
 _FORM = "After configs/ablation.py: stands DATASET, DATASET-PRESET or DATASET-PRESET-MEMBER."
 
 
 def get_config(argument: str = "synthetic"):
     """The series, or one member, of DATASET[-PRESET[-MEMBER]]."""
     dataset, *rest = argument.split("-")
-    if dataset not in SOURCES:
-        raise UserError(f"{check.unknown('data set', dataset, SOURCES)} {_FORM}")
+    if dataset not in _DATASETS:
+        raise UserError(f"{check.unknown('data set', dataset, _DATASETS)} {_FORM}")
     if len(rest) > 2:
         raise UserError(f"{argument!r} has more than three parts. {_FORM}")
     preset = rest[0] if rest else "smoke" if dataset == "synthetic" else "paper"

@@ -75,7 +75,7 @@ def checkpoints(tmp_path):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(checkpoint, "PATIENCE", 0.3)
+    monkeypatch.setattr(checkpoint, "PATIENCE", 1.5)  # for several tries, also on a busy machine
     monkeypatch.setattr(checkpoint, "PAUSE", 0.1)
 
 

@@ -54,7 +54,7 @@ def test_unknown_preset_is_named_with_the_nearest():
         get_config("synthetic", "fsat")
 
 
-# Of megc2019 and its models alone; test_megc2019 has them.
+# Of megc2019 and its models alone; test_field_models has them.
 ELSEWHERE = {"input.kind": {"images"}, "input.scale": {"unit"}, "train.loss": {"margin"}}
 
 

@@ -116,7 +116,7 @@ def test_memory_decides_how_many_folds_train_at_once(tmp_path, monkeypatch):
     compiled = planning.compile_steps
 
     def large(trainer, feed):
-        return dataclasses.replace(compiled(trainer, feed), memory=100 * trainer.slots)
+        return dataclasses.replace(compiled(trainer, feed), memory=100 * trainer.slots, copies=0)
 
     monkeypatch.setattr(planning, "compile_steps", large)
     of = engine(tmp_path, devices=1)
