@@ -75,8 +75,10 @@ def checkpoints(tmp_path):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(checkpoint, "PATIENCE", 1.5)  # for several tries, also on a busy machine
-    monkeypatch.setattr(checkpoint, "PAUSE", 0.1)
+    # Time for several tries on a busy machine, and few enough for `largest_file`, under which pytest
+    # keeps what they say.
+    monkeypatch.setattr(checkpoint, "PATIENCE", 1.5)
+    monkeypatch.setattr(checkpoint, "PAUSE", 0.5)
 
 
 @contextlib.contextmanager
