@@ -75,8 +75,7 @@ def checkpoints(tmp_path):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    # Time for several tries on a busy machine, and few enough for `largest_file`, under which pytest
-    # keeps what they say.
+    # Several tries also on a busy machine, and few: `largest_file` limits pytest's own capture too.
     monkeypatch.setattr(checkpoint, "PATIENCE", 1.5)
     monkeypatch.setattr(checkpoint, "PAUSE", 0.5)
 
