@@ -239,7 +239,10 @@ def _chosen(chosen: bool) -> str:
 def _left_out(results: Mapping, context: Context) -> Markup:
     rows = [(zoo.MODELS[name].title, reason) for name, reason in context.not_run.items()]
     rows += [
-        (zoo.MODELS[row["model"]].title, f"{len(row['failed'])} trainings diverged")
+        (
+            zoo.MODELS[row["model"]].title,
+            f"{wording.many(len(row['failed']), 'training')} diverged",
+        )
         for row in _failed(results)
     ]
     return page.section("Without a result", page.table(["", ""], rows)) if rows else Markup("")

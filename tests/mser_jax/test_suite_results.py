@@ -168,5 +168,5 @@ def test_of_diverged_models_alone_there_is_a_page(tmp_path):
     broken.probabilities[:3], broken.train_loss[:3] = np.nan, np.nan
     told = suite_results.results({"ststnet": broken}, "mean")
     path = suite_report.write(tmp_path, told, CONFIG, [], context())
-    assert "1 trainings diverged" in path.read_text(encoding="utf-8")
+    assert "1 training diverged" in path.read_text(encoding="utf-8")
     assert "1 training diverged" in suite_report.text_table(told)
