@@ -116,13 +116,13 @@ def deviation(clip: Clip, flow: Flow = farneback) -> np.ndarray:
     height, width = clip.frames[clip.onset].shape
     scale = min(1.0, SIDE / max(height, width))
     shape = max(1, round(height * scale)), max(1, round(width * scale))
-    seen = _seen(clip, scale, shape)
-    head = _head_movements(seen)
-    onset = _reduced(clip.frames[clip.onset], shape)
+    seen = face_without_eyes(clip.landmarks, scale, shape)
+    head = head_movements(seen)
+    onset = reduced(clip.frames[clip.onset], shape)
 
     def moved(index: int) -> np.ndarray:
-        frame = _reduced(clip.frames[index], shape)
-        movement = flow(onset, _as_bright(frame, onset, seen))[seen].T.ravel()
+        frame = reduced(clip.frames[index], shape)
+        movement = flow(onset, as_bright(frame, onset, seen))[seen].T.ravel()
         return movement - head @ (head.T @ movement)
 
     left, last = moved(clip.offset), clip.offset - clip.onset
@@ -133,36 +133,53 @@ def deviation(clip: Clip, flow: Flow = farneback) -> np.ndarray:
     return course
 
 
-def _reduced(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def reduced(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A frame `[h, w]` at a smaller shape (rows, columns), each pixel the mean of what it covers."""
     if frame.shape == shape:
         return frame
     return cv2.resize(frame, shape[::-1], interpolation=cv2.INTER_AREA)
 
 
-def _as_bright(frame: np.ndarray, onset: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def as_bright(frame: np.ndarray, onset: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """The frame in the onset frame's light; a black one stays black."""
     return frame * (onset[seen].mean() / max(1.0, frame[seen].mean()))
 
 
-def _seen(clip: Clip, scale: float, shape: tuple[int, int]) -> np.ndarray:
-    """Where movement counts, bool `[h, w]`: the face without its eyes."""
-    seen = _face(*_eyes(clip, scale, shape), shape)
+def face_without_eyes(
+    landmarks: np.ndarray | None,
+    scale: float,
+    shape: tuple[int, int],
+    eye: tuple[float, float] = EYE,
+) -> np.ndarray:
+    """Where movement counts, bool `[h, w]`: the face without its eyes.
+
+    Args:
+      landmarks: `[68, 2]` (x, y) in px of the frame, or None for a crop that is aligned.
+      scale: what the frame is reduced by, before it has `shape`.
+      shape: rows and columns.
+      eye: half axes (across, down) of what is left out around each eye, in distances between them.
+    """
+    seen = _face(*_eyes(landmarks, scale, shape), shape, eye)
     return seen if seen.any() else np.ones(shape, bool)  # a box may leave out the landmarks
 
 
-def _eyes(clip: Clip, scale: float, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _eyes(
+    landmarks: np.ndarray | None, scale: float, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """The centres (x, y) of both eyes at a scale; without landmarks those of an aligned crop."""
-    if clip.landmarks is None:
+    if landmarks is None:
         middle = np.array([keyframes.MIDDLE_COLUMN, keyframes.EYE_ROW])
         across = np.array([EYES_APART / 2, 0])
         size = np.array(shape[::-1])
         return size * (middle - across), size * (middle + across)
     # A pixel's centre has the whole coordinate.
-    points = (np.asarray(clip.landmarks) + 0.5) * scale - 0.5
+    points = (np.asarray(landmarks) + 0.5) * scale - 0.5
     return points[face.RIGHT_EYE].mean(0), points[face.LEFT_EYE].mean(0)
 
 
-def _face(right: np.ndarray, left: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def _face(
+    right: np.ndarray, left: np.ndarray, shape: tuple[int, int], eye: tuple[float, float]
+) -> np.ndarray:
     """An ellipse around the face without one around each eye, bool `[h, w]`."""
     apart = float(np.hypot(*(left - right)))
     centre = (right + left) / 2 + [0, FACE_BELOW * apart]
@@ -172,10 +189,10 @@ def _face(right: np.ndarray, left: np.ndarray, shape: tuple[int, int]) -> np.nda
         across, down = (max(1e-6, axis * apart) for axis in axes)
         return ((x - middle[0]) / across) ** 2 + ((y - middle[1]) / down) ** 2 < 1
 
-    return within(centre, FACE) & ~within(right, EYE) & ~within(left, EYE)
+    return within(centre, FACE) & ~within(right, eye) & ~within(left, eye)
 
 
-def _head_movements(seen: np.ndarray) -> np.ndarray:
+def head_movements(seen: np.ndarray) -> np.ndarray:
     """An orthonormal basis of what a shift, a small turn and a growth move, `[2 n, 4]`.
 
     Args:

@@ -37,9 +37,22 @@ def run(
     Raises:
       SystemExit: with status 0 when `main` is through, or after --help.
     """
+    parse = functools.partial(_parse, defaults=defaults)
+    return ended(lambda: app.run(lambda _: _flushed(main), flags_parser=parse))
+
+
+def ended(work: Callable[[], object]) -> int:
+    """Do a command's work and give its exit status.
+
+    Args:
+      work: the command.
+
+    Returns:
+      0; 2 after a UserError, whose message goes to stderr alone. Ctrl-C ends the process at once,
+      with status 130.
+    """
     try:
-        parse = functools.partial(_parse, defaults=defaults)
-        app.run(lambda _: _flushed(main), flags_parser=parse)
+        work()
     except BrokenPipeError:  # as after `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         print("\nStopped: nobody reads the output any more.", file=sys.stderr)

@@ -23,6 +23,7 @@ RIGHT_EYE = slice(36, 42)  # the subject's right, the picture's left
 LEFT_EYE = slice(42, 48)
 MOUTH = slice(48, 68)
 NOSE_BRIDGE = slice(27, 31)
+CUBIC = 4  # px beyond a crop's edge that its resampling may read
 
 
 def crop(
@@ -69,15 +70,15 @@ def crop(
             )
         return _crop_each(clip, size, margin, model)
     if points == "box":
-        matrix = _box(clip, box, size, margin)
+        matrix = put_box(clip.frames[0].shape, box, size, margin, clip.name)
     else:
         clip = _with_landmarks(clip, points, model)
         assert clip.landmarks is not None
         matrix = align(clip.landmarks, size, margin, clip.name)
     frames = _empty(clip, size, margin)
     for frame, made in zip(clip.frames, frames, strict=True):
-        made[:] = _warp(frame, matrix, len(made))
-    moved = None if clip.landmarks is None else _move(clip.landmarks, matrix)
+        made[:] = warp(frame, matrix, len(made))
+    moved = None if clip.landmarks is None else move(clip.landmarks, matrix)
     return dataclasses.replace(clip, frames=frames, landmarks=moved, transform=matrix)
 
 
@@ -88,18 +89,27 @@ def _with_landmarks(clip: Clip, points: str, model: str) -> Clip:
         found, faces = landmarks.detect(clip.frames[clip.onset], model=model, name=name)
         notes = [*clip.notes]
         if faces > 1:
-            notes.append(_several(faces, "in the onset frame"))
+            notes.append(several(faces, "in the onset frame"))
         if not landmarks.is_seen(clip.frames[clip.offset], model=model):
             notes.append("dlib finds no face in the offset frame: is it there to the end?")
         return dataclasses.replace(clip, landmarks=found, notes=tuple(notes))
-    height, width = clip.frames[0].shape[:2]
-    eyes = np.asarray(clip.landmarks)[RIGHT_EYE.start : LEFT_EYE.stop].reshape(-1, 2)
+    check_eyes(clip.landmarks, clip.frames[0].shape, clip.name)
+    return clip
+
+
+def check_eyes(points: np.ndarray, shape: tuple[int, ...], name: str) -> None:
+    """Refuse landmarks whose eyes lie outside a frame of this shape (rows, columns, ...).
+
+    Raises:
+      UserError: naming the video.
+    """
+    height, width = shape[:2]
+    eyes = np.asarray(points)[RIGHT_EYE.start : LEFT_EYE.stop].reshape(-1, 2)
     if ((eyes < 0) | (eyes > (width, height))).any():
         raise UserError(
-            f"{clip.name}: the landmarks put the eyes outside the frame of {width}x{height} "
+            f"{name}: the landmarks put the eyes outside the frame of {width}x{height} "
             "pixels. Are they of another video, or of another size of it?"
         )
-    return clip
 
 
 def _crop_each(clip: Clip, size: int, margin: int, model: str) -> Clip:
@@ -110,16 +120,17 @@ def _crop_each(clip: Clip, size: int, margin: int, model: str) -> Clip:
         name = f"{clip.name}, frame {clip.first + index}"
         found, faces = landmarks.detect(frame, model=model, name=name)
         matrix = align(found, size, margin, name)
-        made[:] = _warp(frame, matrix, len(made))
+        made[:] = warp(frame, matrix, len(made))
         most = max(most, faces)
         if index == clip.onset:
-            clip = dataclasses.replace(clip, landmarks=_move(found, matrix), transform=matrix)
+            clip = dataclasses.replace(clip, landmarks=move(found, matrix), transform=matrix)
     if most > 1:
-        notes = (*notes, _several(most, "in a frame"))
+        notes = (*notes, several(most, "in a frame"))
     return dataclasses.replace(clip, frames=frames, notes=notes)
 
 
-def _several(faces: int, where: str) -> str:
+def several(faces: int, where: str) -> str:
+    """The note on several faces, of which the largest was taken."""
     return (
         f"{faces} faces {where}; the largest was taken. If it is the wrong one, give the landmarks "
         "of the right one, or a box (face.points = 'box', face.box)."
@@ -166,13 +177,26 @@ def align(points: np.ndarray, size: int, margin: int, name: str = "face") -> np.
     return np.column_stack([linear, target - linear @ centre])
 
 
-def _box(clip: Clip, box: Sequence[float], size: int, margin: int) -> np.ndarray:
-    """The scaling `[2, 3]` that makes the centre square of a box the window."""
-    frame_height, frame_width = clip.frames[0].shape[:2]
+def put_box(
+    shape: tuple[int, ...], box: Sequence[float], size: int, margin: int, name: str
+) -> np.ndarray:
+    """The scaling `[2, 3]` that makes the centre square of a box the window.
+
+    Args:
+      shape: of a frame: rows, columns, and what more there is.
+      box: (x, y, width, height) px; () is the whole frame.
+      size: side of the window, pixels.
+      margin: pixels left of and above the window.
+      name: of the video, for an error.
+
+    Raises:
+      UserError: the box reaches beyond the frame.
+    """
+    frame_height, frame_width = shape[:2]
     left, top, width, height = box or (0, 0, frame_width, frame_height)
     if min(left, top) < 0 or left + width > frame_width or top + height > frame_height:
         raise UserError(
-            f"{clip.name}: face.box = {tuple(box)} (x, y, width, height) reaches beyond the frame "
+            f"{name}: face.box = {tuple(box)} (x, y, width, height) reaches beyond the frame "
             f"of {frame_width}x{frame_height} pixels."
         )
     scale = size / min(width, height)
@@ -181,20 +205,52 @@ def _box(clip: Clip, box: Sequence[float], size: int, margin: int) -> np.ndarray
     return np.array([[scale, 0.0, middle - scale * x], [0.0, scale, middle - scale * y]])
 
 
-def _move(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def move(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points `[n, 2]` (x, y) of a frame where a transform `[2, 3]` puts them, float32."""
     return (np.asarray(points) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
-def _warp(frame: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
+def warp(frame: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
     """Resample one frame to grey float32 `[side, side]`; beyond its edge it is mirrored."""
-    image = grey(frame)
     scale = float(np.hypot(matrix[0, 0], matrix[0, 1]))
-    if scale < 1:
-        # Bicubic sampling alone would alias, and aliased texture flickers as a face moves by a
-        # fraction of a pixel. This Gaussian leaves the blur that a pixel of the crop has of its
-        # own; unlike INTER_AREA it does for any ratio and any rotation.
-        image = cv2.GaussianBlur(image, (0, 0), 0.5 * np.sqrt(scale**-2 - 1) + 1e-3)
+    # Bicubic sampling alone would alias, and aliased texture flickers as a face moves by a fraction
+    # of a pixel. This Gaussian leaves the blur that a pixel of the crop has of its own; unlike
+    # INTER_AREA it does for any ratio and any rotation.
+    sigma = 0.5 * np.sqrt(scale**-2 - 1) + 1e-3 if scale < 1 else 0.0
     warped = cv2.warpAffine(
-        image, matrix, (side, side), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT
+        _where_seen(frame, matrix, side, sigma),
+        matrix,
+        (side, side),
+        flags=cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REFLECT,
     )
     return np.clip(warped, 0, 255, out=warped)
+
+
+def _where_seen(frame: np.ndarray, matrix: np.ndarray, side: int, sigma: float) -> np.ndarray:
+    """A frame, grey and blurred where the crop reaches; undefined elsewhere, which costs nothing.
+
+    Of a frame of full HD a face is a twentieth.
+    """
+    size = np.array(frame.shape[1::-1])
+    corners = np.array([(0, 0), (side, 0), (0, side), (side, side)]) - 0.5
+    reached = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    low, high = reached.min(0) - CUBIC, reached.max(0) + CUBIC
+    # What lies beyond an edge is mirrored: it comes from as far inside.
+    low, high = np.minimum(low, 2 * size - high), np.maximum(high, -low)
+    inner, blurred = _within(low, high, size), _within(low - 5 * sigma, high + 5 * sigma, size)
+    image = grey(frame[blurred])
+    if sigma:
+        image = cv2.GaussianBlur(image, (0, 0), sigma)
+    whole = np.empty(frame.shape[:2], np.float32)
+    top, left = (part.start - more.start for part, more in zip(inner, blurred))
+    height, width = (part.stop - part.start for part in inner)
+    whole[inner] = image[top : top + height, left : left + width]
+    return whole
+
+
+def _within(low: np.ndarray, high: np.ndarray, size: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns from low to high (x, y), as far as the frame has them."""
+    first, last = np.floor(low).clip(0, size - 1), np.ceil(high).clip(1, size)
+    (left, top), (right, bottom) = first.astype(int), last.astype(int)
+    return slice(top, bottom), slice(left, right)

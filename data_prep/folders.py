@@ -37,14 +37,56 @@ def whole(path: Path) -> Iterator[Path]:
     unfinished.mkdir(parents=True)
     try:
         yield unfinished
-        _write_sums(unfinished)
-        unfinished.rename(path)
+        finish(unfinished, path)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def sums(folder: Path) -> dict[str, str]:
+def finish(unfinished: Path, path: Path) -> None:
+    """Give a folder that is all written its name, with the digests of its files.
+
+    Raises:
+      OSError: something lies at `path` already.
+    """
+    _write_sums(unfinished)
+    unfinished.rename(path)
+
+
+def check_replaceable(path: Path, mark: str, other: str = "another --out=clip/") -> None:
+    """Refuse to replace a folder with anything in it that was not written with `whole`.
+
+    Args:
+      path: need not exist.
+      mark: the name of a file that each folder of this kind has.
+      other: what the user is to give instead.
+
+    Raises:
+      UserError: names what is strange there; or the folder is the present one.
+    """
+    if path.resolve() == Path.cwd():
+        raise UserError(
+            f"{path} is the folder that the command is run in, which cannot be replaced. Remedy: "
+            f"give {other}."
+        )
+    if path.is_dir():
+        found = {file.name for file in path.iterdir()}
+        written = sums(path).keys() if {SUMS, mark} <= found else set()
+        strange = sorted(found - {*written, SUMS})
+    else:
+        strange = [path.name] if path.exists() else []
+    if strange:
+        raise UserError(
+            f"{path} holds what this command did not write ({strange[0]}); it is left alone. "
+            f"Remedy: give {other}."
+        )
+
+
+def sums(folder: Path, remedy: str = "") -> dict[str, str]:
     """Name of each file -> its SHA-256 when it was written.
+
+    Args:
+      folder: that `whole` has written.
+      remedy: against a damaged one, as for `check`.
 
     Raises:
       UserError: the list of digests is damaged or not there.
@@ -53,14 +95,19 @@ def sums(folder: Path) -> dict[str, str]:
     try:
         lines = [_LINE.fullmatch(line) for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise damaged(file, "it is not there or cannot be read") from error
+        raise damaged(file, "it is not there or cannot be read", remedy) from error
     if not all(lines):
-        raise damaged(file, "not a list of digests")
+        raise damaged(file, "not a list of digests", remedy)
     return {line[2]: line[1] for line in lines if line}
 
 
-def check(file: Path, digest: str) -> None:
+def check(file: Path, digest: str, remedy: str = "") -> None:
     """Compare a file with the digest that it had when it was written.
+
+    Args:
+      file: of a folder that `whole` has written.
+      digest: of `sums`.
+      remedy: by default that of a prepared set.
 
     Raises:
       UserError: they differ, or the file is not there.
@@ -68,18 +115,19 @@ def check(file: Path, digest: str) -> None:
     try:
         found = _sha256(file)
     except OSError as error:
-        raise damaged(file, "it is not there or cannot be read") from error
+        raise damaged(file, "it is not there or cannot be read", remedy) from error
     if found != digest:
-        raise damaged(file, f"its content is not what was written, by {SUMS} beside it")
+        raise damaged(file, f"its content is not what was written, by {SUMS} beside it", remedy)
 
 
-def damaged(file: Path, how: str) -> UserError:
+def damaged(file: Path, how: str, remedy: str = "") -> UserError:
     """The error for a file of a finished folder that is not what was written."""
-    return UserError(
-        f"{file}: damaged: {how}.\nRemedy: remove the folder {file.parent} and run "
-        "python -m data_prep again with the same configuration (clips that are in the cache are "
-        "taken from there), or copy the folder again from where it is whole."
+    prepare = (
+        f"remove the folder {file.parent} and run python -m data_prep again with the same "
+        "configuration (clips that are in the cache are taken from there), or copy the folder "
+        "again from where it is whole"
     )
+    return UserError(f"{file}: damaged: {how}.\nRemedy: {remedy or prepare}.")
 
 
 @contextlib.contextmanager

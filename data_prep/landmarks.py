@@ -52,13 +52,25 @@ def detect(frame: np.ndarray, *, model: str = "", name: str = "frame") -> tuple[
             "--config.prep.face.points=box."
         )
     largest = max(faces, key=lambda face: face.area())
-    parts = predictor(image, largest).parts()
-    return np.array([(point.x, point.y) for point in parts], np.float32), len(faces)
+    return _points(predictor, image, largest), len(faces)
+
+
+def find_all(frame: np.ndarray, *, model: str = "") -> list[np.ndarray]:
+    """The landmarks `[68, 2]` of every face, the largest first; the rest is as for `detect`."""
+    detector, predictor = load_detector(model)
+    image = _bytes(frame)
+    faces = sorted(_faces(detector, image), key=lambda face: face.area(), reverse=True)
+    return [_points(predictor, image, face) for face in faces]
 
 
 def is_seen(frame: np.ndarray, *, model: str = "") -> bool:
     """Whether dlib finds a face in the frame; the rest is as for `detect`."""
     return bool(_faces(load_detector(model)[0], _bytes(frame)))
+
+
+def _points(predictor: Any, image: np.ndarray, face: Any) -> np.ndarray:
+    parts = predictor(image, face).parts()
+    return np.array([(point.x, point.y) for point in parts], np.float32)
 
 
 def _bytes(frame: np.ndarray) -> np.ndarray:

@@ -81,9 +81,18 @@ def digest(*parts: str) -> str:
 
 def made_with(recipe: Recipe) -> tuple[str, ...]:
     """Texts that stand for all that makes a record of a clip: our code, and the recipe."""
-    versions = VERSIONS_OF_IMAGES if is_images(recipe) else VERSIONS
     model = () if is_images(recipe) else own_model(recipe)
-    return canonical(versions), canonical(recipe), *model
+    return canonical(versions(recipe)), canonical(recipe), *model
+
+
+def versions(recipe: Recipe) -> Mapping[str, int]:
+    """The number of the code of each stage, as it is now."""
+    return VERSIONS_OF_IMAGES if is_images(recipe) else VERSIONS
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """16 hexadecimal digits that stand for the recipe and our code, on any machine."""
+    return digest(*made_with(recipe)[:2])[:16]
 
 
 def own_model(recipe: Recipe) -> tuple[str, ...]:
@@ -153,6 +162,26 @@ def assemble(known: Record, last: Clip, class_names: Sequence[str]) -> tuple[Rec
     return record, frames
 
 
+def through(clip: Clip, recipe: Recipe, stages: Sequence[str]) -> tuple[Record, np.ndarray]:
+    """Apply stages to a clip that is in memory and has no class; nothing is cached.
+
+    Args:
+      clip: as read, or as the stage before the first one leaves it.
+      recipe: the fields of `data_prep.config.recipe()` as a plain dict.
+      stages: those of the recipe that are left, in order.
+
+    Returns:
+      As `key_frames`.
+
+    Raises:
+      UserError: the clip cannot be used.
+    """
+    known = facts(clip)
+    for name in stages:
+        clip = _function(name)(clip, **_fields(name, recipe))
+    return assemble(known, clip, (clip.label,))
+
+
 def with_flow(record: Record, frames: np.ndarray, recipe: Recipe) -> Record:
     """Add the optical flow of the key frames; jax is imported here and nowhere before."""
     from data_prep.flow import flow
@@ -178,26 +207,35 @@ def history(
 def path(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path) -> Path:
     """Where the cache keeps the finished record of an entry."""
     before = _stages(source, recipe, entry, None)[-1].key
-    versions = canonical([VERSIONS["flow"], VERSIONS["record"]])
-    key = digest(before, versions, canonical(recipe["flow"]), canonical(source.class_names))
+    later = canonical([VERSIONS["flow"], VERSIONS["record"]])
+    key = digest(before, later, canonical(recipe["flow"]), canonical(source.class_names))
     return _place(cache_dir, source, "record", key)
 
 
 def _stages(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path | None) -> list[_Stage]:
     """The stages in the recipe's order, each with its own section's fields."""
-    size, steps = recipe["size"], recipe["steps"]
-    fixed = {"face": {"size": size, "margin": margin(size)}, "keyframes": {"count": steps + 1}}
     key = digest(str(VERSIONS["read"]), entry.name, entry.key)
     stages = []
     for name in recipe["stages"]:
-        fields = {**fixed.get(name, {}), **recipe[name]}
+        fields = _fields(name, recipe)
         content = own_model(recipe) if name == "face" else ()
         key = digest(key, name, str(VERSIONS[name]), canonical(fields), *content)
-        function = getattr(importlib.import_module(f"data_prep.{name}"), _FUNCTIONS[name])
         keep = None if name in _NOT_KEPT else cache_dir
         kept = None if keep is None else _place(keep, source, name, key)
-        stages.append(_Stage(name, key, functools.partial(function, **fields), kept))
+        stages.append(_Stage(name, key, functools.partial(_function(name), **fields), kept))
     return stages
+
+
+def _function(name: str) -> Callable[..., Clip]:
+    """Of a stage."""
+    return getattr(importlib.import_module(f"data_prep.{name}"), _FUNCTIONS[name])
+
+
+def _fields(name: str, recipe: Recipe) -> dict[str, Any]:
+    """What a stage's function is given beside the clip."""
+    size, steps = recipe["size"], recipe["steps"]
+    fixed = {"face": {"size": size, "margin": margin(size)}, "keyframes": {"count": steps + 1}}
+    return {**fixed.get(name, {}), **recipe[name]}
 
 
 def _place(cache_dir: Path, source: Source, name: str, key: str) -> Path:

@@ -38,7 +38,7 @@ def prepare(
       UserError: the video or the folder cannot be used.
     """
     _check_landmarks(marked, recipe)
-    _check_out(out)
+    folders.check_replaceable(out, SETTINGS)
     source = VideoSource(marked, 1 / recipe["magnify"]["band"][0] * ("magnify" in recipe["stages"]))
     history = record.history(source, recipe, marked, None)
     *_, last = history.values()
@@ -63,26 +63,6 @@ def _check_landmarks(marked: Marked, recipe: record.Recipe) -> None:
         raise UserError(
             f"--landmarks={marked.landmarks} would not be read: it needs "
             "--config.prep.face.points=auto and --config.prep.face.per_frame=False."
-        )
-
-
-def _check_out(out: Path) -> None:
-    """Refuse a folder with anything in it that this command did not write, and the present one."""
-    if out.resolve() == Path.cwd():
-        raise UserError(
-            f"{out} is the folder that the command is run in, which cannot be replaced. Remedy: "
-            "give the name of a new one, --out=clip/."
-        )
-    if out.is_dir():
-        found = {path.name for path in out.iterdir()}
-        written = folders.sums(out).keys() if {folders.SUMS, SETTINGS} <= found else set()
-        strange = sorted(found - {*written, folders.SUMS})
-    else:
-        strange = [out.name] if out.exists() else []
-    if strange:
-        raise UserError(
-            f"{out} holds what this command did not write ({strange[0]}); it is left alone. "
-            "Remedy: give another --out."
         )
 
 

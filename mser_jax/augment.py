@@ -28,6 +28,7 @@ _EFFECTS = {
 }
 
 
+PERCENTILE, SMALLEST = 95, 0.1  # of scale 'clip': never by zero, nor noise blown up to one
 IMAGE_CHANNELS = ("u", "v", "strain")  # of an image of flow, as it is stored
 
 

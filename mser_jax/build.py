@@ -10,33 +10,32 @@ from ml_collections import ConfigDict
 from data_prep.errors import UserError
 from mser_jax import folds as folding
 from mser_jax import losses, networks, parallel, protocols, throughput, train
-from mser_jax.augment import View
 from mser_jax.data import Dataset, Stored
 from mser_jax.engine import Engine, How
 from mser_jax.feed import Feed, Resident
 from mser_jax.folds import Fold
-from mser_jax.models import functional
 from mser_jax.stream import Streamed
 
 
-def make_trainer(config: ConfigDict, dataset: Dataset) -> train.Trainer:
-    """The trainer of all folds that a configuration describes, for a data set.
+def make_trainer(
+    config: ConfigDict, dataset: Dataset, folds: Sequence[Fold] | None = None
+) -> train.Trainer:
+    """The trainer that a configuration describes, for a data set.
+
+    Args:
+      config: of the run.
+      dataset: the clips.
+      folds: by default all those of the protocol.
 
     Raises:
       UserError: the protocol does not suit the clips.
     """
-    view = View(
-        size=config.prep.size,
-        variants=_variants(config),
-        channels=tuple(config.input.channels) if config.input.kind != "frames" else (),
-        images=config.input.kind == "images",
-    )
     classes = len(dataset.class_names)
-    folds = make_folds(config, dataset)
+    folds = make_folds(config, dataset) if folds is None else folds
     return train.Trainer.of(
         folds,
-        network=functional(networks.constructor(config, classes), config.model.lowering),
-        view=view,
+        network=networks.network(config, classes),
+        view=networks.view(config, _variants(config)),
         settings=train.Settings(
             epochs=config.train.epochs,
             batch_size=config.train.batch_size,
@@ -144,20 +143,22 @@ def _flops_per_clip(config: ConfigDict, dataset: Dataset) -> float:
     return throughput.TRAINING * networks.multiply_adds(config, len(dataset.class_names))
 
 
-def check_classes(dataset: Dataset, folds: Sequence[Fold]) -> None:
-    """Before the training rather than after it: UF1 and UAR need a tested clip of every class.
+def check_trained(dataset: Dataset, folds: Sequence[Fold]) -> None:
+    """Tell of a class of which a fold trains on no clip: its answer can never be right."""
+    for fold in {fold.name: fold for fold in folds}.values():
+        if absent := _absent(dataset, fold.train):
+            print(f"Warning: fold {fold.name} trains on no clip of class {', '.join(absent)}.")
 
-    A class of which a fold trains on no clip is told: its answer can never be right.
-    """
+
+def check_classes(dataset: Dataset, folds: Sequence[Fold]) -> None:
+    """Before the training rather than after it: UF1 and UAR need a tested clip of every class."""
     tested = np.concatenate([fold.test for fold in folds])
     if absent := _absent(dataset, tested):
         raise UserError(
             f"No clip that is tested is of class {', '.join(absent)}; UF1 and UAR would not be "
             "defined. Remedy: prepare more clips, or take other classes (--config.data.classes)."
         )
-    for fold in {fold.name: fold for fold in folds}.values():
-        if absent := _absent(dataset, fold.train):
-            print(f"Warning: fold {fold.name} trains on no clip of class {', '.join(absent)}.")
+    check_trained(dataset, folds)
 
 
 def _absent(dataset: Dataset, clips: np.ndarray) -> list[str]:

@@ -201,6 +201,8 @@ def _paper(dataset: str) -> ConfigDict:
     config.report = ConfigDict()
     # Also what choosing the best epoch on the test subject would have claimed; never a result.
     config.report.inflated = False
+    # Key frames of the hardest clips beside the page, in the run's folder; False: their flow alone.
+    config.report.faces = True
     return config
 
 

@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mser_jax import plots
+from mser_jax.plots import BLUE, GREEN, ORANGE, VERMILION
 
-# Okabe and Ito's: told apart by every common form of colour vision.
-BLUE, VERMILION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
 _PURPLE = "#cc79a7"
 _HEADS = (BLUE, VERMILION, GREEN, ORANGE)
 

@@ -12,9 +12,8 @@ import numpy as np
 
 from data_prep import shards
 from data_prep.errors import UserError
-from mser_jax.augment import Clips
+from mser_jax.augment import PERCENTILE, SMALLEST, Clips
 
-PERCENTILE, SMALLEST = 95, 0.1  # of scale 'clip': never by zero, nor noise blown up to one
 THREADS = 4
 
 

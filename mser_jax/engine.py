@@ -141,7 +141,8 @@ class Engine:
                     later=sum(left[each.number :]),
                     writers=[writer] if hosts.is_first() else [],
                 )
-                keep = self._keeper(each, answers) if how.inflated else None
+                watched = how.inflated and each.trainer.folds[0].test.size  # else nothing is tested
+                keep = self._keeper(each, answers) if watched else None
                 loop.train(each.trainer, program.run, self.feed, each.checkpoints, monitor, keep)
         writer.close()
 
@@ -238,4 +239,5 @@ def _save(path: Path, values: jax.Array) -> None:
 def _counted(trainer: Trainer) -> str:
     seeds = len({fold.seed for fold in trainer.folds})
     each = f" ({seeds} seeds of {len(trainer.folds) // seeds})" if seeds > 1 else ""
-    return f"{len(trainer.folds)} folds{each}"
+    count = len(trainer.folds)
+    return f"{count} fold{'s' * (count != 1)}{each}"

@@ -2,8 +2,9 @@
 
 The events and their fields that are read (a missing one is reported as not recorded):
   start: command, mode, date, versions {name: version}, devices [text];
-  data: clips (tested or trained on), dropped {reason: clips}, repaired {what and why: values},
-    release (what a database was read from: text by name, 'clips' and 'stated' {class: clips});
+  data: set (the folder of the prepared clips), clips (tested or trained on), dropped
+    {reason: clips}, repaired {what and why: values}, release (what a database was read from: text
+    by name, 'clips' and 'stated' {class: clips});
   train: updates_per_epoch and parameters (of one fold), lift, devices, folds_per_device, rounds,
     data ('resident' or 'streamed'), flops_per_clip (of a training step), peak_flops (measured, of
     all devices in a second);
@@ -38,7 +39,7 @@ def started(events: list[dict]) -> dict:
     for event in events:
         if event["event"] == "start":
             start = event
-        elif event["event"] == "epoch":
+        elif event["event"] == "epoch" or event.get("name") == "fit":
             trained = start
     return trained or start
 

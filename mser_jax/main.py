@@ -19,9 +19,10 @@ WORKDIR = flags.DEFINE_string(
 MODE = flags.DEFINE_enum(
     "mode",
     "all",
-    ["all", "train", "evaluate", "report", "compare"],
+    ["all", "train", "evaluate", "report", "final", "compare"],
     "all: whatever is not done yet; train: up to the last epoch; evaluate: the held-out "
     "predictions anew, from the last epoch; report: metrics and page anew, from the predictions; "
+    "final: one network on all clips, to be kept (python -m mser_jax.export); "
     "compare: two finished runs, --runs, on the clips that both tested.",
 )
 DISTRIBUTED = flags.DEFINE_bool(
@@ -47,7 +48,13 @@ def main(config: ConfigDict) -> None:
         hosts.join()
     hosts.check_devices()
     kinds = {"ablation": series.run_series, "suite": suite.run_suite}
-    start = next((start for section, start in kinds.items() if section in config), run.run)
+    kind = next((section for section in kinds if section in config), None)
+    if kind and MODE.value == "final":
+        raise UserError(
+            f"--mode=final trains one network, but {config.name} names several. Remedy: the "
+            "configuration of one, as configs/synthetic.py or configs/megc2019.py:ststnet."
+        )
+    start = kinds[kind] if kind else run.run
     start(config, WORKDIR.value, MODE.value)
 
 

@@ -110,6 +110,12 @@ def absent_classes(predictions: Predictions) -> str:
     return ", ".join(name for name, count in zip(predictions.class_names, present) if not count)
 
 
+def clips(predictions: Predictions) -> int:
+    """How many clips the rows speak of, whatever the number of seeds."""
+    columns = (predictions.dataset, predictions.subject, predictions.clip)
+    return len(set(zip(*(column.tolist() for column in columns))))
+
+
 def by_subject(predictions: Predictions, rule: str) -> np.ndarray:
     """Confusion matrices `[seeds, subjects, c, c]`; seeds and subjects in their sorted order.
 

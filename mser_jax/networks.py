@@ -1,6 +1,6 @@
 """The network that a configuration names, and the clip that it sees."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -8,7 +8,8 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 from mser_jax import zoo
-from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings, cost
+from mser_jax.augment import View
+from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings, Network, cost, functional
 from mser_jax.models.capsulenet import CapsuleNet
 from mser_jax.models.dual_inception import DualInception
 from mser_jax.models.htnet import HTNet
@@ -52,6 +53,27 @@ def constructor(config: ConfigDict, classes: int) -> Callable[[nnx.Rngs], Any]:
         return lambda rngs: field(classes, side=config.prep.size, rngs=rngs)
     settings = model_settings(config, classes)
     return lambda rngs: MSRes3D(settings, rngs=rngs)
+
+
+def network(config: ConfigDict, classes: int) -> Network:
+    """The network as pure functions; of the arguments see `constructor`."""
+    return functional(constructor(config, classes), config.model.lowering)
+
+
+def view(config: ConfigDict, variants: Sequence[str] = ("original",)) -> View:
+    """How the network sees a clip.
+
+    Args:
+      config: of the run.
+      variants: what the training varies a clip with, the original first.
+    """
+    kind = config.input.kind
+    return View(
+        size=config.prep.size,
+        variants=tuple(variants),
+        channels=() if kind == "frames" else tuple(config.input.channels),
+        images=kind == "images",
+    )
 
 
 def heads(config: ConfigDict) -> int:

@@ -21,6 +21,11 @@ def join(parts: Iterable[object], between: str = "\n") -> Markup:
     return Markup(between.join(text(part) for part in parts))
 
 
+def breaking(path: str) -> Markup:
+    """A text that may go on in a new line after each of its slashes."""
+    return Markup(text(path).replace("/", "/<wbr>"))
+
+
 def tag(name: str, *content: object, **attributes: object) -> Markup:
     """`<name attributes>content</name>`; `class_` stands for class."""
     pairs = (f' {key.rstrip("_")}="{text(value)}"' for key, value in attributes.items())
@@ -66,6 +71,16 @@ def image(png: bytes, description: str) -> Markup:
     return Markup(f'<img src="data:image/png;base64,{data}" alt="{text(description)}">')
 
 
+def picture(path: str, description: str) -> Markup:
+    """A picture in a file beside the page, which `document` must allow.
+
+    Args:
+      path: of the file, from the page, with / and without letters that an address escapes.
+      description: stands in its place where the file is not there.
+    """
+    return Markup(f'<img src="{text(path)}" alt="{text(description)}">')
+
+
 def bar(share: float) -> Markup:
     """A bar of `share` (0..1) of its cell."""
     return tag("span", tag("i", style=f"width:{share:.1%}"), class_="bar")
@@ -99,9 +114,17 @@ def _heat_cell(count: int, share: float) -> Markup:
     return tag("td", tag("strong", count), tag("small", f"{share:.0%}"), style=style)
 
 
-def document(title: str, *content: object) -> str:
-    """The whole page; its policy forbids anything from outside and any script."""
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+def document(title: str, *content: object, beside: bool = False) -> str:
+    """The whole page; its policy forbids anything from outside and any script.
+
+    Args:
+      title: of the page.
+      content: its parts.
+      beside: whether it shows pictures from files beside it (`picture`).
+    """
+    # For a page that is opened as a file, some browsers hold that no file is its own.
+    images = "data: 'self' file:" if beside else "data:"
+    policy = f"default-src 'none'; img-src {images}; style-src 'unsafe-inline'"
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -141,6 +164,7 @@ pre span { display: inline-block; max-width: 100%; overflow-wrap: anywhere; }
 .small { font-size: .875rem; }
 .note { border-left: 4px solid #e69f00; background: #fdf6e7; padding: .7rem 1rem; margin: 1rem 0;
   max-width: none; border-radius: 0 6px 6px 0; }
+.note code { white-space: nowrap; }
 .failed { border-color: #b3261e; background: #fceeed; font-weight: 600; }
 .cards { display: grid; grid-template-columns: repeat(3, 1fr); gap: 1rem; margin: 1.4rem 0 .4rem; }
 .card { border: 1px solid var(--rule); border-radius: 8px; padding: .9rem 1.1rem 1.1rem; }
@@ -182,6 +206,18 @@ td small { font-weight: 400; }
   padding: 0 .35rem; color: var(--amber); white-space: nowrap; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr));
   gap: 1rem; }
+.matrices { display: flex; flex-wrap: wrap; gap: 1rem 2.4rem; }
+.matrices > div { min-width: 0; }
+h3 { font-size: 1rem; margin: .4rem 0 0; }
+.clips { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(22rem, 100%), 1fr));
+  gap: 1.4rem 1.6rem; margin-top: 1.2rem; }
+.clips.flow { grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); }
+figure { margin: 0; min-width: 0; }
+figure img { margin-bottom: .4rem; border-radius: 3px; color: var(--faint); font-size: .85rem; }
+figcaption { font-size: .875rem; line-height: 1.45; overflow-wrap: anywhere; }
+figcaption strong, figcaption span { display: block; }
+.legend { display: flex; align-items: center; gap: 1rem; }
+.legend img { width: 4.5rem; flex: none; }
 img { width: 100%; height: auto; display: block; }
 dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); margin: .8rem 0;
   gap: .8rem 1.4rem; }
@@ -206,6 +242,7 @@ footer { margin-top: 2.6rem; padding-top: 1rem; border-top: 3px solid var(--ink)
   .heat thead th { font-size: .75rem; padding: .3rem .15rem; }
   .heat td { min-width: 3.3rem; padding: .4rem .1rem; }
   .heat td:last-child { min-width: 2rem; }
+  .heat tbody th { min-width: 0; }
   .bar { width: 5.5rem; }
   dl { grid-template-columns: 1fr 1fr; }
 }

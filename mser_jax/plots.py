@@ -1,8 +1,10 @@
-"""The pictures of a run: how they look, and the confusion matrix. No global state of pyplot."""
+"""The pictures of a run: how they look, confusion, reliability. No global state of pyplot."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +13,8 @@ from matplotlib.figure import Figure
 
 INK = "#1d2733"
 FAINT = "#5b6876"
+# Okabe and Ito's: told apart by every common form of colour vision.
+BLUE, VERMILION, GREEN, ORANGE = "#0072b2", "#d55e00", "#009e73", "#e69f00"
 _DPI = 150
 
 
@@ -34,6 +38,33 @@ def confusion(counts: np.ndarray, class_names: list[str]) -> Figure:
     return made
 
 
+def reliability(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> Figure:
+    """How often answers are right, by how sure they are; below, how many are how sure.
+
+    Args:
+      before: `calibration.Quality` of the probabilities as they are, as metrics.json has it.
+      after: of the calibrated ones, where there are any.
+    """
+    made = figure(4.8, 5.8)
+    above, below = made.subplots(2, 1, sharex=True, height_ratios=(3.6, 1))
+    dashes = (0, (4, 3))
+    above.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=dashes, label="as sure as right")
+    _reliable(above, below, before, VERMILION, "as answered", "o")
+    if after is not None:
+        _reliable(above, below, after, BLUE, "calibrated", "s")
+    above.set_title("share of right answers", loc="left", color=INK)
+    above.set(xlim=(0, 1), ylim=(0, 1))
+    above.legend(loc="upper left", framealpha=0.9, edgecolor="none", labelcolor=INK)
+    below.set_title("answers", loc="left", color=INK, fontsize=10)
+    below.set_xlabel("confidence: the answer's probability", color=FAINT)
+    for axes in (above, below):
+        axes.grid(color="#e3e7ec", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0, colors=FAINT)
+        axes.spines[:].set_visible(False)
+    return made
+
+
 def figure(width: float, height: float) -> Figure:
     """An empty figure, in inches."""
     made = Figure(figsize=(width, height), facecolor="white")
@@ -47,6 +78,20 @@ def png(figure: Figure) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
     return file.getvalue()
+
+
+def _reliable(
+    above: Axes, below: Axes, quality: Mapping[str, Any], color: str, label: str, marker: str
+) -> None:
+    bins = quality["bins"]
+    sure, right = ([each[name] for each in bins] for name in ("confidence", "accuracy"))
+    ends = np.array([each["interval"] for each in bins]).T
+    above.vlines(sure, *ends, color=color, linewidth=1.4, alpha=0.5)
+    above.plot(sure, right, color=color, marker=marker, markersize=5, linewidth=1.2, label=label)
+    counts = quality["histogram"]
+    edges = np.linspace(0, 1, len(counts) + 1)
+    below.stairs(counts, edges, color=color, alpha=0.22, fill=True)
+    below.stairs(counts, edges, color=color, linewidth=1.4)
 
 
 def _matrix(axes: Axes, rates: np.ndarray, texts: list[list[str]], names: list[str]) -> None:

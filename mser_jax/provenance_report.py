@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 
 from data_prep.fields import flat
@@ -68,6 +69,11 @@ def time(events: list[dict]) -> Markup:
     return page.section("Time", page.table(["stage", "seconds", "", ""], rows))
 
 
+def _whole(command: str) -> str:
+    """The command without its mode: a run that was trained by itself is here with its report."""
+    return re.sub(r" --?mode[= ]\S+", "", command)
+
+
 def again(config: Mapping, events: list[dict]) -> Markup:
     """The command, the versions and devices that it ran with, and every field."""
     start = history.started(events)
@@ -78,7 +84,7 @@ def again(config: Mapping, events: list[dict]) -> Markup:
     fields = [(name, json.dumps(value)) for name, value in flat(config).items()]
     return page.section(
         "How to run it again",
-        page.command(start.get("command", default)),
+        page.command(_whole(start.get("command", default))),
         page.pairs(rows),
         page.tag(
             "details",

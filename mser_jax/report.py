@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 
 from mser_jax import (
+    calibration_report,
     curves,
+    hardest,
+    hardest_report,
     history,
     inflated,
     page,
@@ -30,9 +33,15 @@ from mser_jax.score_report import COLUMNS, TITLES
 from mser_jax.table import Predictions
 from mser_jax.wording import number, text_row
 
+_NONE = hardest.Pictures(missing="No pictures were drawn.")
+
 
 def write(
-    workdir: Path, predictions: Predictions, config: Mapping[str, Any], events: list[dict]
+    workdir: Path,
+    predictions: Predictions,
+    config: Mapping[str, Any],
+    events: list[dict],
+    pictures: hardest.Pictures = _NONE,
 ) -> Path:
     """Write metrics.json, confusion.png, curves.png and report.html into `workdir`.
 
@@ -43,6 +52,7 @@ def write(
       predictions: the table.
       config: the run's fields, as in config.json.
       events: the lines of log.jsonl.
+      pictures: what there is of the hardest clips, in files beneath `workdir`.
 
     Returns:
       The path of the page.
@@ -62,7 +72,8 @@ def write(
     if config.get("report", {}).get("inflated"):
         claimed = inflated.write(workdir, predictions, config["train"]["epochs"], rule)
     path = workdir / "report.html"
-    path.write_text(render(scores, config, events, claimed, watched), encoding="utf-8")
+    text = render(scores, config, events, claimed, watched, pictures)
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -115,8 +126,9 @@ def render(
     events: list[dict],
     claimed: Mapping[str, Any] | None = None,
     watched: bool = False,
+    pictures: hardest.Pictures = _NONE,
 ) -> str:
-    """The page, in one file that needs nothing from outside.
+    """The page, in one file that needs nothing from outside; beside it only pictures of clips.
 
     Args:
       scores: as `scoring.score` returns them.
@@ -124,6 +136,7 @@ def render(
       events: the lines of log.jsonl.
       claimed: as `inflated.results` returns them, where they were asked for.
       watched: whether the training answered the held-out clips after every epoch, for these.
+      pictures: what there is of the hardest clips, in files beside the page.
     """
     return page.document(
         f"{config['name']}: report of a run",
@@ -133,6 +146,8 @@ def render(
         score_report.confusion(scores),
         score_report.by_class(scores),
         score_report.by_subject(scores),
+        hardest_report.hardest_clips(scores, pictures),
+        calibration_report.confidence(scores),
         training_report.training(scores, events, watched),
         *([score_report.claimed(claimed)] if claimed else []),
         training_report.what_was_run(scores, config, events),
@@ -140,6 +155,7 @@ def render(
         provenance_report.time(events),
         provenance_report.again(config, events),
         wording.footer(),
+        beside=bool(pictures.files),
     )
 
 

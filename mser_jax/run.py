@@ -22,8 +22,11 @@ from data_prep.errors import UserError
 from data_prep.prepare import Prepared, prepare
 from mser_jax import (
     build,
+    clip_pictures,
+    compiled,
     data,
     evaluate,
+    final,
     hosts,
     networks,
     parallel,
@@ -32,6 +35,7 @@ from mser_jax import (
     table,
 )
 from mser_jax import config as configs
+from mser_jax import folds as folding
 from mser_jax.engine import Engine
 from mser_jax.folds import Fold
 from mser_jax.logs import Log
@@ -55,7 +59,7 @@ def run(config: ConfigDict, workdir: str, mode: str) -> None:
     Args:
       config: of `mser_jax.config.get_config`, with the user's changes.
       workdir: where the run keeps what it makes; '' for a folder under runs/.
-      mode: 'all', 'train', 'evaluate' or 'report'.
+      mode: 'all', 'train', 'evaluate', 'report' or 'final'.
 
     Raises:
       UserError: a field, a file or the data cannot be used; nothing is lost.
@@ -63,21 +67,63 @@ def run(config: ConfigDict, workdir: str, mode: str) -> None:
     """
     began = time.perf_counter()
     configs.validate(config)
-    keep_compiled_programs()
+    compiled.keep_programs()
     with contextlib.ExitStack() as held:
         with hosts.first_alone():
             folder = open_workdir(config, workdir)
             if hosts.is_first():
                 held.enter_context(folders.alone(folder))
-        log = Log(folder / "log.jsonl" if hosts.is_first() else Path(os.devnull))
-        print(f"Run: {folder}")
+        home = _home(folder, mode)
+        log = Log(home / "log.jsonl" if hosts.is_first() else Path(os.devnull))
+        print(f"Run: {home}")
         log.write("start", **provenance(config, mode))
-        if mode != "report":
+        if mode == "final":
+            _train_final(config, home, log)
+        elif mode != "report":
             _prepare_and_train(config, folder, log, mode)
         elif hosts.is_first():
             _report(folder, config, log)
     if hosts.is_first():
         print(_where_the_time_went(log, time.perf_counter() - began))
+
+
+def _home(folder: Path, mode: str) -> Path:
+    """Where a mode logs and trains: the final training keeps out of what the folds have left."""
+    if mode != "final":
+        return folder
+    home = folder / final.FOLDER
+    home.mkdir(exist_ok=True)
+    return home
+
+
+def _train_final(config: ConfigDict, home: Path, log: Log) -> None:
+    """Train one network on every clip, to be kept."""
+    if not networks.is_network(config):
+        raise UserError(
+            f"{config.model.name} is no network, and there is nothing to keep of it. Remedy: a "
+            "configuration of a network, as configs/synthetic.py."
+        )
+    if jax.process_count() > 1:
+        raise UserError("--mode=final is one training, for one process. Remedy: drop --distributed.")
+    with log.stage("prepare clips") as stage:
+        prepared = prepare(config)
+        stage.reused = prepared.reused
+    limit = planning.capacity(parallel.fold_mesh())
+    dataset = _read(config, prepared, limit, log)
+    folds = [folding.everything(len(dataset.clip), config.seed)]
+    build.check_trained(dataset, folds)
+    trainer = build.make_trainer(config, dataset, folds)
+    loaded = Loaded(dataset, build.make_engine(config, dataset, trainer, home, limit), limit)
+    _train(config, loaded, log)
+    with log.stage("keep") as stage:
+        stage.reused = final.is_kept(home, loaded.engine)
+        if not stage.reused:
+            known = {**provenance(config, "final"), "set": prepared.name}
+            final.keep(home, loaded.engine, dataset, known)
+    print(
+        f"\nTrained on all {len(dataset.clip)} clips: {home / final.WEIGHTS}\nA model of it: "
+        f"python -m mser_jax.export {home.parent} model/"
+    )
 
 
 def _prepare_and_train(config: ConfigDict, folder: Path, log: Log, mode: str) -> None:
@@ -122,13 +168,6 @@ def provenance(config: ConfigDict, mode: str) -> dict[str, Any]:
     }
 
 
-def keep_compiled_programs() -> None:
-    """A second run of the same shapes need not compile; JAX's own variable moves the folder."""
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = Path.home() / ".cache" / "mser_jax" / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-
-
 def _fit(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> None:
     """Fit and ask what is no network: it takes seconds, so that nothing is kept or reused."""
     dataset = _read(config, prepared, planning.capacity(parallel.fold_mesh()), log)
@@ -155,7 +194,9 @@ def _read(config: ConfigDict, prepared: Prepared, limit: int, log: Log) -> data.
         dataset = read_clips(config, prepared, limit)
     log.write(
         "data",
+        set=str(prepared.path.resolve()),
         clips=len(dataset.clip),
+        digest=dataset.digest,
         dropped=dataset.dropped,
         release=dataset.release,
         repaired=dataset.repaired,
@@ -236,7 +277,9 @@ def _report(folder: Path, config: ConfigDict, log: Log) -> None:
             raise UserError(f"{path} is not there. Remedy: the same command without --mode.")
         predictions = table.read_csv(path)
         table.write_csv(path, predictions, config.evaluation.select)  # the rule may be another
-        path = report.write(folder, predictions, config.to_dict(), log.read())
+        events, fields = log.read(), config.to_dict()
+        pictures = clip_pictures.draw(folder, predictions, fields, events)
+        path = report.write(folder, predictions, fields, events, pictures)
     scores = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     print(f"\n{report.text_table(scores)}\n\nReport: {path}")
 

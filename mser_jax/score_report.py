@@ -116,17 +116,26 @@ def beside_published(scores: Mapping, dataset: str) -> Markup:
 
 
 def confusion(scores: Mapping) -> Markup:
-    """What was answered for each class."""
+    """What was answered for each class: of all clips, and of each database where there are more."""
     several = " The answers of all seeds together." if len(scores["seeds"]) > 1 else ""
+    told = (
+        "Rows: the true class. In each cell how many of its clips got that answer, and their share "
+        f"of the row.{several}"
+    )
+    names, databases = scores["class_names"], scores["per_dataset"]
+    parts = [page.heat(scores["confusion"], names)]
+    if len(databases) > 1:
+        parts = [_titled("all databases", parts[0])]
+        parts += [_titled(row["dataset"], page.heat(row["confusion"], names)) for row in databases]
     return page.section(
         "Confusion",
-        page.tag(
-            "p",
-            f"Rows: the true class, with each answer's share of the row.{several}",
-            class_="small",
-        ),
-        page.heat(scores["confusion"], scores["class_names"]),
+        page.tag("p", told, class_="small"),
+        page.tag("div", *parts, class_="matrices"),
     )
+
+
+def _titled(title: str, content: Markup) -> Markup:
+    return page.tag("div", page.tag("h3", title), content)
 
 
 def by_class(scores: Mapping) -> Markup:
@@ -166,7 +175,7 @@ def by_subject(scores: Mapping) -> Markup:
     one = len(scores["per_dataset"]) == 1
     lines = [
         [
-            row["subject"] if one else f"{row['dataset']}/{row['subject']}",
+            row["subject"] if one else page.breaking(f"{row['dataset']}/{row['subject']}"),
             row["clips"],
             number(row["accuracy"]),
             page.bar(row["accuracy"]),

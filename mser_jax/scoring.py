@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from data_prep.errors import UserError
-from mser_jax import failures, metrics, select
+from mser_jax import calibration, failures, hardest, metrics, select
 from mser_jax.metrics import Groups
 from mser_jax.table import Predictions
 
@@ -44,8 +44,8 @@ def score(predictions: Predictions, rule: str) -> dict:
         "upper_bound": rule == select.UPPER_BOUND,
         "failed": failures.rows(whole),
         "trainings": len(failures.trainings(whole)),
-        "tested": _clips(whole),
-        "clips": _clips(predictions),
+        "tested": metrics.clips(whole),
+        "clips": metrics.clips(predictions),
         "subjects": len(groups.people),
         "folds": len(np.unique(whole.fold)),
         "heads": predictions.train_loss.shape[1],
@@ -63,6 +63,8 @@ def score(predictions: Predictions, rule: str) -> dict:
         "per_seed": _seed_rows(whole, dict(zip(groups.seeds.tolist(), by_seed))),
         "per_dataset": _dataset_rows(predictions, rule),
         "per_subject": _subject_rows(predictions, groups, pooled),
+        "hardest": hardest.clips(predictions, rule),
+        "calibration": _calibration(predictions, rule),
     }
 
 
@@ -77,12 +79,6 @@ def _refuse_unanswered_class(whole: Predictions) -> None:
                 f"diverged, and no clip of class {absent} has an answer of seed {seed}: UF1 and "
                 f"UAR are not defined. {failures.REMEDY}"
             )
-
-
-def _clips(predictions: Predictions) -> int:
-    """How many clips the rows speak of, whatever the number of seeds."""
-    columns = (predictions.dataset, predictions.subject, predictions.clip)
-    return len(set(zip(*(column.tolist() for column in columns))))
 
 
 def _fold_mean(predictions: Predictions, rule: str) -> float:
@@ -136,7 +132,7 @@ def _class_rows(predictions: Predictions, counts: np.ndarray) -> list[dict]:
     return [
         {
             "class": name,
-            "clips": _clips(predictions.take(predictions.label == index)),
+            "clips": metrics.clips(predictions.take(predictions.label == index)),
             "precision": float(precision[index]),
             "recall": float(recall[index]) if there[index] else None,
             "f1": float(f1[index]) if there[index] else None,
@@ -158,13 +154,19 @@ def _dataset_row(dataset: str, predictions: Predictions, rule: str) -> dict:
     by_seed = pooled.sum(axis=1)
     return {
         "dataset": dataset,
-        "clips": _clips(predictions),
+        "clips": metrics.clips(predictions),
         "subjects": len(groups.people),
         **metrics.mean_scores(by_seed),
         "interval": metrics.bootstrap(pooled),
         "accuracy_fold_mean": _fold_mean(predictions, rule),
+        "confusion": by_seed.sum(axis=0).tolist(),
         "per_class": _class_rows(predictions, by_seed.sum(axis=0)),
     }
+
+
+def _calibration(predictions: Predictions, rule: str) -> dict | None:
+    """None of the upper bound, which has no confidence of its own."""
+    return None if rule == select.UPPER_BOUND else calibration.fit(predictions, rule).to_dict()
 
 
 def _subject_rows(predictions: Predictions, groups: Groups, pooled: np.ndarray) -> list[dict]:
@@ -173,7 +175,7 @@ def _subject_rows(predictions: Predictions, groups: Groups, pooled: np.ndarray) 
         {
             "dataset": dataset,
             "subject": subject,
-            "clips": _clips(predictions.take(groups.rows(person))),
+            "clips": metrics.clips(predictions.take(groups.rows(person))),
             "accuracy": metrics.mean_scores(pooled[:, person].sum(axis=0)[None])["accuracy"],
         }
         for person, (dataset, subject) in enumerate(groups.people)

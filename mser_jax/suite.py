@@ -15,6 +15,7 @@ from data_prep.errors import UserError
 from data_prep.prepare import prepare
 from mser_jax import (
     build,
+    compiled,
     estimate,
     networks,
     parallel,
@@ -54,7 +55,7 @@ def run_suite(config: ConfigDict, workdir: str, mode: str) -> None:
             "All models run in one process. Remedy: without --distributed, or one network: "
             "--config=configs/megc2019.py:htnet --distributed."
         )
-    run.keep_compiled_programs()
+    compiled.keep_programs()
     folder = open_workdir(config, workdir)
     print(f"Models: {folder}")
     with folders.alone(folder):

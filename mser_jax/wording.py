@@ -10,7 +10,7 @@ from mser_jax.page import Markup
 UPPER_BOUND = "upper bound: uses the label"
 ABSENT = "not recorded"
 SYNTHETIC = "Accuracy on synthetic clips says nothing about SMIC, SAMM or CASME II."
-_WARNING = (
+WARNING = (
     "What a model makes of a face does not say what a person feels, least of all when it was "
     "trained on posed or synthetic clips. Not for decisions about people."
 )
@@ -65,7 +65,7 @@ def failed(scores: Mapping) -> str:
 
 def footer() -> Markup:
     """What every page says at its end."""
-    return page.tag("footer", page.tag("p", page.tag("strong", _WARNING)), page.tag("p", SYNTHETIC))
+    return page.tag("footer", page.tag("p", page.tag("strong", WARNING)), page.tag("p", SYNTHETIC))
 
 
 def many(count: int, name: str) -> str:

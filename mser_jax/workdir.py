@@ -25,6 +25,7 @@ _INDIFFERENT = (
     "evaluation.select",
     "parallel",
     "report.inflated",
+    "report.faces",
     "ablation.members",  # each has a folder of its own within this one
     "suite.models",
 )
@@ -71,6 +72,20 @@ def open_workdir(config: ConfigDict, workdir: str) -> Path:
     return folder
 
 
+def settings(folder: Path) -> ConfigDict:
+    """The configuration of the run in a folder, for whoever has no other.
+
+    Raises:
+      UserError: no run is there.
+    """
+    stored = folder / "config.json"
+    if not stored.is_file():
+        raise UserError(f"{folder}: no run is there ({stored.name} is absent). Correct the path.")
+    config = ConfigDict(_read(stored))
+    config.update_from_flattened_dict(_before(stored, config))
+    return config
+
+
 def default(config: ConfigDict) -> Path:
     """`runs/<name>-<preset>`, with a digest of the other changed fields: a folder of its own."""
     preset = configs.get_config(config.data.dataset, config.preset)
@@ -107,14 +122,19 @@ def _before(stored: Path, config: ConfigDict) -> dict[str, Any]:
     It may be older than a field. A new field stands in the paper preset with what the program did
     before it, so that is what the run has, whatever the other presets make of the field.
     """
-    try:
-        before = json.loads(stored.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no text
-        raise UserError(_unreadable(stored, str(error))) from error
-    if not isinstance(before, dict) or "preset" not in before:
-        raise UserError(_unreadable(stored, "it is not the configuration of a run"))
+    before = _read(stored)
     defaults = configs.as_it_was(config).to_dict()
     return fields.flat(fields.plain(defaults)) | fields.flat(before)
+
+
+def _read(stored: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(stored.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no text
+        raise UserError(_unreadable(stored, str(error))) from error
+    if not isinstance(read, dict) or "preset" not in read:
+        raise UserError(_unreadable(stored, "it is not the configuration of a run"))
+    return read
 
 
 def _unreadable(stored: Path, why: str) -> str:

@@ -116,9 +116,11 @@ def test_the_page_needs_nothing_from_outside_and_runs_nothing(page):
         for name, value in attributes.items()
         if name in ("src", "href") or name.startswith("on")
     ]
-    assert len(targets) == 2
+    assert len(targets) == 3
     assert all(target.startswith("data:image/png;base64,") for target in targets)
     assert not re.search(r"https?:|@import|url\(", page[1])
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page[1])
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def test_the_page_shows_the_figures_of_the_metrics(page):
@@ -164,6 +166,59 @@ def test_leave_one_sample_out_carries_its_warning():
     scores = scoring.score(made(), "confidence")
     text = report.render(scores, config(protocol="leave_one_sample_out"), EVENTS)
     assert "other clips were in the training" in text
+
+
+def test_the_confidence_is_told_with_what_it_does_not_hold_for(page):
+    scores, text = page
+    words = " ".join(Reader(text).text)
+    fitted = scores["calibration"]
+    for quality in (fitted["before"], fitted["after"]):
+        for name in ("nll", "brier", "ece"):
+            assert f"{quality[name]:.3f}" in words
+    assert f"Temperature {fitted['temperature']:.3g}" in words
+    assert re.search(r"not hold for another camera .* other people .* posed or synthetic", words)
+    assert "cross-fitted" in words
+
+
+def test_the_confidence_of_one_person_and_of_the_upper_bound_is_told():
+    alone = dataclasses.replace(made(), subject=np.full(32, "s01"))
+    text = report.render(scoring.score(alone, "mean"), config(), EVENTS)
+    assert "With a single subject there is nobody to try it on" in text
+    assert "cross-fitted" not in text
+    text = report.render(scoring.score(made(), "oracle"), config(select="oracle"), EVENTS)
+    assert "has no confidence of its own" in text
+
+
+def test_every_database_has_its_confusion_and_subjects_their_database():
+    dataset = np.where(np.arange(32) < 16, "casme2", "samm")
+    scores = scoring.score(dataclasses.replace(made(), dataset=dataset), "mean")
+    whole = np.array(scores["confusion"])
+    each = [np.array(row["confusion"]) for row in scores["per_dataset"]]
+    np.testing.assert_array_equal(np.sum(each, axis=0), whole)
+    text = report.render(scores, config("megc2019"), EVENTS)
+    assert [text.count(f"<h3>{name}</h3>") for name in ("all databases", "casme2", "samm")] == [
+        1
+    ] * 3
+    assert text.count('class="heat"') == 3
+    for counts in (whole, *each):
+        row = counts[0]
+        cells = re.findall(
+            rf"<strong>{row[0]}</strong><small>{row[0] / row.sum():.0%}</small>", text
+        )
+        assert cells, "a count without its rate"
+    assert "casme2/<wbr>s01" in text
+    one = report.render(scoring.score(made(), "mean"), config(), EVENTS)
+    assert one.count('class="heat"') == 1
+
+
+def test_the_hardest_clips_are_there_without_pictures(page):
+    scores, text = page
+    words = " ".join(Reader(text).text)
+    assert scores["hardest"]["clips"]
+    for place, row in enumerate(scores["hardest"]["clips"], 1):
+        assert f"{place}. {row['subject']}/{row['clip']}" in words
+        assert f"true: {row['true']}, {row['p_true']:.1%}" in words
+    assert "Pictures are missing" in words
 
 
 def test_every_text_is_escaped(page):
@@ -260,6 +315,19 @@ def test_the_run_again_command_is_that_of_the_training():
     again = {"event": "start", "mode": "report", "command": "other"}
     assert history.started([*EVENTS, again]) == EVENTS[0]
     assert history.started([again]) == again
+
+
+def test_what_is_fitted_without_epochs_was_started_by_its_own_command():
+    fitted = {"event": "stage", "name": "fit", "seconds": 1.0, "reused": False}
+    again = {"event": "start", "mode": "report", "command": "other"}
+    assert history.started([EVENTS[0], fitted, again]) == EVENTS[0]
+
+
+@pytest.mark.parametrize("mode", ["--mode=train", "--mode train", "-mode=train"])
+def test_the_run_again_command_is_of_the_whole_run(mode):
+    events = [dict(EVENTS[0], command=f"python -m mser_jax.main {mode} --workdir=a"), *EVENTS[1:]]
+    text = report.render(scoring.score(made(), "mean"), config(), events)
+    assert "python -m mser_jax.main --workdir=a" in "".join(Reader(text).text)
 
 
 def test_the_document_carries_the_same_published_figures():

@@ -125,7 +125,7 @@ def test_how_many_at_once_and_what_is_kept_or_reported_is_no_other_run():
     second = {
         "parallel": {"lift": "vmap", "folds_per_device": 4},
         "train": {"checkpoints_kept": 5, "epochs": 4},
-        "report": {"inflated": True},
+        "report": {"inflated": True, "faces": False},
     }
     assert differences(first, second) == [("train.epochs", 3, 4)]
 

@@ -1,0 +1,148 @@
+"""One video, from its path to the folder of its answers.
+
+A finished folder with the same model, file and wishes is not made again. An interrupted one lies
+beside it under another name, and goes on from where it stopped: what was answered is kept, and the
+video is watched again from a little before, so that the spotter knows what is usual there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from data_prep import folders
+from data_prep.errors import UserError
+from data_prep.frames import open_frames
+from data_prep.video_source import Marked, VideoSource
+from data_prep.video_stream import open_stream
+from mser_jax import answer_files, overlay, plots, reasons, timeline, whole_file
+from mser_jax.answers import Answer, VideoAnswer
+from mser_jax.asked import Asked
+from mser_jax.passing import Before, Keep, Pass
+from mser_jax.trained import Classified, Model
+
+STATE, CSV, TIMELINE, FILM = "answers.json", "predictions.csv", "timeline.png", "overlay.mp4"
+UNFINISHED = "unfinished_"
+AGAIN = 20.0  # s of the video that are watched once more before what is new
+
+Bar = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
+
+
+def answer(model: Model, asked: Asked, place: Path, bar: Bar) -> tuple[VideoAnswer, bool]:
+    """Answer one video and leave the files of it.
+
+    Args:
+      model: that is asked.
+      asked: the video and what is wanted of it.
+      place: the folder to make.
+      bar: shows how far an iterable is, given its length and a title.
+
+    Returns:
+      What was found, and whether it was there before.
+
+    Raises:
+      UserError: the video or the folder cannot be used.
+      KeyboardInterrupt: what was found so far is kept, and the same call goes on from there.
+    """
+    key = asked.key(model.digest)
+    if (done := _read(place / STATE, key)) is not None:
+        return done.answer, True
+    folders.check_replaceable(place, STATE)
+    unfinished = place.with_name(f"{UNFINISHED}{place.name}")
+    before = _read(unfinished / STATE, key)
+    try:
+        if before is None:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+        found = _found(model, asked, before, _keep(unfinished, key, model, asked), bar)
+        _write(unfinished, found, asked, key, bar)
+        shutil.rmtree(place, ignore_errors=True)
+        folders.finish(unfinished, place)
+    except OSError as error:
+        raise UserError(
+            f"{place} cannot be written: {error.strerror or error}. Remedy: make room, or give "
+            "another --out; then run the same command again."
+        ) from error
+    return found, False
+
+
+def page_name(found: Answer) -> str:
+    """Of the page of a movement: by its apex, so that a later pass gives the same."""
+    return f"reason-{found.apex:06d}.html"
+
+
+def _read(path: Path, key: dict[str, Any]) -> Before | None:
+    """What is kept of this very question; None of another one."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["asked"] == key:
+            return Before(answer_files.from_json(kept["answer"]), kept["settled"])
+    return None
+
+
+def _save(folder: Path, key: dict[str, Any], before: Before) -> None:
+    told = answer_files.to_json(before.answer)
+    text = json.dumps({"asked": key, "settled": before.settled, "answer": told}, allow_nan=False)
+    with whole_file.at(folder / STATE) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def _keep(folder: Path, key: dict[str, Any], model: Model, asked: Asked) -> Keep:
+    """Draws the page of a movement while its frames are there, and saves what is settled."""
+
+    def movement(each: Classified) -> None:
+        if asked.reasons:
+            path = folder / page_name(each.answer)
+            reasons.write(path, model, each, title=asked.path.name, faces=asked.faces)
+
+    return Keep(movement, lambda before: _save(folder, key, before))
+
+
+def _found(
+    model: Model, asked: Asked, before: Before | None, keep: Keep, bar: Bar
+) -> VideoAnswer:
+    if asked.is_marked:
+        return _marked(model, asked, keep)
+    stream = open_stream(asked.path, asked.fps)
+    if before is not None:
+        start = max(before.answer.first, before.settled - math.ceil(AGAIN * stream.fps))
+        stream = open_stream(asked.path, asked.fps, start=start)
+    passing = Pass(model, asked, stream, before, keep)
+    try:
+        for number, _, frame in bar(stream, stream.expected, asked.path.name):
+            passing.see(number, frame)
+        passing.end()
+    except KeyboardInterrupt:
+        passing.save()
+        raise
+    return passing.found()
+
+
+def _marked(model: Model, asked: Asked, keep: Keep) -> VideoAnswer:
+    """The class of the one movement that the user has marked."""
+    marked = Marked(asked.path, asked.onset, asked.apex, asked.offset, asked.fps, asked.landmarks)
+    magnified = "magnify" in model.recipe["stages"]
+    source = VideoSource(marked, 1 / model.recipe["magnify"]["band"][0] if magnified else 0.0)
+    clip = source.load(marked)
+    first = open_frames(asked.path).numbers[0] if asked.path.is_dir() else 0
+    each = model.classify(clip, model.recipe["stages"], first=first)
+    keep.movement(each)
+    return model.alone(each, clip, str(asked.path), first)
+
+
+def _write(
+    folder: Path, found: VideoAnswer, asked: Asked, key: dict[str, Any], bar: Bar
+) -> None:
+    """The files of a video of which everything is known."""
+    answer_files.write_csv(folder / CSV, [found])
+    (folder / TIMELINE).write_bytes(plots.png(timeline.timeline(found)))
+    if asked.film:
+        frames = open_stream(asked.path, asked.fps)
+        shown = ((number, frame) for number, _, frame in frames if frame is not None)
+        overlay.write(folder / FILM, bar(shown, frames.expected, "Film"), found)
+    _save(folder, key, Before(found, found.first + found.frames - 1))

@@ -1,0 +1,178 @@
+"""The command that makes a model of a run: `python -m mser_jax.export RUN MODEL`.
+
+RUN is the folder of a run after `--mode=final`; MODEL the folder to make (`mser_jax.model_folder`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_prep import command, folders
+from data_prep.config import margin
+from data_prep.errors import UserError
+from mser_jax import __version__, calibration, final, model_card, model_folder, scoring, select
+from mser_jax import table as tables
+from mser_jax import workdir
+
+# Of the scores; whatever is of single subjects or clips stays where the run is.
+_SHARED = (
+    *("rule", "clips", "tested", "subjects", "folds", "seeds", "trainings", "class_names"),
+    *("accuracy", "uf1", "uar", "f1_macro", "f1_weighted", "f1_micro", "interval", "seed_std"),
+    *("majority", "chance", "confusion", "per_class", "per_dataset"),
+)
+
+
+def export(run: Path, out: Path) -> dict[str, Any]:
+    """Write the folder of a model.
+
+    Args:
+      run: the folder of a run with a final training, and with the report of its folds if the model
+        is to have figures and a calibrated confidence.
+      out: is made; a model's folder that is there is replaced.
+
+    Returns:
+      The description, as model.json holds it.
+
+    Raises:
+      UserError: the run has no final training, its folds are of other clips, or the folder cannot
+        be written.
+    """
+    model_folder.check_out(out)
+    facts = final.read(run)
+    config = workdir.settings(run)
+    described = _described(config, facts, _held_out(run, config, facts))
+    place = out.resolve()  # a link to a folder stays a link
+    try:
+        with folders.whole(place) as folder:
+            _write(folder, run, described)
+            shutil.rmtree(place, ignore_errors=True)  # an earlier model
+    except OSError as error:
+        raise UserError(
+            f"{out} cannot be written: {error.strerror or error}. Remedy: make room, or give "
+            "another folder."
+        ) from error
+    return described
+
+
+def _held_out(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The scores of the folds and the temperature of their answers; {} where there are none."""
+    path, rule = run / "predictions.csv", config.evaluation.select
+    if rule == select.UPPER_BOUND:
+        raise UserError(
+            f"{run}: the rule {rule!r} reads the label of the clip that it answers for, which a new "
+            "video has not. Remedy: --mode=report --config.evaluation.select=confidence."
+        )
+    if not path.is_file():
+        return {}
+    _check_same_clips(run, facts)
+    predictions = tables.read_csv(path)
+    if list(predictions.class_names) != facts["class_names"]:
+        raise UserError(
+            f"{path}: its classes are {', '.join(predictions.class_names)}, those of the final "
+            f"training {', '.join(facts['class_names'])}. Remedy: train both anew, in one --workdir."
+        )
+    scores = scoring.score(predictions, rule)
+    return {
+        "figures": {name: scores[name] for name in _SHARED},
+        "calibration": calibration.fit(predictions, rule).to_dict(),
+    }
+
+
+def _check_same_clips(run: Path, facts: Mapping[str, Any]) -> None:
+    """The figures of the folds belong to the model only if they are of the same clips."""
+    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    seen = [json.loads(line).get("digest") for line in lines if '"event": "data"' in line]
+    if seen and seen[-1] not in (None, facts["digest"]):
+        raise UserError(
+            f"{run}: its folds and its final training are of different clips. Remedy: the command "
+            "that made the run once more, without --mode, in another --workdir, then with "
+            "--mode=final."
+        )
+
+
+def _described(
+    config: ConfigDict, facts: Mapping[str, Any], held_out: Mapping[str, Any]
+) -> dict[str, Any]:
+    calibrated, losses = held_out.get("calibration"), facts["train_loss"]
+    return {
+        "format": model_folder.FORMAT,
+        "version": __version__,
+        "name": config.name,
+        "class_names": facts["class_names"],
+        "rule": {
+            "name": config.evaluation.select,
+            "best": losses.index(min(losses)),
+            "temperature": calibrated["temperature"] if calibrated else 1.0,
+        },
+        "calibration": calibrated,
+        "figures": held_out.get("figures"),
+        "pixels": _pixels(config),
+        "fingerprint": model_folder.fingerprint(config.prep.to_dict()),
+        "training": dict(facts),
+        "config": config.to_dict(),
+    }
+
+
+def _pixels(config: ConfigDict) -> list[int]:
+    """The shape of what the program is given of a clip: `[t, s, s, d]`."""
+    side, depth = config.prep.size, {"flow": 2, "frames": 1, "images": 3}[config.input.kind]
+    side += 0 if config.input.kind == "images" else 2 * margin(side)
+    return [config.prep.steps, side, side, depth]
+
+
+def _write(folder: Path, run: Path, described: Mapping[str, Any]) -> None:
+    from mser_jax import trained  # with JAX, which a mistake above does without
+
+    weights = folder / model_folder.WEIGHTS
+    shutil.copyfile(run / final.FOLDER / final.WEIGHTS, weights)
+    model = trained.Model.of(described, weights)
+    (folder / model_folder.PROGRAM).write_bytes(model.program())
+    text = json.dumps(described, indent=2) + "\n"
+    (folder / model_folder.MODEL).write_text(text, encoding="utf-8")
+    (folder / model_folder.CARD).write_text(model_card.card(described), encoding="utf-8")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Export, and say what there is."""
+    parser = argparse.ArgumentParser(prog="python -m mser_jax.export", description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of a run, after --mode=final")
+    parser.add_argument("model", type=Path, help="folder to make")
+    asked = parser.parse_args(arguments)
+
+    def work() -> None:
+        out = asked.model.expanduser()
+        described = export(asked.run.expanduser(), out)
+        print(_told(out, described))
+
+    return command.ended(work)
+
+
+def _told(out: Path, described: Mapping[str, Any]) -> str:
+    figures = described["figures"]
+    lines = [f"{out}: {', '.join(model_folder.FILES)}"]
+    if figures is None:
+        lines.append(
+            "Note: the run has no held-out predictions. The model has no figures, and its "
+            "confidence is not calibrated.\nRemedy: the run's command without --mode, then export "
+            "again."
+        )
+    else:
+        temperature = described["rule"]["temperature"]
+        lines.append(
+            f"Held out, of the folds: UF1 {figures['uf1']:.3f}, UAR {figures['uar']:.3f}; "
+            f"temperature {temperature:.2f}."
+        )
+    lines.append(f"Try it: python -m mser_jax.predict {out} video.mp4")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
