@@ -1,18 +1,16 @@
-"""What is found in videos as files: a table for people, and JSON that holds all of it."""
+"""What is found in videos as files: a table for people, and all of it for JSON."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
-import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_prep.errors import UserError
 from data_prep.watching import Course, Stretch
 from mser_jax import whole_file
 from mser_jax.answers import Answer, VideoAnswer
@@ -45,38 +43,6 @@ def write_csv(path: Path, answers: Sequence[VideoAnswer]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_header(names, next(iter(heads), 0)))
         writer.writerows(_row(video, found, names) for video, found in rows)
-
-
-def write_json(path: Path, answers: Iterable[VideoAnswer]) -> None:
-    """Write all that is known of some videos, for `read_json`.
-
-    Args:
-      path: of the file; replaced when it exists.
-      answers: in the order in which they are to be read.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
-    text = json.dumps([to_json(answer) for answer in answers], allow_nan=False, ensure_ascii=False)
-    with whole_file.at(path) as part:
-        part.write_text(text + "\n", encoding="utf-8")
-
-
-def read_json(path: Path) -> list[VideoAnswer]:
-    """Read what `write_json` wrote.
-
-    Raises:
-      UserError: the file is absent, or holds something else.
-    """
-    try:
-        return [from_json(told) for told in json.loads(path.read_text(encoding="utf-8"))]
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error}). Correct the path.") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{path}: not the answers of this version of mser_jax ({type(error).__name__}: "
-            f"{error}).\nRemedy: remove the file, and let the videos be watched anew."
-        ) from error
 
 
 def to_json(answer: VideoAnswer) -> dict[str, Any]:

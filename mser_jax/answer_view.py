@@ -81,7 +81,7 @@ def thinned(course: Course, columns: int) -> tuple[np.ndarray, np.ndarray, np.nd
     width = max(np.ptp(frame) / columns, 1.0)
     starts = np.flatnonzero(np.diff((frame - frame[0]) // width, prepend=-1))
     reduced = [
-        [limit.reduceat(values, starts) for limit in (np.fmin, np.fmin)]
+        [limit.reduceat(values, starts) for limit in (np.fmin, np.fmax)]
         for values in (course.movement, course.threshold)
     ]
     movement, threshold = (np.stack(pair, axis=1).ravel().astype(float) for pair in reduced)

@@ -11,16 +11,18 @@ import contextlib
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from data_prep import folders
 from data_prep.errors import UserError
 from data_prep.frames import open_frames
 from data_prep.video_source import Marked, VideoSource
 from data_prep.video_stream import open_stream
-from mser_jax import answer_files, overlay, plots, reasons, timeline, whole_file
+from mser_jax import answer_files, overlay, reasons, timeline, whole_file
 from mser_jax.answers import Answer, VideoAnswer
 from mser_jax.asked import Asked
 from mser_jax.passing import Before, Keep, Pass
@@ -28,6 +30,7 @@ from mser_jax.trained import Classified, Model
 
 STATE, CSV, TIMELINE, FILM = "answers.json", "predictions.csv", "timeline.png", "overlay.mp4"
 UNFINISHED = "unfinished_"
+AROUND = 1.0  # s of the video before and after a marked movement that its film shows
 AGAIN = 20.0  # s of the video that are watched once more before what is new
 
 Bar = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
@@ -60,7 +63,7 @@ def answer(model: Model, asked: Asked, place: Path, bar: Bar) -> tuple[VideoAnsw
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir(parents=True)
         found = _found(model, asked, before, _keep(unfinished, key, model, asked), bar)
-        _write(unfinished, found, asked, key, bar)
+        _write(unfinished, found, asked, key)
         shutil.rmtree(place, ignore_errors=True)
         folders.finish(unfinished, place)
     except OSError as error:
@@ -135,14 +138,27 @@ def _marked(model: Model, asked: Asked, keep: Keep) -> VideoAnswer:
     return model.alone(each, clip, str(asked.path), first)
 
 
-def _write(
-    folder: Path, found: VideoAnswer, asked: Asked, key: dict[str, Any], bar: Bar
-) -> None:
+def _write(folder: Path, found: VideoAnswer, asked: Asked, key: dict[str, Any]) -> None:
     """The files of a video of which everything is known."""
     answer_files.write_csv(folder / CSV, [found])
-    (folder / TIMELINE).write_bytes(plots.png(timeline.timeline(found)))
+    timeline.write(folder / TIMELINE, found)
     if asked.film:
-        frames = open_stream(asked.path, asked.fps)
-        shown = ((number, frame) for number, _, frame in frames if frame is not None)
-        overlay.write(folder / FILM, bar(shown, frames.expected, "Film"), found)
+        overlay.write(folder / FILM, _shown(found, asked), found)
     _save(folder, key, Before(found, found.first + found.frames - 1))
+
+
+def _shown(found: VideoAnswer, asked: Asked) -> Iterator[tuple[int, np.ndarray]]:
+    """The frames of a film: all, or of a marked movement those from a second before to one after.
+
+    Those that cannot be read are left out.
+    """
+    first, last = found.first, found.first + found.frames - 1
+    if asked.is_marked:
+        (one,) = found.answers
+        around = round(AROUND * found.fps)
+        first, last = max(first, one.onset - around), one.offset + around
+    for number, _, frame in open_stream(asked.path, asked.fps, start=first):
+        if number > last:
+            return
+        if frame is not None:
+            yield number, frame
