@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+from array import array
 
 import numpy as np
 
@@ -43,6 +44,7 @@ EYE = (0.5, 0.45)
 FACTOR = 4.0  # and that many times what the signal usually stays under,
 SHARE = 0.75  # namely in this share
 USUAL = 20.0  # of so many seconds
+HEAD = 0.05  # and this share of the head's own movement at that moment, of which some is left
 DOUBT = 1.0  # s of a signal at the floor that are taken to have come before
 
 
@@ -66,6 +68,19 @@ class Measured:
     frame: int
     movement: float
     threshold: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Move:
+    """A movement over the n places that count.
+
+    Attributes:
+      face: `[2 n]` px without the head's movement: to the right, then down.
+      head: the head's, px r.m.s.
+    """
+
+    face: np.ndarray
+    head: float
 
 
 class Level:
@@ -121,8 +136,9 @@ class Spotter:
         self._group: list[tuple[int, np.ndarray]] = []
         held = 2 * (self._reach + self._apart + self._rival) + 2
         self._looks: collections.deque[tuple[float, np.ndarray]] = collections.deque(maxlen=held)
-        self._moves: collections.deque[np.ndarray] = collections.deque(maxlen=self._apart + 1)
-        self._signal: list[float] = []  # of the looks from `self._apart` on
+        self._moves: collections.deque[_Move] = collections.deque(maxlen=self._apart + 1)
+        # Of the looks from `self._apart` on: the signal, and how much the head moves.
+        self._signal, self._head_moves = array("f"), array("f")
         self._count = self._decided = 0
         self.measured: list[Measured] = []
 
@@ -156,15 +172,17 @@ class Spotter:
             return
         self._moves.append(self._moved(self._looks[-1 - self._apart][1], image))
         if len(self._moves) > self._apart:
-            back, on = -self._moves[0], self._moves[-1]
-            self._signal.append(_common(back, on))
+            before, after = self._moves[0], self._moves[-1]
+            self._signal.append(_common(-before.face, after.face))
+            self._head_moves.append(max(before.head, after.head))
             self._level.see(self._signal[-1])
 
-    def _moved(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        """The movement over the face without the head's, `[2 n]` px: to the right, then down."""
+    def _moved(self, first: np.ndarray, second: np.ndarray) -> _Move:
+        """The movement from one look to another."""
         flow = apex.farneback(first, apex.as_bright(second, first, self._seen))
         movement = flow[self._seen].T.ravel()
-        return movement - self._head @ (self._head.T @ movement)
+        share = self._head.T @ movement
+        return _Move(movement - self._head @ share, _rms(share, len(movement)))
 
     def _decide(self, stop: int) -> list[Peak]:
         """Settle the looks before `stop`, counted from the first one."""
@@ -173,7 +191,8 @@ class Spotter:
             index = look - self._apart
             if index >= len(self._signal):
                 break
-            threshold, height = self._level.threshold, self._signal[index]
+            threshold = max(self._level.threshold, HEAD * self._head_moves[index])
+            height = self._signal[index]
             place, _ = self._at(look)
             self.measured.append(
                 Measured(round(place), max(0.0, height) / self._scale, threshold / self._scale)
@@ -193,7 +212,7 @@ class Spotter:
         first = max(oldest, look - self._reach)
         stop = min(self._count, look + self._reach + 1)
         top = self._at(look)[1]
-        movements = np.stack([self._moved(top, self._at(other)[1]) for other in range(first, stop)])
+        movements = np.stack([self._moved(top, self._at(other)[1]).face for other in range(first, stop)])
         found: Marks | None = marks(movements, look - first, self._apart, self._rate)
         if found is None:
             return []
@@ -214,6 +233,11 @@ def _common(back: np.ndarray, on: np.ndarray) -> float:
     """How far the shorter of two movements `[2 n]` goes along the longer one, px r.m.s."""
     longer = max(float(np.linalg.norm(back)), float(np.linalg.norm(on)), 1e-9)
     return float(back @ on) / longer / (len(on) / 2) ** 0.5
+
+
+def _rms(vector: np.ndarray, length: int) -> float:
+    """The r.m.s. length over n places of a movement `[2 n]`, of which this has the norm."""
+    return float(np.linalg.norm(vector)) / (length / 2) ** 0.5
 
 
 def head_and_turns(seen: np.ndarray) -> np.ndarray:

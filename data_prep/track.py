@@ -17,7 +17,8 @@ from data_prep.clip import Clip
 from data_prep.spot import REACH, Level, Measured, Peak, Spotter
 from data_prep.watching import Spotted
 
-MOST = 200e6  # bytes of crops that a track holds
+MOST = 240e6  # bytes of crops that a track holds
+FASTEST = 1000.0  # frames a second, with which that is enough
 CHECK = 1.0  # s between two looks for the face
 # How far a face may move in the crop before a new track begins: shares of the distance between the
 # eyes, radians, and a share of that distance itself.

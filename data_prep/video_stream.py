@@ -21,7 +21,7 @@ from data_prep.stream_times import Times
 from data_prep.video_file import FASTEST, SLOWEST
 
 PROBED = 50  # frames whose times give the rate where the header does not
-MANY = 0.1  # gaps in a folder's numbers a frame: more of them are no gaps but a step
+FEW, MANY = 3, 0.1  # gaps in a folder's numbers, and so many a frame: more are no gaps but a step
 NAMED = 3  # files, or numbers, that a note names
 
 Shot = tuple[int, float, np.ndarray | None]
@@ -137,7 +137,7 @@ class _Folder:
         self._first, self._last = numbers[0], numbers[-1]
         self.expected = self._last - self._first + 1
         gaps = int((np.diff(numbers) > 1).sum())
-        if gaps > MANY * len(numbers):
+        if gaps > FEW + MANY * len(numbers):
             raise UserError(
                 f"{path}: in {gaps} places numbers between the frames are absent, first after "
                 f"{self._paths[numbers[int(np.argmax(np.diff(numbers) > 1))]].name}. Unpack the "

@@ -19,7 +19,7 @@ from data_prep.config import margin
 from data_prep.cuts import Cuts
 from data_prep.errors import UserError
 from data_prep.spot import REACH, Level
-from data_prep.track import CHECK, Making, Track
+from data_prep.track import CHECK, FASTEST, Making, Track
 from data_prep.watch_log import Signal, Stretches
 from data_prep.watching import Course, Spotted, Stretch
 
@@ -57,8 +57,13 @@ class Watcher:
           first: the number of its first frame.
 
         Raises:
-          UserError: the recipe aligns every frame on its own.
+          UserError: the recipe aligns every frame on its own; too many frames a second.
         """
+        if fps > FASTEST:
+            raise UserError(
+                f"{name}: {fps:g} frames a second are more than the {FASTEST:g} that can be "
+                "watched. Keep every so many-th frame, and give the rate that is left (--fps)."
+            )
         if recipe["face"]["per_frame"]:
             raise UserError(
                 "face.per_frame aligns every frame on its own, which moves a face by as much as a "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +11,7 @@ from mser_jax.answer_view import NOTHING, clock
 from mser_jax.answers import Answer, VideoAnswer
 
 _WIDTH = 79
+_FIGURE = re.compile(r"\d+(\.\d+)?")
 _NAMED = 8  # stretches or cuts in a sentence; answers.json has all
 _WITHOUT = {"no face": "No face", "unread": "Frames that cannot be decoded"}
 
@@ -66,12 +68,12 @@ def _line(row: Sequence[str], widths: Sequence[int], room: int) -> str:
 
 
 def _of_movements(answers: Sequence[Answer]) -> Iterator[str]:
-    """Their notes, each once."""
-    numbers: dict[str, list[str]] = {}
+    """Their notes, each once; of those that differ in a figure alone the first."""
+    alike: dict[str, tuple[str, list[str]]] = {}
     for number, found in enumerate(answers, 1):
         for note in found.notes:
-            numbers.setdefault(note, []).append(str(number))
-    for note, named in numbers.items():
+            alike.setdefault(_FIGURE.sub("", note), (note, []))[1].append(str(number))
+    for note, named in alike.values():
         yield f"Movement{'s' * (len(named) > 1)} {_listed(named)}: {note}"
 
 

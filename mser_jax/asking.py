@@ -106,9 +106,7 @@ def _keep(folder: Path, key: dict[str, Any], model: Model, asked: Asked) -> Keep
     return Keep(movement, lambda before: _save(folder, key, before))
 
 
-def _found(
-    model: Model, asked: Asked, before: Before | None, keep: Keep, bar: Bar
-) -> VideoAnswer:
+def _found(model: Model, asked: Asked, before: Before | None, keep: Keep, bar: Bar) -> VideoAnswer:
     if asked.is_marked:
         return _marked(model, asked, keep)
     stream = open_stream(asked.path, asked.fps)

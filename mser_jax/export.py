@@ -18,9 +18,17 @@ from ml_collections import ConfigDict
 from data_prep import command, folders
 from data_prep.config import margin
 from data_prep.errors import UserError
-from mser_jax import __version__, calibration, final, model_card, model_folder, scoring, select
+from mser_jax import (
+    __version__,
+    calibration,
+    final,
+    model_card,
+    model_folder,
+    scoring,
+    select,
+    workdir,
+)
 from mser_jax import table as tables
-from mser_jax import workdir
 
 # Of the scores; whatever is of single subjects or clips stays where the run is.
 _SHARED = (
@@ -67,8 +75,8 @@ def _held_out(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> dict[s
     path, rule = run / "predictions.csv", config.evaluation.select
     if rule == select.UPPER_BOUND:
         raise UserError(
-            f"{run}: the rule {rule!r} reads the label of the clip that it answers for, which a new "
-            "video has not. Remedy: --mode=report --config.evaluation.select=confidence."
+            f"{run}: the rule {rule!r} reads the label of the clip that it answers for, which a "
+            "new video has not. Remedy: --mode=report --config.evaluation.select=confidence."
         )
     if not path.is_file():
         return {}
@@ -77,7 +85,8 @@ def _held_out(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> dict[s
     if list(predictions.class_names) != facts["class_names"]:
         raise UserError(
             f"{path}: its classes are {', '.join(predictions.class_names)}, those of the final "
-            f"training {', '.join(facts['class_names'])}. Remedy: train both anew, in one --workdir."
+            f"training {', '.join(facts['class_names'])}. Remedy: train both anew, in one "
+            "--workdir."
         )
     scores = scoring.score(predictions, rule)
     return {

@@ -20,7 +20,12 @@ from data_prep import fields, folders, record
 from data_prep.errors import UserError
 
 FORMAT = 1  # raise it when an older program would misread the folder
-MODEL, WEIGHTS, PROGRAM, CARD = "model.json", "weights.safetensors", "program.stablehlo", "README.md"
+MODEL, WEIGHTS, PROGRAM, CARD = (
+    "model.json",
+    "weights.safetensors",
+    "program.stablehlo",
+    "README.md",
+)
 FILES = (MODEL, WEIGHTS, PROGRAM, CARD)
 _REMEDY = "copy the folder again from where it is whole, or export it anew"
 
@@ -95,9 +100,7 @@ def _check_recipe(path: Path, described: Mapping[str, Any]) -> None:
     """The network learned from clips that were made in one way; others it cannot judge."""
     now, then = fingerprint(described["config"]["prep"]), described["fingerprint"]
     if now != then:
-        changed = [
-            f"{name}: {old}, now {new}" for name, old, new in fields.differences(then, now)
-        ]
+        changed = [f"{name}: {old}, now {new}" for name, old, new in fields.differences(then, now)]
         raise UserError(
             f"{path}: this version of mser_jax prepares clips in another way than the one that "
             f"trained the model ({'; '.join(changed)}). Remedy: load it with mser_jax "

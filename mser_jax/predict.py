@@ -49,11 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--film", action="store_true", help="an MP4 with the answers drawn in")
     parser.add_argument(
-        "--reasons", action="store_true", help="a page for each movement: what the network looked at"
+        "--reasons",
+        action="store_true",
+        help="a page for each movement: what the network looked at",
     )
-    parser.add_argument(
-        "--no-faces", action="store_true", help="leave the face out of these pages"
-    )
+    parser.add_argument("--no-faces", action="store_true", help="leave the face out of these pages")
     return parser
 
 
@@ -124,7 +124,9 @@ def _expanded(videos: Iterable[str]) -> list[Path]:
 
 def _within(path: Path) -> Iterator[Path]:
     """A folder of frames is a video; one without frames stands for the videos in it."""
-    if path.is_dir() and not any(frames.frame_number(file.name) is not None for file in path.iterdir()):
+    if path.is_dir() and not any(
+        frames.frame_number(file.name) is not None for file in path.iterdir()
+    ):
         inside = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEOS)
         if not inside:
             raise UserError(f"{path}: neither videos nor numbered frames are in it.")

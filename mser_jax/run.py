@@ -104,7 +104,9 @@ def _train_final(config: ConfigDict, home: Path, log: Log) -> None:
             "configuration of a network, as configs/synthetic.py."
         )
     if jax.process_count() > 1:
-        raise UserError("--mode=final is one training, for one process. Remedy: drop --distributed.")
+        raise UserError(
+            "--mode=final is one training, for one process. Remedy: drop --distributed."
+        )
     with log.stage("prepare clips") as stage:
         prepared = prepare(config)
         stage.reused = prepared.reused

@@ -69,9 +69,7 @@ class Model:
         Raises:
           UserError: the weights are of another network.
         """
-        network = networks.network(
-            ConfigDict(described["config"]), len(described["class_names"])
-        )
+        network = networks.network(ConfigDict(described["config"]), len(described["class_names"]))
         return cls(described, network, *weights.load(file, network))
 
     @classmethod
@@ -127,9 +125,7 @@ class Model:
         clip = _marked(np.stack([*frames]), fps, onset, apex, offset, landmarks)
         return self.alone(self.classify(clip, self.recipe["stages"]), clip)
 
-    def alone(
-        self, each: Classified, clip: Clip, source: str = "", first: int = 0
-    ) -> VideoAnswer:
+    def alone(self, each: Classified, clip: Clip, source: str = "", first: int = 0) -> VideoAnswer:
         """What is known of a video of which one movement was marked.
 
         Args:
@@ -216,7 +212,7 @@ class Model:
     def pixels(self, made: Record) -> np.ndarray:
         """What of a record the network sees: float32 `[t, S, S, d]`."""
         kind = self.config.input.kind
-        return np.float32(made["flow"] if kind == "flow" else made["frames"][1:])
+        return np.asarray(made["flow"] if kind == "flow" else made["frames"][1:], np.float32)
 
     def ask(self, pixels: np.ndarray) -> Said:
         """What the network says of clips `[b, t, S, S, d]`."""
@@ -248,7 +244,11 @@ class Model:
             onset=onset,
             apex=apex,
             offset=offset,
-            times=((onset - first) / clip.fps, (apex - first) / clip.fps, (offset - first) / clip.fps),
+            times=(
+                (onset - first) / clip.fps,
+                (apex - first) / clip.fps,
+                (offset - first) / clip.fps,
+            ),
             label=self.class_names[best],
             confidence=float(said.probabilities[0, best]),
             probabilities=self._by_class(said.probabilities[0]),
@@ -259,7 +259,7 @@ class Model:
             notes=tuple(made["notes"].splitlines()),
         )
 
-    def _by_class(self, values: np.ndarray) -> dict[str, float]:
+    def _by_class(self, values: Any) -> dict[str, float]:
         return dict(zip(self.class_names, map(float, values)))
 
 

@@ -46,7 +46,9 @@ def load(path: Path, network: Network) -> tuple[Tree, Tree]:
     try:
         stored = load_file(path)
     except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise UserError(f"{path}: no weights can be read ({error}). Remedy: export anew.") from error
+        raise UserError(
+            f"{path}: no weights can be read ({error}). Remedy: export anew."
+        ) from error
     trees = dict(zip(("params", "stats"), jax.eval_shape(network.init, jax.random.key(0))))
     wanted = {k: v for name, tree in trees.items() for k, v in _named(name, tree).items()}
     _check(path, stored, wanted)

@@ -80,9 +80,7 @@ def test_the_program_says_what_the_network_says_without_our_source(run, exported
 def test_a_loaded_model_says_the_same(exported, tmp_path):
     model = load(exported)
     said = model.ask(PIXELS)
-    program = jax.export.deserialize(
-        bytearray((exported / model_folder.PROGRAM).read_bytes())
-    )
+    program = jax.export.deserialize(bytearray((exported / model_folder.PROGRAM).read_bytes()))
     for ours, theirs in zip(said, program.call(PIXELS)):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
     assert model.class_names == made_run.CLASSES

@@ -16,12 +16,12 @@ HEADS = RANDOM.dirichlet([1.0, 1.0, 1.0], size=(20, 4)).astype(np.float32)
 
 
 def said(rule: Rule) -> serving.Said:
-    return jax.tree.map(np.asarray, rule(HEADS))
+    return jax.tree.map(np.asarray, rule(jnp.asarray(HEADS)))
 
 
 @pytest.mark.parametrize("name", serving.RULES)
 def test_a_rule_answers_as_the_table_does(name):
-    losses = np.tile(np.float32([3, 1, 2, 4]), (20, 1))
+    losses = np.tile(np.array([3, 1, 2, 4], np.float32), (20, 1))
     predictions = made([0] * 20, [0] * 20)
     table = dataclasses.replace(predictions, probabilities=HEADS, train_loss=losses)
     answer, head = select.choose(table, name)
@@ -46,7 +46,7 @@ def test_a_temperature_is_the_power_of_the_answer_alone():
 
 
 def test_a_probability_of_zero_stays_finite():
-    certain = np.float32([[[1.0, 0.0, 0.0]]])
+    certain = jnp.array([[[1.0, 0.0, 0.0]]])
     found = np.asarray(Rule("mean", temperature=3.0)(certain).probabilities)
     assert np.isfinite(found).all()
     assert found[0, 0] > 0.999
@@ -67,8 +67,8 @@ def test_a_clip_is_seen_as_the_training_sees_it(kind, scale, channels, depth):
     high = 5 if kind == "flow" else 255
     pixels = RANDOM.uniform(0, high, size=(2, 3, side, side, depth)).astype(np.float32)
     view = View(size, ("original",), channels, images=kind == "images")
-    factors = np.float32([data._scale(clip, kind, scale, size) for clip in pixels])
+    factors = np.array([data._scale(clip, kind, scale, size) for clip in pixels], np.float32)
     every = jnp.arange(2)
     wanted = view(Clips(jnp.asarray(pixels), jnp.asarray(factors), every), every, 0 * every)
-    seen = serving.sight(view, scale)(pixels)
+    seen = serving.sight(view, scale)(jnp.asarray(pixels))
     np.testing.assert_allclose(seen, wanted, rtol=1e-4, atol=1e-5)
