@@ -63,7 +63,9 @@ def main() -> None:
         flags.subjects, flags.seconds = 1, 5.0
     cv2.setNumThreads(1)
     watched = {
-        (fps, kind): [_watch(subject, flags.seconds, fps, kind) for subject in range(flags.subjects)]
+        (fps, kind): [
+            _watch(subject, flags.seconds, fps, kind) for subject in range(flags.subjects)
+        ]
         for fps in RATES
         for kind in KINDS
     }
@@ -80,9 +82,7 @@ def _watch(subject: int, seconds: float, fps: float, kind: str) -> Video:
         spotted += watcher.see(frame)
     spotted += watcher.end()
     clips = [movement.clip for movement in spotted]
-    found = [
-        Found(*((clip.first + getattr(clip, mark)) / fps for mark in MARKS)) for clip in clips
-    ]
+    found = [Found(*((clip.first + getattr(clip, mark)) / fps for mark in MARKS)) for clip in clips]
     pairs = [(planted, _best(planted, found)) for planted in video.planted]
     hits = {id(match) for _, match in pairs if match is not None}
     return Video(seconds, pairs, len(found) - len(hits))

@@ -212,7 +212,9 @@ class Spotter:
         first = max(oldest, look - self._reach)
         stop = min(self._count, look + self._reach + 1)
         top = self._at(look)[1]
-        movements = np.stack([self._moved(top, self._at(other)[1]).face for other in range(first, stop)])
+        movements = np.stack(
+            [self._moved(top, self._at(other)[1]).face for other in range(first, stop)]
+        )
         found: Marks | None = marks(movements, look - first, self._apart, self._rate)
         if found is None:
             return []

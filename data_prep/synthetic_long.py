@@ -89,9 +89,7 @@ class LongVideo:
         rng = np.random.default_rng([seed, subject, 77])
         person = synthetic_subject.subject(seed, subject, size)
         self._pose = synthetic._pose(rng, size, person.canvas.shape[0])
-        self.landmarks = (person.landmarks - self._pose[:, 2]) @ np.linalg.inv(
-            self._pose[:, :2]
-        ).T
+        self.landmarks = (person.landmarks - self._pose[:, 2]) @ np.linalg.inv(self._pose[:, :2]).T
         self._seconds = np.arange(self._count) / fps
         self._head = self._head_of(rng, seconds, 0.0 if still else 1.0)
         self.planted, self._events = self._expressions(rng, seconds, amplitude)

@@ -143,7 +143,8 @@ def _within(stretches: Iterable[Stretch], first: int, last: int) -> Iterator[Str
 
 
 def _course(known: Course | None, settled: int, now: Course | None) -> Course:
-    assert known and now, "marked videos are not passed over"
+    assert known, "marked videos are not passed over"
+    assert now
     parts = [(known, known.frame <= settled), (now, now.frame > settled)]
     return Course(
         *(

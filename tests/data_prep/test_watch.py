@@ -132,12 +132,15 @@ def test_the_course_is_highest_at_the_apexes(video, frames):
 
 def test_a_given_transform_needs_no_detector(video, frames, blind):
     by_points = watched(frames, Watcher(RECIPE, FPS, landmarks=video.landmarks))
-    boxed = Watcher(recipe(points="box", box=(60, 60, 200, 200)), FPS)
+    eyes = video.landmarks[36:48].mean(0)
+    left, top = (round(edge) for edge in eyes - [100, 64])  # the window's, of a face as aligned
+    boxed = Watcher(recipe(points="box", box=(left, top, 200, 200)), FPS)
     by_box = watched(frames, boxed)
     for spotted in (by_points, by_box):
         np.testing.assert_allclose(marks(spotted), planted(video), atol=0.06)
     assert by_box[0].clip.landmarks is None
-    np.testing.assert_allclose(boxed.stretches[0].window[[0, 2]], [(59.5, 59.5), (259.5, 259.5)])
+    corners = [(left - 0.5, top - 0.5), (left + 199.5, top + 199.5)]
+    np.testing.assert_allclose(boxed.stretches[0].window[[0, 2]], corners)
 
 
 def test_marks_count_from_the_first_frame(video, frames, blind):
@@ -226,7 +229,7 @@ def test_a_head_that_has_moved_is_followed_and_no_movement_is_lost(video, frames
     assert {stretch.kind for stretch in watcher.stretches} == {"face"}
     assert [s.first for s in watcher.stretches[1:]] == [s.last + 1 for s in watcher.stretches[:-1]]
     np.testing.assert_allclose(marks(spotted), planted(video), atol=0.06)
-    left, right = (watcher.stretches[end].window[0, 0] for end in (0, -1))
+    left, right = (watcher.stretches[end].window[:, 0].mean() for end in (0, -1))
     assert 6 < right - left < 16
 
 
