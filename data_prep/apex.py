@@ -134,7 +134,7 @@ def deviation(clip: Clip, flow: Flow = farneback) -> np.ndarray:
 
 
 def reduced(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A frame `[h, w]` at a smaller shape (rows, columns), each pixel the mean of what it covers."""
+    """A frame `[h, w]` at a smaller shape (rows, columns): means of what each pixel covers."""
     if frame.shape == shape:
         return frame
     return cv2.resize(frame, shape[::-1], interpolation=cv2.INTER_AREA)

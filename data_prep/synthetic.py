@@ -225,7 +225,7 @@ def _scene(entry: Entry) -> _Scene:
     """Draw a clip. Only the expression's field depends on the label."""
     spec, rng = entry.spec, entry.rng(NUISANCE)
     person = synthetic_subject.subject(spec.seed, entry.subject, spec.size)
-    pose = _pose(rng, spec.size, person.canvas.shape[0])
+    pose = draw_pose(rng, spec.size, person.canvas.shape[0])
     landmarks = (person.landmarks - pose[:, 2]) @ np.linalg.inv(pose[:, :2]).T
     timing = synthetic_motion.timing(rng, spec.fps)
     amplitude = rng.uniform(*spec.amplitude)
@@ -250,7 +250,7 @@ def _scene(entry: Entry) -> _Scene:
     return _Scene(timing, motion, pose, landmarks, units)
 
 
-def _pose(rng: np.random.Generator, size: int, side: int) -> np.ndarray:
+def draw_pose(rng: np.random.Generator, size: int, side: int) -> np.ndarray:
     """Where the clip's frames lie on the canvas: a little shifted, turned and scaled, `[2, 3]`."""
     turn, zoom = np.radians(rng.uniform(-4, 4)), 1 + rng.uniform(-0.05, 0.04)
     shift = rng.uniform(-0.025, 0.025, 2) * size
@@ -263,13 +263,13 @@ def _render(entry: Entry, scene: _Scene) -> np.ndarray:
     """The frames, uint8 `[t, h, w, 3]`."""
     size, rng = entry.spec.size, entry.rng(NOISE)
     canvas = synthetic_subject.subject(entry.spec.seed, entry.subject, size).canvas
-    light = _light(rng, scene.timing, entry.spec.fps)
+    light = draw_light(rng, scene.timing, entry.spec.fps)
     shot, read = rng.uniform(0.004, 0.02), rng.uniform(0.5, 1.5)
     grid = synthetic_motion.pixels(size)
     back = np.zeros_like(grid)
     frames = np.empty((scene.timing.count, size, size, 3), np.uint8)
     for frame, gain in enumerate(light):
-        back = _inverse(scene.motion.displacement(frame), grid, back)
+        back = inverse(scene.motion.displacement(frame), grid, back)
         at = cv2.transform(grid + back, scene.pose).astype(np.float32)
         image = gain * synthetic_subject.sample(canvas, at)
         image = np.maximum(image, 0)  # bicubic interpolation can dip below black
@@ -279,7 +279,7 @@ def _render(entry: Entry, scene: _Scene) -> np.ndarray:
     return frames
 
 
-def _light(rng: np.random.Generator, timing: Timing, fps: float) -> np.ndarray:
+def draw_light(rng: np.random.Generator, timing: Timing, fps: float) -> np.ndarray:
     """The brightness of each frame against the subject's own: `[t]`, mains hum and slow flicker."""
     seconds = np.arange(timing.count) / fps
     mains = rng.uniform(0, 0.008) * np.sin(2 * np.pi * (99.3 * seconds + rng.random()))
@@ -287,7 +287,7 @@ def _light(rng: np.random.Generator, timing: Timing, fps: float) -> np.ndarray:
     return (rng.uniform(0.93, 1.05) * (1 + mains + slow)).astype(np.float32)
 
 
-def _inverse(forth: np.ndarray, grid: np.ndarray, back: np.ndarray) -> np.ndarray:
+def inverse(forth: np.ndarray, grid: np.ndarray, back: np.ndarray) -> np.ndarray:
     """The displacement from each pixel of a frame to the onset frame, by fixed-point rounds.
 
     Args:

@@ -9,13 +9,13 @@ Drawn in seconds, the same video can be had at any number of frames a second.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from data_prep import synthetic, synthetic_motion, synthetic_subject
+from data_prep.cv import cv2
 from data_prep.synthetic_motion import CLASSES, DISTRACTIONS, Motion
 
 RATE = 200.0  # places a second at which wanderings are drawn
@@ -28,7 +28,7 @@ STEP = 0.5  # s over which the head wanders as far as it does in a clip of `data
 
 @dataclasses.dataclass(frozen=True)
 class Planted:
-    """An expression of the video: seconds of its marks, its longest displacement in px, its class."""
+    """An expression: seconds of its marks, its longest displacement in px, and its class."""
 
     onset: float
     apex: float
@@ -88,7 +88,7 @@ class LongVideo:
         self._count = round(seconds * fps)
         rng = np.random.default_rng([seed, subject, 77])
         person = synthetic_subject.subject(seed, subject, size)
-        self._pose = synthetic._pose(rng, size, person.canvas.shape[0])
+        self._pose = synthetic.draw_pose(rng, size, person.canvas.shape[0])
         self.landmarks = (person.landmarks - self._pose[:, 2]) @ np.linalg.inv(self._pose[:, :2]).T
         self._seconds = np.arange(self._count) / fps
         self._head = self._head_of(rng, seconds, 0.0 if still else 1.0)
@@ -96,23 +96,23 @@ class LongVideo:
         self._lids = self._pulses(rng, seconds, BLINKS, self._lid_field) if not still else []
         if strays:
             self._events += self._pulses(rng, seconds, STRAYS, self._stray_field)
-        self._rng = rng.integers(2**32)
+        self._noise = int(rng.integers(2**32))
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """The frames, uint8 `[h, w, 3]` RGB."""
-        rng = np.random.default_rng([self._rng, round(self.fps)])
+        rng = np.random.default_rng([self._noise, round(self.fps)])
         canvas = synthetic_subject.subject(self._seed, self._subject, self._size).canvas
-        timing: Any = synthetic_motion.Timing(self._count, 0, 0, 0)
-        light = synthetic._light(np.random.default_rng(self._rng), timing, self.fps)
+        timing = synthetic_motion.Timing(self._count, 0, 0, 0)
+        light = synthetic.draw_light(np.random.default_rng(self._noise), timing, self.fps)
         shot, read = rng.uniform(0.004, 0.02), rng.uniform(0.5, 1.5)
         grid = synthetic_motion.pixels(self._size)
         back = np.zeros_like(grid)
         for frame, gain in enumerate(light):
-            back = synthetic._inverse(self._motion(frame).displacement(0), grid, back)
-            at = synthetic_subject.cv2.transform(grid + back, self._pose).astype(np.float32)
+            back = synthetic.inverse(self._motion(frame).displacement(0), grid, back)
+            at = cv2.transform(grid + back, self._pose).astype(np.float32)
             image = np.maximum(gain * synthetic_subject.sample(canvas, at), 0)
             noise = rng.standard_normal(image.shape, np.float32)
             image += noise * np.sqrt(np.float32(shot) * image + np.float32(read**2))
@@ -165,7 +165,13 @@ class LongVideo:
             onset = marks[2] + rng.uniform(*PAUSE)
         return planted, events
 
-    def _pulses(self, rng: np.random.Generator, seconds: float, every: Any, draw: Any) -> list:
+    def _pulses(
+        self,
+        rng: np.random.Generator,
+        seconds: float,
+        every: tuple[float, float],
+        draw: Callable[[np.random.Generator], np.ndarray],
+    ) -> list[_Event]:
         """Movements there and back, one after the other."""
         events, middle = [], rng.uniform(0.5, every[1])
         while middle < seconds:

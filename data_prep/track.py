@@ -19,6 +19,7 @@ from data_prep.watching import Spotted
 
 MOST = 240e6  # bytes of crops that a track holds
 FASTEST = 1000.0  # frames a second, with which that is enough
+LONGEST = 0.5  # s, of a micro-expression
 CHECK = 1.0  # s between two looks for the face
 # How far a face may move in the crop before a new track begins: shares of the distance between the
 # eyes, radians, and a share of that distance itself.
@@ -116,7 +117,7 @@ class Track:
         change = _eyes(face.move(points, self._matrix))[1] / _eyes(self._points)[1]
         return (
             self.away(points) <= SHIFT
-            and abs(np.angle(change)) <= TURN
+            and abs(float(np.angle(change))) <= TURN
             and abs(abs(change) - 1) <= GROWTH
         )
 
@@ -181,10 +182,17 @@ class Track:
             dataset="video",
             first=first,
             apex_estimated=True,
+            notes=_length((peak.offset - peak.onset) / self._made.fps),
             landmarks=self._points,
             transform=self._matrix,
         )
         return Spotted(clip, peak.movement)
+
+
+def _length(seconds: float) -> tuple[str, ...]:
+    if seconds <= LONGEST:
+        return ()
+    return (f"it lasts {seconds:.2f} s; a micro-expression lasts half a second at most.",)
 
 
 def _eyes(points: np.ndarray) -> tuple[np.ndarray, complex]:

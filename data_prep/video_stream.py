@@ -17,7 +17,7 @@ from data_prep import pictures
 from data_prep.cv import cv2
 from data_prep.errors import UserError
 from data_prep.frames import Images, open_frames
-from data_prep.stream_times import Times
+from data_prep.stream_notes import Sizes, Times
 from data_prep.video_file import FASTEST, SLOWEST
 
 PROBED = 50  # frames whose times give the rate where the header does not
@@ -36,14 +36,15 @@ class Stream(Protocol):
     Attributes:
       fps: frames a second.
       expected: how many frames there should be, for a progress bar; None when nobody knows.
-      notes: what a user should know, a sentence each; complete after the last frame.
     """
 
     fps: float
     expected: int | None
 
     @property
-    def notes(self) -> tuple[str, ...]: ...
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know, a sentence each; complete after the last frame."""
+        ...
 
     def __iter__(self) -> Iterator[Shot]: ...
 
@@ -84,9 +85,11 @@ class _File:
                 "whole? Copy it again, or convert it (ffmpeg -i FILE new.mp4)."
             )
         self._announced = int(announced) if 1 <= announced < 1e9 else None
-        self.expected = None if self._announced is None else max(0, self._announced - start)
+        self.expected: int | None = (
+            None if self._announced is None else max(0, self._announced - start)
+        )
         self.fps = fps or _rate(path, header, times)
-        self._times, self._end, self._sizes = Times(self.fps, fps is not None), 0, _Changes()
+        self._times, self._end, self._sizes = Times(self.fps, fps is not None), 0, Sizes()
 
     def __iter__(self) -> Iterator[Shot]:
         with _opened(self._path) as capture:
@@ -103,6 +106,7 @@ class _File:
 
     @property
     def notes(self) -> tuple[str, ...]:
+        """As `Stream` has it."""
         return (*self._shortage(), *self._times.notes(), *self._sizes.notes())
 
     def _shortage(self) -> list[str]:
@@ -135,7 +139,7 @@ class _Folder:
             )
         numbers = sorted(self._paths)
         self._first, self._last = numbers[0], numbers[-1]
-        self.expected = self._last - self._first + 1
+        self.expected: int | None = self._last - self._first + 1
         gaps = int((np.diff(numbers) > 1).sum())
         if gaps > FEW + MANY * len(numbers):
             raise UserError(
@@ -145,7 +149,7 @@ class _Folder:
                 "give their own rate (--fps)."
             )
         self._unread: list[str] = []
-        self._sizes = _Changes()
+        self._sizes = Sizes()
 
     def __iter__(self) -> Iterator[Shot]:
         for index, number in enumerate(range(self._first, self._last + 1)):
@@ -169,6 +173,7 @@ class _Folder:
 
     @property
     def notes(self) -> tuple[str, ...]:
+        """As `Stream` has it."""
         absent = self._last - self._first + 1 - len(self._paths)
         notes = []
         if absent:
@@ -181,32 +186,6 @@ class _Folder:
             others = f" ({more} more files cannot be read either.)" if more else ""
             notes.append(f"{self._unread[0]}{others}")
         return (*notes, *self._sizes.notes())
-
-
-class _Changes:
-    """Frames that have another size than the one before."""
-
-    def __init__(self):
-        self._size, self._changes, self._first = None, 0, ""
-
-    def see(self, number: int, frame: np.ndarray) -> None:
-        """Take the next frame's size."""
-        height, width = frame.shape[:2]
-        if self._size not in (None, (width, height)):
-            if not self._changes:
-                self._first = (
-                    f"frame {number} has {width}x{height} pixels and the one before "
-                    f"{'x'.join(map(str, self._size or ()))}"
-                )
-            self._changes += 1
-        self._size = width, height
-
-    def notes(self) -> list[str]:
-        """A sentence on the changes, if there were any."""
-        if not self._changes:
-            return []
-        more = f" (and {self._changes - 1} more such changes)" if self._changes > 1 else ""
-        return [f"{self._first}{more}: that is taken for a cut."]
 
 
 def _rate(path: Path, header: float, times: np.ndarray) -> float:

@@ -13,7 +13,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from data_prep.cv import cv2
+from data_prep.synthetic import Spec, SyntheticSource
 
 ROOT = Path(__file__).parents[1]
 SUBJECTS, CLIPS, EPOCHS = 3, 4, 8
@@ -119,6 +123,44 @@ def test_the_report_is_made_anew_from_the_predictions(place, first):
     done = place("--mode=report")
     assert "confidence *" in done.stdout
     assert (place.run / "report.html").is_file()
+
+
+def of_mser_jax(module: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"mser_jax.{module}", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_a_model_is_trained_on_all_clips_exported_and_asked(place, first):
+    report = (place.run / "report.html").read_text(encoding="utf-8")
+    told = place("--mode=final").stdout
+    assert f"Trained on all {SUBJECTS * CLIPS} clips" in told
+    assert re.search(r"train 0 s \(reused\)", " ".join(place("--mode=final").stdout.split()))
+    assert (place.run / "report.html").read_text(encoding="utf-8") == report
+    model = place.root / "model"
+    scores = json.loads((place.run / "metrics.json").read_text())
+    assert f"UF1 {scores['uf1']:.3f}" in of_mser_jax("export", place.run, model).stdout
+    assert json.loads((model / "model.json").read_text())["figures"]["uf1"] == scores["uf1"]
+
+    clip = SyntheticSource(Spec(0, 1, 1, 96, 50.0, (2.0, 3.0)))
+    (entry,) = clip.entries()
+    shown = clip.load(entry)
+    frames = place.root / "clip"
+    frames.mkdir()
+    for number, frame in enumerate(shown.frames):
+        cv2.imwrite(str(frames / f"{number:04d}.png"), frame[..., ::-1])
+    np.savetxt(place.root / "points.csv", np.asarray(shown.landmarks), delimiter=",")
+    marks = ("--fps=50", f"--onset={shown.onset}", f"--offset={shown.offset}")
+    out = place.root / "answers"
+    rest = (f"--landmarks={place.root / 'points.csv'}", f"--out={out}", "--reasons")
+    of_mser_jax("predict", model, frames, *marks, *rest)
+    with (out / "predictions.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert (int(row["onset"]), int(row["offset"])) == (shown.onset, shown.offset)
+    assert row["class"] in scores["class_names"]
+    (page,) = (out / "clip").glob("reason-*.html")
+    assert page.stat().st_size
 
 
 def test_a_folder_is_not_shared_by_other_settings(place, first):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data_prep.errors import UserError
-from data_prep.stream_times import Times
+from data_prep.stream_notes import Times
 from data_prep.video_stream import open_stream
 
 
@@ -119,7 +119,7 @@ def test_one_unreadable_picture_ends_nothing(tmp_path):
 
 
 def test_every_other_number_is_no_gap_but_a_step(tmp_path):
-    with pytest.raises(UserError, match="first after img0000.png"):
+    with pytest.raises(UserError, match=r"first after img0000\.png"):
         open_stream(folder(tmp_path, range(0, 20, 2)), fps=50.0)
 
 

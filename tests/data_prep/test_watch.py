@@ -56,6 +56,12 @@ def planted(video):
     return np.array([dataclasses.astuple(one)[:3] for one in video.planted])
 
 
+def window(watcher, index):
+    found = watcher.stretches[index].window
+    assert found is not None
+    return found
+
+
 @pytest.fixture
 def blind(monkeypatch):
     """No face detector: whoever asks fails."""
@@ -107,10 +113,11 @@ def test_crops_are_those_of_the_face_stage(frames):
     matrix = face.align(found, 134, 15)
     np.testing.assert_array_equal(clip.transform, matrix)
     np.testing.assert_array_equal(clip.landmarks, face.move(found, matrix))
-    assert clip.frames.shape[1:] == (164, 164)
-    for index in (0, clip.apex):
+    crops = np.asarray(clip.frames)
+    assert crops.shape[1:] == (164, 164)
+    for index in (0, clip.onset, clip.offset):
         expected = face.warp(frames[clip.first + index], matrix, 164)
-        np.testing.assert_array_equal(clip.frames[index], expected)
+        np.testing.assert_array_equal(crops[index], expected)
 
 
 def test_the_course_is_highest_at_the_apexes(video, frames):
@@ -140,7 +147,7 @@ def test_a_given_transform_needs_no_detector(video, frames, blind):
         np.testing.assert_allclose(marks(spotted), planted(video), atol=0.06)
     assert by_box[0].clip.landmarks is None
     corners = [(left - 0.5, top - 0.5), (left + 199.5, top + 199.5)]
-    np.testing.assert_allclose(boxed.stretches[0].window[[0, 2]], corners)
+    np.testing.assert_allclose(window(boxed, 0)[[0, 2]], corners)
 
 
 def test_marks_count_from_the_first_frame(video, frames, blind):
@@ -203,7 +210,7 @@ def test_a_face_that_is_lost_and_comes_back(video, frames, told):
 
 
 def test_of_several_faces_the_one_that_was_followed_is(video, frames, told):
-    far = video.landmarks + [400, 0]
+    far = video.landmarks + np.array([400, 0])
     told(lambda look: [video.landmarks] if look == 0 else [far, video.landmarks + 0.5])
     watcher = Watcher(RECIPE, FPS)
     spotted = watched(frames, watcher)
@@ -229,7 +236,7 @@ def test_a_head_that_has_moved_is_followed_and_no_movement_is_lost(video, frames
     assert {stretch.kind for stretch in watcher.stretches} == {"face"}
     assert [s.first for s in watcher.stretches[1:]] == [s.last + 1 for s in watcher.stretches[:-1]]
     np.testing.assert_allclose(marks(spotted), planted(video), atol=0.06)
-    left, right = (watcher.stretches[end].window[:, 0].mean() for end in (0, -1))
+    left, right = (window(watcher, end)[:, 0].mean() for end in (0, -1))
     assert 6 < right - left < 16
 
 
@@ -285,3 +292,15 @@ def test_a_box_or_landmarks_of_another_video_are_refused(frames):
         Watcher(recipe(points="box", box=(0, 0, 999, 99)), FPS, name="film").see(frames[0])
     with pytest.raises(UserError, match="film: the landmarks put the eyes outside"):
         Watcher(RECIPE, FPS, landmarks=np.full((68, 2), 999.0), name="film").see(frames[0])
+
+
+def test_a_long_synthetic_video_is_the_same_at_any_rate():
+    slow, fast = (
+        LongVideo(seed=9, subject=1, seconds=3.0, fps=fps, size=64) for fps in (30.0, 60.0)
+    )
+    assert slow.planted == fast.planted
+    assert len(fast) == 2 * len(slow) == 180
+    for number in (0, 45):
+        np.testing.assert_allclose(slow._head[number], fast._head[2 * number])
+    once, again = (next(iter(slow)) for _ in range(2))
+    np.testing.assert_array_equal(once, again)

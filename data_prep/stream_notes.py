@@ -1,4 +1,4 @@
-"""When the frames of a video are shown, and whether that is as even as its rate says."""
+"""What is noticed of a video while its frames are gone through: their times, and their sizes."""
 
 from __future__ import annotations
 
@@ -58,3 +58,29 @@ class Times:
                 "former."
             )
         return notes
+
+
+class Sizes:
+    """Frames that have another size than the one before."""
+
+    def __init__(self):
+        self._size, self._changes, self._first = None, 0, ""
+
+    def see(self, number: int, frame: np.ndarray) -> None:
+        """Take the next frame's size."""
+        height, width = frame.shape[:2]
+        if self._size not in (None, (width, height)):
+            if not self._changes:
+                self._first = (
+                    f"frame {number} has {width}x{height} pixels and the one before "
+                    f"{'x'.join(map(str, self._size or ()))}"
+                )
+            self._changes += 1
+        self._size = width, height
+
+    def notes(self) -> list[str]:
+        """A sentence on the changes, if there were any."""
+        if not self._changes:
+            return []
+        more = f" (and {self._changes - 1} more such changes)" if self._changes > 1 else ""
+        return [f"{self._first}{more}: that is taken for a cut."]

@@ -1,0 +1,76 @@
+"""How a face has moved from one crop to another, other than with the head.
+
+That is what the optical flow has left when the head's movement is taken out of it: its shift, turn
+and growth in the image, and turns out of it, which move the middle of a face most. The eyes count
+for nothing: a blink is larger than any micro-expression.
+
+References:
+  Farneback, "Two-frame motion estimation based on polynomial expansion", SCIA 2003.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from data_prep import apex
+
+# Half axes (across, down) of what is left out around each eye, in distances between them: more than
+# `apex` does, as a lid's movement reaches as far as the flow's window.
+EYE = (0.5, 0.45)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Move:
+    """A movement over the n places that count.
+
+    Attributes:
+      face: `[2 n]` px without the head's movement: to the right, then down.
+      head: the head's, px r.m.s.
+    """
+
+    face: np.ndarray
+    head: float
+
+
+class Faces:
+    """The crops of one face by one transform.
+
+    Attributes:
+      scale: of the crops as they are compared.
+    """
+
+    def __init__(self, side: int, landmarks: np.ndarray | None):
+        """Compare crops of `side` px; landmarks `[68, 2]` are (x, y) in px of these, or None."""
+        self.scale = min(1.0, apex.SIDE / side)
+        self._shape = round(side * self.scale), round(side * self.scale)
+        self._seen = apex.face_without_eyes(landmarks, self.scale, self._shape, EYE)
+        self._head = head_and_turns(self._seen)
+
+    def reduced(self, crop: np.ndarray) -> np.ndarray:
+        """A crop as it is compared."""
+        return apex.reduced(crop, self._shape)
+
+    def moved(self, first: np.ndarray, second: np.ndarray) -> Move:
+        """The movement from one reduced crop to another."""
+        flow = apex.farneback(first, apex.as_bright(second, first, self._seen))
+        movement = flow[self._seen].T.ravel()
+        share = self._head.T @ movement
+        head = float(np.linalg.norm(share)) / (len(movement) / 2) ** 0.5
+        return Move(movement - self._head @ share, head)
+
+
+def head_and_turns(seen: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of what a head moves in its image, `[2 n, 6]`.
+
+    Shift, turn and growth are `apex.head_movements`. A turn out of the plane moves what stands out
+    of it: the face as a dome, highest in its middle.
+
+    Args:
+      seen: bool `[h, w]` with n places.
+    """
+    y, x = (axis - axis.mean() for axis in np.nonzero(seen))
+    dome = np.exp(-((x / x.std()) ** 2 + (y / y.std()) ** 2) / 2)
+    turns = np.kron(np.eye(2), dome[:, None])
+    return np.linalg.qr(np.column_stack([apex.head_movements(seen), turns]))[0].astype(np.float32)
