@@ -85,9 +85,13 @@ def peak(course: np.ndarray, width: float) -> int:
     return 1 + int(np.argmax(smooth[1:]))
 
 
-def farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Farneback's flow: `[h, w, 2]` (right, down) px from one frame `[h, w]` to another."""
-    window = max(3, round(WINDOW * min(first.shape)))
+def farneback(first: np.ndarray, second: np.ndarray, side: int = 0) -> np.ndarray:
+    """Farneback's flow: `[h, w, 2]` (right, down) px from one frame `[h, w]` to another.
+
+    Its window is a share of the frames' shorter side, or of `side` where they are parts of larger
+    ones.
+    """
+    window = max(3, round(WINDOW * (side or min(first.shape))))
     return cv2.calcOpticalFlowFarneback(
         first,
         second,

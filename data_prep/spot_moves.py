@@ -19,6 +19,7 @@ from data_prep import apex
 # Half axes (across, down) of what is left out around each eye, in distances between them: more than
 # `apex` does, as a lid's movement reaches as far as the flow's window.
 EYE = (0.5, 0.45)
+AROUND = 12  # px around the face: a flow of the part alone differs by less than 0.003 px in it
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,20 +46,32 @@ class Faces:
         """Compare crops of `side` px; landmarks `[68, 2]` are (x, y) in px of these, or None."""
         self.scale = min(1.0, apex.SIDE / side)
         self._shape = round(side * self.scale), round(side * self.scale)
-        self._seen = apex.face_without_eyes(landmarks, self.scale, self._shape, EYE)
+        seen = apex.face_without_eyes(landmarks, self.scale, self._shape, EYE)
+        self._part = _around(seen)
+        self._seen = seen[self._part]
         self._head = head_and_turns(self._seen)
 
     def reduced(self, crop: np.ndarray) -> np.ndarray:
-        """A crop as it is compared."""
-        return apex.reduced(crop, self._shape)
+        """A crop as it is compared: smaller, and of it the part with the face."""
+        return np.ascontiguousarray(apex.reduced(crop, self._shape)[self._part])
 
     def moved(self, first: np.ndarray, second: np.ndarray) -> Move:
         """The movement from one reduced crop to another."""
-        flow = apex.farneback(first, apex.as_bright(second, first, self._seen))
+        lit = apex.as_bright(second, first, self._seen)
+        flow = apex.farneback(first, lit, min(self._shape))
         movement = flow[self._seen].T.ravel()
         share = self._head.T @ movement
         head = float(np.linalg.norm(share)) / (len(movement) / 2) ** 0.5
         return Move(movement - self._head @ share, head)
+
+
+def _around(seen: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of what counts, and some more."""
+    rows, columns = (np.flatnonzero(seen.any(axis)) for axis in (1, 0))
+    return (
+        slice(max(0, int(rows[0]) - AROUND), int(rows[-1]) + AROUND + 1),
+        slice(max(0, int(columns[0]) - AROUND), int(columns[-1]) + AROUND + 1),
+    )
 
 
 def head_and_turns(seen: np.ndarray) -> np.ndarray:

@@ -167,8 +167,9 @@ class Watcher:
         faces = landmarks.find_all(frame, model=self._face["model"])
         spotted: list[Spotted] = []
         current = self._tracks[-1] if self._tracks else None
-        if current and (not faces or min(map(current.away, faces)) > ELSEWHERE):
+        if current and not faces:
             self._stretches.lose(current.trusted + 1, number)
+        if current and (not faces or min(map(current.away, faces)) > ELSEWHERE):
             spotted += self._end_all(lambda: False)
             current = None
         if not faces:

@@ -59,6 +59,7 @@ class Pass:
         self._before, self._settled = before, -1 if before is None else before.settled
         self._watcher: Watcher | None = None
         self._new: list[Answer] = []
+        self._notes: list[str] = []
         self._saved = time.monotonic()
 
     def see(self, number: int, frame: np.ndarray | None) -> None:
@@ -87,7 +88,7 @@ class Pass:
         now = dataclasses.replace(
             self._model.answered(self._watcher, self._new, self._stream.fps),
             source=str(self._asked.path),
-            notes=(*self._stream.notes, *self._watcher.notes),
+            notes=(*self._stream.notes, *self._watcher.notes, *self._notes),
         )
         return now if self._before is None else joined(self._before, now)
 
@@ -106,10 +107,16 @@ class Pass:
         assert self._watcher is not None
         first = self._watcher.first if self._before is None else self._before.answer.first
         for each in spotted:
-            if each.clip.first + (each.clip.apex or 0) > self._settled:
+            apex = each.clip.first + (each.clip.apex or 0)
+            if apex <= self._settled:
+                continue
+            try:
                 classified = self._model.spotted(each, first)
-                self._new.append(classified.answer)
-                self._keep.movement(classified)
+            except UserError as error:
+                self._notes.append(f"The movement at frame {apex} has no answer: {error}")
+                continue
+            self._new.append(classified.answer)
+            self._keep.movement(classified)
 
 
 def joined(before: Before, now: VideoAnswer) -> VideoAnswer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from data_prep.errors import UserError
 from data_prep.record import Recipe, Record
 from data_prep.watch import Watcher
 from data_prep.watching import Spotted
-from mser_jax import model_folder, networks, serving, weights
+from mser_jax import given, model_folder, networks, serving, weights
 from mser_jax.answers import Answer, VideoAnswer
 from mser_jax.models import Network
 from mser_jax.serving import Rule, Said
@@ -113,17 +113,19 @@ class Model:
           What was found.
 
         Raises:
-          UserError: no face in a marked clip, dlib is not installed, marks out of order.
+          UserError: what was given are no frames, no face in a marked clip, dlib is not installed,
+            marks out of order.
         """
-        if (onset, apex, offset) == (None, None, None):
-            watcher = Watcher(self.recipe, fps, landmarks=landmarks)
-            found: list[Answer] = []
-            for frame in frames:
-                found += [self.spotted(each).answer for each in watcher.see(frame)]
-            found += [self.spotted(each).answer for each in watcher.end()]
-            return self.answered(watcher, found, fps)
-        clip = _marked(np.stack([*frames]), fps, onset, apex, offset, landmarks)
-        return self.alone(self.classify(clip, self.recipe["stages"]), clip)
+        frames = given.checked(frames, fps)
+        if (onset, apex, offset) != (None, None, None):
+            clip = given.marked(np.stack([*frames]), fps, onset, apex, offset, landmarks)
+            return self.alone(self.classify(clip, self.recipe["stages"]), clip)
+        watcher = Watcher(self.recipe, fps, landmarks=landmarks)
+        found: list[Answer] = []
+        for frame in frames:
+            found += [self.spotted(each).answer for each in watcher.see(frame)]
+        found += [self.spotted(each).answer for each in watcher.end()]
+        return self.answered(watcher, found, fps)
 
     def alone(self, each: Classified, clip: Clip, source: str = "", first: int = 0) -> VideoAnswer:
         """What is known of a video of which one movement was marked.
@@ -193,6 +195,8 @@ class Model:
         self.refuse_images()
         made, key_frames = record.through(clip, self.recipe, tuple(stages))
         made = record.with_flow(made, key_frames, self.recipe)
+        if not np.isfinite(made["flow"]).all():
+            raise UserError(f"{clip.name}: the optical flow is not finite: look at the frames.")
         said = self.ask(self.pixels(made)[None])
         return Classified(self._answer(clip, made, said, first, movement), made)
 
@@ -261,27 +265,3 @@ class Model:
 
     def _by_class(self, values: Any) -> dict[str, float]:
         return dict(zip(self.class_names, map(float, values)))
-
-
-def _marked(
-    frames: np.ndarray,
-    fps: float,
-    onset: int | None,
-    apex: int | None,
-    offset: int | None,
-    landmarks: np.ndarray | None,
-) -> Clip:
-    last = len(frames) - 1 if offset is None else offset
-    return Clip(
-        frames=frames,
-        fps=fps,
-        onset=onset or 0,
-        apex=apex,
-        offset=last,
-        subject="unknown",
-        clip_id="unknown",
-        label="unknown",
-        emotion="unknown",
-        dataset="video",
-        landmarks=landmarks,
-    )

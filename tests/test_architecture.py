@@ -58,6 +58,7 @@ BRIDGES = {
     "trained": {
         *("data_prep.clip", "data_prep.record", "data_prep.watch", "data_prep.watching"),
     },
+    "given": {"data_prep.clip", "data_prep.video_file"},
     "asking": {
         *("data_prep.folders", "data_prep.frames", "data_prep.video_source"),
         "data_prep.video_stream",

@@ -21,10 +21,23 @@ class TemporalSpatialAttention(nnx.Module):
 
     def __call__(self, x: Map) -> Map:
         """`[b, t, h, w, c]`, the same shape out."""
-        x = _weighed(self.time, x, (2, 3, 4))
-        return _weighed(self.space, x, (1, 4))
+        x = weighed(x, self.time_weights(x))
+        return weighed(x, self.space_weights(x))
+
+    def time_weights(self, x: Map) -> Map:
+        """Of the time steps: `[b, t, h, w, c]` to weights in (0, 1), `[b, t, 1, 1, 1]`."""
+        return _weights(self.time, x, (2, 3, 4))
+
+    def space_weights(self, x: Map) -> Map:
+        """Of the positions: x, weighed over time, to weights in (0, 1), `[b, 1, h, w, 1]`."""
+        return _weights(self.space, x, (1, 4))
 
 
-def _weighed(convolution: Conv, x: Map, axes: tuple[int, ...]) -> Map:
+def weighed(x: Map, weights: Map) -> Map:
+    """`[b, t, h, w, c]` times weights that are broadcast to it, in the type of x."""
+    return (x * weights).astype(x.dtype)
+
+
+def _weights(convolution: Conv, x: Map, axes: tuple[int, ...]) -> Map:
     said = jnp.concatenate([mean(x, axes), maximum(x, axes)], axis=-1)  # the wider type of the two
-    return (x * jax.nn.sigmoid(convolution(said))).astype(x.dtype)
+    return jax.nn.sigmoid(convolution(said))

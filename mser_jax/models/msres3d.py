@@ -137,7 +137,11 @@ class MSRes3D(nnx.Module):
         Returns:
           `[b, k, classes]`: heads on O1 (X5), O2, O3 and O4; k is 1 without the fusion.
         """
-        outputs = self.fused(self.features(x, mask), mask)
+        return self.answers(self.features(x, mask), mask, key)
+
+    def answers(self, maps: list[Map], mask: Mask = None, key: Key = None) -> Float[Array, "b k n"]:
+        """Logits of every head from X2, X3, X4, X5; mask and key as of the network."""
+        outputs = self.fused(maps, mask)
         keys = self._keys(key)
         return jnp.stack([head(o, k) for head, o, k in zip(self.heads, outputs, keys)], axis=1)
 
@@ -150,16 +154,21 @@ class MSRes3D(nnx.Module):
 
     def features(self, x: Map, mask: Mask = None) -> list[Map]:
         """X2, X3, X4, X5 of section 3.3.3: the blocks' outputs, the first three through an RC."""
-        if self.bfloat16:  # else the maps are of the type of the clips
-            x = x.astype(jnp.bfloat16)
-        x = self.call(self.stem, x, mask)
+        x = self.call(self.stem, self.typed(x), mask)
         maps = []
-        for stage, residual_block in enumerate(self.blocks):
-            x = self.call(residual_block, x, mask)
-            if stage < len(self.rc):
-                x = self.call(self.rc[stage], x, mask)
+        for number in range(len(self.blocks)):
+            x = self.stage(number, x, mask)
             maps.append(x)
         return maps
+
+    def typed(self, x: Map) -> Map:
+        """The clips in the type of the maps, which in float32 is that of the clips."""
+        return x.astype(jnp.bfloat16) if self.bfloat16 else x
+
+    def stage(self, number: int, x: Map, mask: Mask = None) -> Map:
+        """From one map to the next: a residual block (`number` 0 makes X2) and its RC, if any."""
+        x = self.call(self.blocks[number], x, mask)
+        return self.call(self.rc[number], x, mask) if number < len(self.rc) else x
 
     def fused(self, maps: list[Map], mask: Mask = None) -> list[Map]:
         """O1 to O4 of section 3.3.3: O1 = X5, then AFFA(up(deeper), shallower) down to X2."""

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from mser_jax.models.conv import Size
 from mser_jax.models.layers import CUBE, POINT, Chain, ConvBN, Map, Mask, global_mean
 
 LONG_CHAIN: tuple[Size, ...] = ((1, 1, 7), (1, 7, 1), (7, 1, 1))
 SHORT_CHAIN: tuple[Size, ...] = ((1, 1, 3), (1, 3, 1), (3, 1, 1))
+AVERAGE = "global average"  # in the names of what an RC module sums, which are in its order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,15 +80,20 @@ class FusionWeights(nnx.Module):
 
     def __call__(self, maps: Sequence[Map]) -> Map:
         """Eq. (3.8), (3.9): K = alpha X1 + beta X2 + ...; 1x1x1 maps are broadcast."""
-        weights = self.weights[...]
-        if self.softmax:
-            weights = jax.nn.softmax(weights)
+        weights = self.normalised()
         terms = [weights[position] * x for position, x in enumerate(maps)]
         return sum(terms[1:], terms[0]).astype(maps[0].dtype)
+
+    def normalised(self) -> Float[Array, " n"]:
+        """The weights as the sum takes them: with softmax they are positive and sum to 1."""
+        weights = self.weights[...]
+        return jax.nn.softmax(weights) if self.softmax else weights
 
 
 class RC1(nnx.Module):
     """Eq. (3.8) after block 2: 1x1x1; 3x3x3; two 3x3x3 in place of 5x5x5; the global average."""
+
+    names = ("1x1x1", "3x3x3", "two 3x3x3 (for 5x5x5)", AVERAGE)
 
     def __init__(self, channels: int, style: BranchStyle, *, temporal: bool = True, rngs: nnx.Rngs):
         kernels = ([POINT], [POINT, CUBE], [POINT, CUBE, CUBE])
@@ -100,6 +107,8 @@ class RC1(nnx.Module):
 
 class RC2(nnx.Module):
     """Eq. (3.8) after block 3: 1x1x1; a long chain for 7x7x7; two for 9x9x9; the global average."""
+
+    names = ("1x1x1", "long chain (for 7x7x7)", "two long chains (for 9x9x9)", AVERAGE)
 
     def __init__(self, channels: int, style: BranchStyle, *, temporal: bool = True, rngs: nnx.Rngs):
         kernels = ([POINT], [POINT, *LONG_CHAIN], [POINT, *LONG_CHAIN, *LONG_CHAIN])
@@ -117,6 +126,11 @@ class RC3(nnx.Module):
     X1..X3: a short chain, then three directional convolutions; X4..X6: the three alone; X7: 1x1x1;
     X8: the global average.
     """
+
+    names = (
+        *("short chain, 1x1x3", "short chain, 1x3x1", "short chain, 3x1x1"),
+        *("1x1x3", "1x3x1", "3x1x1", "1x1x1", AVERAGE),
+    )
 
     def __init__(self, channels: int, style: BranchStyle, *, temporal: bool = True, rngs: nnx.Rngs):
         middle = max(1, channels // style.reduction)

@@ -209,6 +209,16 @@ def test_a_face_that_is_lost_and_comes_back(video, frames, told):
     assert len(trusted) == len(spotted) < len(video.planted)
 
 
+def test_a_face_elsewhere_is_another_one(video, frames, told):
+    told(lambda look: [video.landmarks + (np.array([0, 150]) if look > 3 else 0)])
+    watcher = Watcher(RECIPE, FPS)
+    spotted = watched(frames, watcher)
+    kinds = [(stretch.first, stretch.last, stretch.kind) for stretch in watcher.stretches]
+    assert kinds == [(0, 119, "face"), (120, 149, "face")]
+    # The second ends after the look of 3 s, the last one that the face was seen at.
+    np.testing.assert_allclose(marks(spotted), planted(video)[:1], atol=0.06)
+
+
 def test_of_several_faces_the_one_that_was_followed_is(video, frames, told):
     far = video.landmarks + np.array([400, 0])
     told(lambda look: [video.landmarks] if look == 0 else [far, video.landmarks + 0.5])

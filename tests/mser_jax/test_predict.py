@@ -226,6 +226,49 @@ def test_videos_of_one_name_get_folders_of_their_own(tmp_path):
     assert places[2].name == "c" or places[2].name == "c.mp4"
 
 
+@pytest.mark.parametrize(
+    ("frames", "fps", "told"),
+    [
+        ("face.mp4", 50, "is a path, and frames are arrays"),
+        ([], 50, "not one frame"),
+        ([np.zeros((8, 8, 4))], 50, r"Frame 0 is of shape \[8, 8, 4\]"),
+        ([np.zeros(8)], 50, "Frame 0 is of shape"),
+        ([np.zeros((64, 64), np.uint8), np.zeros((60, 64), np.uint8)], 50, "of one size"),
+        ([np.zeros((8, 8), np.uint8)], 0, "fps is 0"),
+    ],
+)
+def test_what_are_no_frames_is_said(model, drawn, frames, fps, told):
+    with pytest.raises(UserError, match=told):
+        load(model).predict(frames, fps, landmarks=drawn.landmarks / 2)
+
+
+def test_grey_frames_give_what_coloured_ones_give(model, video, drawn):
+    grey = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in decoded(video))
+    found = load(model).predict(grey, FPS, landmarks=drawn.landmarks)
+    coloured = load(model).predict(decoded(video), FPS, landmarks=drawn.landmarks)
+    assert len(found.answers) >= len(drawn.planted)
+    assert [a.apex for a in found.answers] == [a.apex for a in coloured.answers]
+
+
+def test_a_movement_that_cannot_be_classified_leaves_the_others(
+    tmp_path, model, video, place, monkeypatch
+):
+    loaded = load(model)
+    spotted, calls = loaded.spotted, []
+
+    def failing(each, first):
+        calls.append(each)
+        if len(calls) == 1:
+            raise UserError("the flow is not finite")
+        return spotted(each, first)
+
+    monkeypatch.setattr(loaded, "spotted", failing)
+    wish = asked.Asked(video, landmarks=place / "points.csv")
+    found, _ = asking.answer(loaded, wish, tmp_path / "face", plain)
+    assert len(found.answers) == len(calls) - 1 > 0
+    assert any("has no answer: the flow is not finite" in note for note in found.notes)
+
+
 def test_a_network_for_images_refuses_videos(model):
     loaded = load(model)
     loaded.config.input.kind = "images"
