@@ -122,3 +122,12 @@ def test_a_missing_system_library_is_answered_with_the_exact_remedy(module, tmp_
     assert NO_LIBRARY in told
     assert "apt-get install -y libgl1 libglib2.0-0" in told
     assert "pip uninstall -y opencv-python" in told
+
+
+@pytest.mark.parametrize("config", [ABLATION, "--config=configs/megc2019.py"])
+def test_several_networks_have_no_final_one(config, tmp_path):
+    arguments = (config, "--mode=final", f"--workdir={tmp_path}")
+    status, told = command("mser_jax.main", *arguments)
+    assert status == 2
+    assert "--mode=final trains one network" in told
+    assert "Remedy" in told
