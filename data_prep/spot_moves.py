@@ -14,11 +14,17 @@ import dataclasses
 
 import numpy as np
 
-from data_prep import apex
+from data_prep import apex, face, keyframes
+from data_prep.cv import cv2
 
 # Half axes (across, down) of what is left out around each eye, in distances between them: more than
 # `apex` does, as a lid's movement reaches as far as the flow's window.
 EYE = (0.5, 0.45)
+JAW = slice(0, 17)
+DRAWN_IN = 0.1  # share of the way to the middle of the face, by which the jaw is drawn in
+# In distances between the eyes, how far below them that middle is, and, without landmarks, how far
+# a face is sure to reach.
+MIDDLE, CHIN = 0.5, 1.45
 AROUND = 12  # px around the face: a flow of the part alone differs by less than 0.003 px in it
 
 
@@ -47,6 +53,7 @@ class Faces:
         self.scale = min(1.0, apex.SIDE / side)
         self._shape = round(side * self.scale), round(side * self.scale)
         seen = apex.face_without_eyes(landmarks, self.scale, self._shape, EYE)
+        seen &= _above_chin(landmarks, self.scale, seen)
         self._part = _around(seen)
         self._seen = seen[self._part]
         self._head = head_and_turns(self._seen)
@@ -63,6 +70,26 @@ class Faces:
         share = self._head.T @ movement
         head = float(np.linalg.norm(share)) / (len(movement) / 2) ** 0.5
         return Move(movement - self._head @ share, head)
+
+
+def _above_chin(landmarks: np.ndarray | None, scale: float, seen: np.ndarray) -> np.ndarray:
+    """What lies within the jaw, bool `[h, w]`: below it a collar's edge moves as no face does.
+
+    The jaw is drawn in by about as much as the flow's window reaches over it.
+    """
+    if landmarks is None:
+        rows = np.arange(len(seen))[:, None] / len(seen)
+        return rows < keyframes.EYE_ROW + CHIN * apex.EYES_APART
+    points = (np.asarray(landmarks, np.float64) + 0.5) * scale - 0.5
+    right, left = points[face.RIGHT_EYE].mean(0), points[face.LEFT_EYE].mean(0)
+    middle, across = (right + left) / 2, left - right
+    up = np.array([across[1], -across[0]])
+    jaw = points[JAW] + DRAWN_IN * (middle + MIDDLE * -up - points[JAW])
+    brow = middle + np.outer([-0.95, 0, 0.95], across) + up
+    outline = np.rint(np.concatenate([jaw, brow[::-1]])).astype(np.int32)
+    inside = np.zeros(seen.shape, np.uint8)
+    cv2.fillConvexPoly(inside, cv2.convexHull(outline), 1)
+    return inside.astype(bool)
 
 
 def _around(seen: np.ndarray) -> tuple[slice, slice]:

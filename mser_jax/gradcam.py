@@ -1,8 +1,8 @@
 """What the paper's network looked at in one clip: Grad-CAM, attention, and weights of branches.
 
-The network is the trained one, with its own forward pass. A map is as coarse as its stage, but where
-it lies is known: kernels are odd and padded alike on both sides, so that an entry is centred on the
-pixel of its index times its stride. Spread from edge to edge, X5 would lie up to 15 pixels off.
+The network is the trained one, with its own forward pass. A map is as coarse as its stage, but
+where it lies is known: kernels are odd and padded alike on both sides, so that an entry is centred
+on the pixel of its index times its stride. Spread from edge to edge, X5 would lie 13 pixels off.
 
 Such a map tells where the network looked, not why, and can look right for a network that has
 learned nothing (Adebayo et al. 2018): tests/mser_jax/test_gradcam.py makes the check of that paper.
@@ -140,7 +140,7 @@ def _program(settings: MSRes3DSettings, lowering: str) -> Callable[..., _Raw]:
         x = jnp.asarray(clip)[None]
         with conv.lowering(lowering):
             logits, maps, pull = _forward(model, x)
-            surest = logits[logits.max(axis=1).argmax()].argmax()
+            surest = logits[jax.nn.softmax(logits).max(axis=1).argmax()].argmax()
             chosen = jnp.where(target < 0, surest, target)
             cams = _cams(maps, pull, logits.shape, chosen)
             attention = _attention(model, x)

@@ -6,8 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data_prep import spot
+from data_prep import face, spot
 from data_prep.spot_marks import marks
+from data_prep.spot_moves import Faces
+from data_prep.synthetic_subject import LANDMARKS
 
 SIDE = 112
 EYES = (39.5, 72.5), 40.3  # columns and row of an aligned crop's
@@ -47,16 +49,24 @@ def pulse(time, onset, apex, offset):
     return 0.5 - 0.5 * np.cos(np.pi * np.interp(time, [onset, apex, offset], [0.0, 1.0, 2.0]))
 
 
-def found(motion, seconds=3.0, fps=60.0, level=None):
+def found(motion, seconds=3.0, fps=60.0, level=None, points=None):
     """What is spotted in crops that move by `motion` of the second."""
     rng, (y, x) = np.random.default_rng(1), np.mgrid[:SIDE, :SIDE].astype(np.float32)
-    spotter, peaks = spot.Spotter(fps, SIDE, level or spot.Level(fps)), []
+    spotter, peaks = spot.Spotter(fps, SIDE, level or spot.Level(fps), points), []
     for number in range(round(seconds * fps)):
         right, down = np.moveaxis(motion(number / fps), -1, 0).astype(np.float32)
         frame = cv2.remap(texture(), x - right, y - down, cv2.INTER_CUBIC, None, cv2.BORDER_REFLECT)
         noisy = frame + rng.normal(0, 0.5, frame.shape).astype(np.float32)
         peaks += spotter.see(number, noisy)
     return peaks + spotter.end()
+
+
+def left_of(field):
+    """What a movement is without what a head could do of it: px r.m.s. over the face."""
+    faces = Faces(SIDE, None)
+    movement = field[faces._part][faces._seen].T.ravel()
+    left = movement - faces._head @ (faces._head.T @ movement)
+    return np.linalg.norm(left) / (len(left) / 2) ** 0.5
 
 
 TWO = (0.6, 0.75, 0.95), (1.7, 1.95, 2.2)
@@ -70,8 +80,7 @@ def test_what_rises_and_falls_is_found_and_marked(fps, size):
     for peak, times in zip(peaks, TWO, strict=True):
         told = np.array([peak.onset, peak.apex, peak.offset]) / fps
         np.testing.assert_allclose(told, times, atol=0.035)
-    # Of the ellipse that counts, an eighth or so moves.
-    assert 0.2 * size < peaks[0].movement < 0.5 * size
+    assert peaks[0].movement == pytest.approx(size * left_of(mouth()), rel=0.25)
 
 
 STILL = {
@@ -89,6 +98,20 @@ STILL = {
 @pytest.mark.parametrize("case", STILL)
 def test_nothing_is_found_in_what_does_not(case):
     assert not found(STILL[case])
+
+
+def test_a_collar_is_no_face():
+    matrix = face.align(LANDMARKS, 92, 10)
+    points = face.move(LANDMARKS, matrix)
+    chin, mouth_corner = points[8], points[48]
+    apart = np.array([0, 7])
+
+    def moves(place, reach):
+        field = 4 * bump([place], reach)
+        return lambda t: pulse(t, *TWO[1]) * np.stack([0 * field, field], -1)
+
+    assert not found(moves(chin + apart, 4.0), points=points)
+    assert len(found(moves(mouth_corner, 4.0), points=points)) == 1
 
 
 def test_one_movement_is_found_while_a_head_wanders():

@@ -11,7 +11,6 @@ from test_fold_parallel import GROUPS, made_clips, trainer
 from data_prep.errors import UserError
 from mser_jax import config as configs
 from mser_jax import final, folds, loop, run, weights
-from mser_jax.checkpoint import Checkpoints
 from mser_jax.data import Dataset
 from mser_jax.engine import Engine
 from mser_jax.feed import Resident
