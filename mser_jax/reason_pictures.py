@@ -35,7 +35,7 @@ def over(face: np.ndarray, heat: np.ndarray) -> np.ndarray:
     Returns:
       uint8 `[h, w, 3]` RGB.
     """
-    cover = _COVER * np.sqrt(heat)[..., None]
+    cover = _COVER * heat[..., None] ** 0.7
     return _mixed(face, colormaps[_HEAT](heat), cover)
 
 
@@ -80,12 +80,10 @@ def over_time(weights: np.ndarray, apex: int | None) -> bytes:
     colours = [VERMILION if at == apex else BLUE for at in range(len(weights))]
     axes.bar(steps, weights, color=colours, width=0.72)
     if apex is not None:
-        place = (steps[apex], float(weights[apex]))
-        axes.annotate(
-            "apex", place, (0, 3), textcoords="offset points", ha="center", color="#a34700"
-        )
+        above = float(weights.max()) + 0.03
+        axes.text(steps[apex], above, "apex", ha="center", color="#a34700", fontsize=9)
     axes.set_title("attention over time", loc="left", color=plots.INK)
-    axes.set(ylim=(0, 1.08), yticks=(0, 0.5, 1), xlabel="time step")
+    axes.set(ylim=(0, 1.12), yticks=(0, 0.5, 1), xlabel="time step")
     axes.xaxis.set_major_locator(MaxNLocator(9, integer=True, min_n_ticks=1))
     axes.xaxis.label.set_color(plots.FAINT)
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
