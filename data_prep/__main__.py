@@ -86,8 +86,8 @@ def _check(config: ConfigDict) -> None:
 
 
 def _path(flag: flags.FlagHolder[str | None]) -> Path | None:
-    """The path that a flag gives; a shell leaves the ~ of --out=~/clip as it is."""
-    return Path(flag.value).expanduser() if flag.value else None
+    """The path that a flag gives, if any."""
+    return command.path(flag.value) if flag.value else None
 
 
 def _video(config: ConfigDict) -> None:

@@ -48,8 +48,8 @@ def ended(work: Callable[[], object]) -> int:
       work: the command.
 
     Returns:
-      0; 2 after a UserError, whose message goes to stderr alone. Ctrl-C ends the process at once,
-      with status 130.
+      0; 2 after a UserError, or a file that cannot be read or written, of which stderr tells in a
+      line. Ctrl-C ends the process at once, with status 130.
     """
     try:
         work()
@@ -59,6 +59,15 @@ def ended(work: Callable[[], object]) -> int:
         return MISTAKE
     except UserError as error:
         print(f"\n{error}", file=sys.stderr)
+        return MISTAKE
+    except OSError as error:
+        if not error.filename:  # no path of the user's
+            raise
+        print(
+            f"\n{error.filename}: {error.strerror or error}. Remedy: correct the path, or who may "
+            "read and write it.",
+            file=sys.stderr,
+        )
         return MISTAKE
     except KeyboardInterrupt:
         pass
@@ -73,6 +82,18 @@ def ended(work: Callable[[], object]) -> int:
     gc.collect()  # gives the semaphores of the worker processes back
     # XLA may be compiling in threads of its own, on which an orderly end can crash.
     os._exit(INTERRUPTED)
+
+
+def path(text: str | os.PathLike[str]) -> Path:
+    """A path that the user gave; a shell leaves the ~ of --out=~/clip as it is.
+
+    Raises:
+      UserError: it is of a user who is not there.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{text}: {error} Correct the path.") from error
 
 
 def _flushed(main: Callable[[ConfigDict], object]) -> None:

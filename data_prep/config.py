@@ -55,6 +55,11 @@ def margin(size: int) -> int:
     return round(PAPER_SHIFT * size / PAPER_SIZE)
 
 
+def around(recipe: Mapping[str, Any]) -> float:
+    """Seconds before and after a movement that the band-pass needs: its slowest one's period."""
+    return 1 / recipe["magnify"]["band"][0] if "magnify" in recipe["stages"] else 0.0
+
+
 def recipe() -> ConfigDict:
     """The full-size recipe of the paper (SPEC section 2 as docs/paper.md carries it)."""
     config = ConfigDict()

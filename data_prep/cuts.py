@@ -14,7 +14,6 @@ FLAT = 2.0  # grey levels: a picture of less contrast, such as a white flash, sh
 LEAST = 0.25  # one minus the correlation of two thumbnails, above which they may be a cut
 FACTOR = 6.0  # and above that many times what is usual
 USUAL = 1.0  # s that this is the median over
-NAMED = 5  # cuts that a note names
 
 
 class Cuts:
@@ -22,24 +21,18 @@ class Cuts:
 
     Thumbnails are compared by their correlation, which does not change with light that rises or
     falls everywhere.
-
-    Attributes:
-      at: the numbers of the frames that a scene begins with.
     """
 
     def __init__(self, fps: float):
         """See a video of `fps` frames a second."""
-        self.at: list[int] = []
-        self._fps, self._shape = fps, None
+        self._shape: tuple[int, ...] | None = None
         self._last: np.ndarray | None = None
         self._usual = collections.deque([0.0], maxlen=max(3, round(USUAL * fps)))
 
-    def see(self, number: int, frame: np.ndarray) -> bool:
+    def see(self, frame: np.ndarray) -> bool:
         """Take the next frame; whether another scene begins with it."""
         cut = self._shape not in (None, frame.shape) or self._jumps(frame)
         self._shape = frame.shape
-        if cut:
-            self.at.append(number)
         return cut
 
     def _jumps(self, frame: np.ndarray) -> bool:
@@ -54,18 +47,6 @@ class Cuts:
         if not jumps:
             self._usual.append(change)
         return jumps
-
-    def notes(self) -> list[str]:
-        """A sentence on the cuts, if there are any."""
-        if not self.at:
-            return []
-        named = ", ".join(f"{number} ({number / self._fps:.2f} s)" for number in self.at[:NAMED])
-        more = len(self.at) - NAMED
-        others = f" and {more} more" if more > 0 else ""
-        return [
-            f"the picture changes at once at frame {named}{others}: taken for cuts, across which "
-            "no movement is followed."
-        ]
 
 
 def _thumbnail(frame: np.ndarray) -> np.ndarray | None:

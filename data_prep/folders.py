@@ -24,11 +24,15 @@ _LINE = re.compile(r"([0-9a-f]{64})  ([\w.-]+)")
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, replace: bool = False) -> Iterator[Path]:
     """Give a folder to write into, which becomes `path` when the block ends without an error.
 
     The digests of its files are then in it, for `check`. A process that is killed leaves a folder
     beside `path` whose name begins with `INCOMPLETE`.
+
+    Args:
+      path: of the folder.
+      replace: whether it takes the place of what lies there.
 
     Raises:
       OSError: when the block is through and something lies at `path` already.
@@ -37,19 +41,28 @@ def whole(path: Path) -> Iterator[Path]:
     unfinished.mkdir(parents=True)
     try:
         yield unfinished
-        finish(unfinished, path)
+        finish(unfinished, path, replace)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def finish(unfinished: Path, path: Path) -> None:
+def finish(unfinished: Path, path: Path, replace: bool = False) -> None:
     """Give a folder that is all written its name, with the digests of its files.
+
+    Args:
+      unfinished: the folder.
+      path: its name to be.
+      replace: whether it takes the place of what lies there, which goes only when it is whole.
 
     Raises:
       OSError: something lies at `path` already.
     """
     _write_sums(unfinished)
+    aside = path.parent / f"{INCOMPLETE}{uuid.uuid4().hex[:8]}_{path.name}"
+    if replace and path.exists():
+        path.rename(aside)
     unfinished.rename(path)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def check_replaceable(path: Path, mark: str, other: str = "another --out=clip/") -> None:
@@ -156,10 +169,14 @@ def claimed(folder: Path, sweep: Callable[[], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path, other: str = "another --workdir") -> Iterator[None]:
     """Keep others out of a folder until the block or the process ends, however that ends.
 
     A file system without locks keeps nobody out.
+
+    Args:
+      folder: that is there.
+      other: what the user may give instead.
 
     Raises:
       UserError: another process is at work in it.
@@ -172,7 +189,7 @@ def alone(folder: Path) -> Iterator[None]:
             except BlockingIOError as error:
                 raise UserError(
                     f"{folder}: another process is at work in this folder. Remedy: wait for it, "
-                    "stop it, or give another --workdir."
+                    f"stop it, or give {other}."
                 ) from error
             except OSError:  # no locks here
                 pass

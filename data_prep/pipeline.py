@@ -5,8 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import json
-import shutil
-import sys
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -15,9 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import tqdm
 
-from data_prep import cache, record
+from data_prep import bars, cache, record
 from data_prep.datasets.source import Entry, Finished, Source
 from data_prep.errors import UserError
 from data_prep.record import Recipe, Record
@@ -137,13 +134,8 @@ def good_records(outcomes: Iterable[Outcome], tally: Tally, folder: Path) -> Ite
 
 
 def progress(outcomes: Iterable[Outcome], total: int, title: str) -> Iterator[Outcome]:
-    """Show a bar with an estimate of the time left, at most 79 columns wide."""
-    columns = min(79, shutil.get_terminal_size().columns - 1)
-    # A log file gets a line every ten seconds rather than ten a second.
-    interval = 0.2 if sys.stderr.isatty() else 10.0
-    yield from tqdm.tqdm(
-        outcomes, title, total, unit="clip", ncols=columns, mininterval=interval, maxinterval=60
-    )
+    """Show a bar with an estimate of the time left."""
+    yield from bars.bar(outcomes, title, total, "clip")
 
 
 def _ahead(

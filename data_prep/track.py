@@ -182,11 +182,20 @@ class Track:
             dataset="video",
             first=first,
             apex_estimated=True,
-            notes=_length((peak.offset - peak.onset) / self._made.fps),
             landmarks=self._points,
             transform=self._matrix,
+            notes=(*_length((peak.offset - peak.onset) / self._made.fps), *self._short()),
         )
         return Spotted(clip, peak.movement)
+
+    def _short(self) -> tuple[str, ...]:
+        wanted = self._made.around
+        if self._around >= math.floor(wanted * self._made.fps):
+            return ()
+        return (
+            f"of the {wanted:g} s around it that the magnification wants, memory holds "
+            f"{self._around / self._made.fps:.1f} s at this frame rate.",
+        )
 
 
 def _length(seconds: float) -> tuple[str, ...]:

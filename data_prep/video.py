@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from data_prep import folders, preview, record
 from data_prep.clip import Clip
+from data_prep.config import around
 from data_prep.cv import cv2
 from data_prep.errors import UserError
 from data_prep.video_source import Marked, VideoSource
@@ -39,7 +39,7 @@ def prepare(
     """
     _check_landmarks(marked, recipe)
     folders.check_replaceable(out, SETTINGS)
-    source = VideoSource(marked, 1 / recipe["magnify"]["band"][0] * ("magnify" in recipe["stages"]))
+    source = VideoSource(marked, around(recipe))
     history = record.history(source, recipe, marked, None)
     *_, last = history.values()
     made, key_frames = record.assemble(record.facts(history["source"]), last, source.class_names)
@@ -47,9 +47,8 @@ def prepare(
     made = record.with_flow(made, key_frames, recipe)
     place = out.resolve()  # a link to a folder stays a link
     try:
-        with folders.whole(place) as folder:
+        with folders.whole(place, replace=True) as folder:
             _write(folder, marked, history, made, recipe)
-            shutil.rmtree(place, ignore_errors=True)  # what an earlier call made
     except OSError as error:
         raise UserError(
             f"{out} cannot be written: {error.strerror or error}. Remedy: make room, or give "

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import tqdm
 
-from data_prep import landmarks
+from data_prep import bars, landmarks
 from data_prep.clip import Clip, Frames
 from data_prep.errors import UserError
 from data_prep.frames import locate, open_frames
@@ -141,14 +138,4 @@ class _Shown:
         return self._frames[index]
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        yield from tqdm.tqdm(
-            self._frames,
-            "Cropping",
-            len(self),
-            leave=False,
-            ncols=min(79, shutil.get_terminal_size().columns - 1),
-            # A log file gets a line every ten seconds.
-            mininterval=0.2 if sys.stderr.isatty() else 10.0,
-            delay=1.0,
-            unit="frame",
-        )
+        yield from bars.bar(self._frames, "Cropping", len(self), "frame", delay=1.0, leave=False)

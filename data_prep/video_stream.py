@@ -167,8 +167,6 @@ class _Folder:
         except UserError as error:
             self._unread.append(str(error))
             return None
-        if frame.dtype != np.uint8:
-            frame = np.clip(np.rint(frame), 0, 255).astype(np.uint8)
         return frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB)
 
     @property

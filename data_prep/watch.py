@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from data_prep import face, landmarks
-from data_prep.config import margin
+from data_prep.config import around, margin
 from data_prep.cuts import Cuts
 from data_prep.errors import UserError
 from data_prep.spot import REACH, Level
@@ -23,6 +23,7 @@ from data_prep.track import CHECK, FASTEST, Making, Track
 from data_prep.watch_log import Signal, Stretches
 from data_prep.watching import Course, Spotted, Stretch
 
+VERSION = 1  # of watching: raise it when the same video gives other movements
 SAME = 0.15  # s: apexes of two tracks nearer than this are one movement
 REMEMBERED = 20  # apexes that have been told
 ELSEWHERE = 1.0  # distances between the eyes: a face farther than this is another one
@@ -71,9 +72,8 @@ class Watcher:
             )
         self._face, self._points = recipe["face"], landmarks
         self._fixed = landmarks is not None or self._face["points"] == "box"
-        around = 1 / recipe["magnify"]["band"][0] if "magnify" in recipe["stages"] else 0.0
         size = recipe["size"]
-        self._made = Making(name, fps, size, margin(size), around, Level(fps))
+        self._made = Making(name, fps, size, margin(size), around(recipe), Level(fps))
         self.first = self._number = self._check = first
         self._previous: np.ndarray | None = None
         self._tracks: list[Track] = []
@@ -107,7 +107,7 @@ class Watcher:
     @property
     def notes(self) -> list[str]:
         """What a user should know of what has been seen so far."""
-        return [*self._cuts.notes(), *filter(None, [self._several])]
+        return [self._several] if self._several else []
 
     def see(self, frame: np.ndarray | None) -> list[Spotted]:
         """Take the next frame, RGB uint8 `[h, w, 3]`, or None where it cannot be read.
@@ -124,10 +124,12 @@ class Watcher:
             spotted += self._break()
             self._stretches.go_on(number, "unread")
         else:
-            cut = self._cuts.see(number, frame)
+            cut = self._cuts.see(frame)
             if cut or self._previous is None:
                 spotted += self._break()
                 self._check = number
+            if cut:
+                self._stretches.cut()
             spotted += self._follow(number, frame)
             for track in self._tracks:
                 spotted += track.see(number, frame)

@@ -21,15 +21,22 @@ class Stretches:
 
     def __init__(self):
         self.all: list[Stretch] = []
+        self._cut = False
+
+    def cut(self) -> None:
+        """The next frame begins a stretch, with a cut."""
+        self._cut = True
 
     def begin(self, number: int, window: np.ndarray, faces: int) -> None:
         """A face is followed by a new transform from this frame on."""
-        self.all.append(Stretch(number, number, "face", window, faces))
+        self.all.append(Stretch(number, number, "face", window, faces, self._cut))
+        self._cut = False
 
     def go_on(self, number: int, kind: str) -> None:
         """Take the next frame; of a face it belongs to the stretch that has begun."""
-        if not self.all or self.all[-1].kind != kind:
-            self.all.append(Stretch(number, number, kind))
+        if not self.all or self.all[-1].kind != kind or self._cut:
+            self.all.append(Stretch(number, number, kind, cut=self._cut))
+            self._cut = False
         else:
             self.all[-1] = dataclasses.replace(self.all[-1], last=number)
 

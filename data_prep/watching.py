@@ -36,6 +36,7 @@ class Stretch:
       window: of a face, float `[4, 2]`: the corners (x, y) of the network's window in pixels of the
         frame, clockwise from the top left; else None.
       faces: how many faces were found at its beginning.
+      cut: whether it begins with a cut: the picture changes at once.
     """
 
     first: int
@@ -43,6 +44,7 @@ class Stretch:
     kind: str
     window: np.ndarray | None = None
     faces: int = 0
+    cut: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

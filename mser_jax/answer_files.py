@@ -133,7 +133,7 @@ def _of_stretch(stretch: Stretch) -> dict[str, Any]:
 
 def _stretch(told: dict[str, Any]) -> Stretch:
     window = None if told["window"] is None else np.array(told["window"], float).reshape(4, 2)
-    return Stretch(told["first"], told["last"], told["kind"], window, told["faces"])
+    return Stretch(**{**told, "window": window})
 
 
 def _floats(probabilities: dict[str, float]) -> dict[str, float]:

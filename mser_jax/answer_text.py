@@ -91,15 +91,20 @@ def _stretches(answer: VideoAnswer) -> Iterator[str]:
 
 
 def _cuts(answer: VideoAnswer) -> Iterator[str]:
-    """Where one face follows another at once: what the spotter sees ends there and begins anew."""
-    pairs = zip(answer.stretches, answer.stretches[1:])
-    found = [
-        f"{after.first} ({_at(answer, after.first)})"
-        for before, after in pairs
-        if before.kind == after.kind == "face" and after.first == before.last + 1
+    """Where the picture changes at once, and where a face is cropped anew as it has moved."""
+    cuts = [after for after in answer.stretches if after.cut]
+    moved = [
+        after
+        for before, after in zip(answer.stretches, answer.stretches[1:])
+        if before.kind == after.kind == "face" and not after.cut
     ]
-    if found:
-        yield f"Cuts, or a face that has moved away: at frame {_listed(found)}."
+    for title, found in (
+        ("Cuts, across which no movement is followed", cuts),
+        ("The face has moved, and is cropped anew", moved),
+    ):
+        if found:
+            named = [f"{after.first} ({_at(answer, after.first)})" for after in found]
+            yield f"{title}: at frame {_listed(named)}."
 
 
 def _listed(named: Sequence[str]) -> str:

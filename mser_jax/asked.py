@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from data_prep.watch import VERSION
+
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
@@ -37,10 +39,16 @@ class Asked:
         return (self.onset, self.apex, self.offset) != (None, None, None)
 
     def key(self, model: str) -> dict[str, Any]:
-        """All that the answers depend on, as JSON gives it back; `model` stands for the model."""
-        wishes = {name: _plain(value) for name, value in vars(self).items()}
+        """All that the answers and their pages depend on, as JSON gives it back.
+
+        A film does not count: it is made from the answers.
+
+        Args:
+          model: stands for the model.
+        """
+        wishes = {name: _plain(value) for name, value in vars(self).items() if name != "film"}
         stands = [_stamp(path) for path in (self.path, self.landmarks) if path]
-        return {"model": model, "files": stands, **wishes}
+        return {"model": model, "watching": VERSION, "files": stands, **wishes}
 
 
 def _plain(value: Any) -> Any:

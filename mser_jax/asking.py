@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from data_prep import folders
+from data_prep.config import around
 from data_prep.errors import UserError
 from data_prep.frames import open_frames
 from data_prep.video_source import Marked, VideoSource
@@ -29,7 +30,6 @@ from mser_jax.passing import Before, Keep, Pass
 from mser_jax.trained import Classified, Model
 
 STATE, CSV, TIMELINE, FILM = "answers.json", "predictions.csv", "timeline.png", "overlay.mp4"
-UNFINISHED = "unfinished_"
 AROUND = 1.0  # s of the video before and after a marked movement that its film shows
 AGAIN = 20.0  # s of the video that are watched once more before what is new
 
@@ -53,23 +53,26 @@ def answer(model: Model, asked: Asked, place: Path, bar: Bar) -> tuple[VideoAnsw
       KeyboardInterrupt: what was found so far is kept, and the same call goes on from there.
     """
     key = asked.key(model.digest)
-    if (done := _read(place / STATE, key)) is not None:
+    done = _read(place / STATE, key) if _is_whole(place) else None
+    if done and (not asked.film or (place / FILM).is_file()):
         return done.answer, True
-    folders.check_replaceable(place, STATE)
-    unfinished = place.with_name(f"{UNFINISHED}{place.name}")
-    before = _read(unfinished / STATE, key)
+    unfinished = place.with_name(f".{place.name}.unfinished")
     try:
-        if before is None:
+        folders.check_replaceable(place, STATE, "another --out")
+        before = done or _read(unfinished / STATE, key)
+        if before is None or done:
             shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(parents=True)
-        found = _found(model, asked, before, _keep(unfinished, key, model, asked), bar)
+        if done:  # but for the film
+            shutil.copytree(place, unfinished)
+        unfinished.mkdir(parents=True, exist_ok=True)
+        keep = _keep(unfinished, key, model, asked)
+        found = done.answer if done else _found(model, asked, before, keep, bar)
         _write(unfinished, found, asked, key)
-        shutil.rmtree(place, ignore_errors=True)
-        folders.finish(unfinished, place)
+        folders.finish(unfinished, place, replace=True)
     except OSError as error:
         raise UserError(
-            f"{place} cannot be written: {error.strerror or error}. Remedy: make room, or give "
-            "another --out; then run the same command again."
+            f"{error.filename or place}: {error.strerror or error}. Remedy: make room, correct who "
+            "may read and write there, or give another --out; then run the same command again."
         ) from error
     return found, False
 
@@ -77,6 +80,23 @@ def answer(model: Model, asked: Asked, place: Path, bar: Bar) -> tuple[VideoAnsw
 def page_name(found: Answer) -> str:
     """Of the page of a movement: by its apex, so that a later pass gives the same."""
     return f"reason-{found.apex:06d}.html"
+
+
+def is_of_another(place: Path, path: Path) -> bool:
+    """Whether a folder has the answers of another video."""
+    try:
+        told = json.loads((place / STATE).read_text(encoding="utf-8"))["asked"]["path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return told != str(path.resolve())
+
+
+def _is_whole(place: Path) -> bool:
+    """Whether all that was written there still is."""
+    try:
+        return all((place / name).is_file() for name in folders.sums(place))
+    except UserError:
+        return False
 
 
 def _read(path: Path, key: dict[str, Any]) -> Before | None:
@@ -127,9 +147,7 @@ def _found(model: Model, asked: Asked, before: Before | None, keep: Keep, bar: B
 def _marked(model: Model, asked: Asked, keep: Keep) -> VideoAnswer:
     """The class of the one movement that the user has marked."""
     marked = Marked(asked.path, asked.onset, asked.apex, asked.offset, asked.fps, asked.landmarks)
-    magnified = "magnify" in model.recipe["stages"]
-    source = VideoSource(marked, 1 / model.recipe["magnify"]["band"][0] if magnified else 0.0)
-    clip = source.load(marked)
+    clip = VideoSource(marked, around(model.recipe)).load(marked)
     first = open_frames(asked.path).numbers[0] if asked.path.is_dir() else 0
     each = model.classify(clip, model.recipe["stages"], first=first)
     keep.movement(each)
@@ -159,4 +177,4 @@ def _shown(found: VideoAnswer, asked: Asked) -> Iterator[tuple[int, np.ndarray]]
         if number > last:
             return
         if frame is not None:
-            yield number, frame
+            yield number, np.clip(np.rint(frame), 0, 255).astype(np.uint8)

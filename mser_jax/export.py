@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping
@@ -29,7 +30,9 @@ from mser_jax import (
     workdir,
 )
 from mser_jax import table as tables
+from mser_jax.logs import Log
 
+_PATHS = ("manual_dir", "data_dir", "landmarks_dir", "parts", "sheet")
 # Of the scores; whatever is of single subjects or clips stays where the run is.
 _SHARED = (
     *("rule", "clips", "tested", "subjects", "folds", "seeds", "trainings", "class_names"),
@@ -56,12 +59,12 @@ def export(run: Path, out: Path) -> dict[str, Any]:
     model_folder.check_out(out)
     facts = final.read(run)
     config = workdir.settings(run)
+    _check_recipe(run, config, facts)
     described = _described(config, facts, _held_out(run, config, facts))
     place = out.resolve()  # a link to a folder stays a link
     try:
-        with folders.whole(place) as folder:
+        with folders.whole(place, replace=True) as folder:
             _write(folder, run, described)
-            shutil.rmtree(place, ignore_errors=True)  # an earlier model
     except OSError as error:
         raise UserError(
             f"{out} cannot be written: {error.strerror or error}. Remedy: make room, or give "
@@ -97,13 +100,24 @@ def _held_out(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> dict[s
 
 def _check_same_clips(run: Path, facts: Mapping[str, Any]) -> None:
     """The figures of the folds belong to the model only if they are of the same clips."""
-    lines = (run / "log.jsonl").read_text(encoding="utf-8").splitlines()
-    seen = [json.loads(line).get("digest") for line in lines if '"event": "data"' in line]
+    seen = [event.get("digest") for event in Log(run / "log.jsonl").read() if "clips" in event]
     if seen and seen[-1] not in (None, facts["digest"]):
         raise UserError(
             f"{run}: its folds and its final training are of different clips. Remedy: the command "
             "that made the run once more, without --mode, in another --workdir, then with "
             "--mode=final."
+        )
+
+
+def _check_recipe(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> None:
+    """Weights that learned from clips made in another way are of no use to this program."""
+    now = model_folder.fingerprint(config.prep.to_dict())
+    if facts["fingerprint"] != now:
+        raise UserError(
+            f"{run}: the network was trained on clips that this version of mser_jax makes in "
+            "another way. Remedy: export it with the version that trained it "
+            f"({facts['versions'].get('mser_jax', 'not said')}), or train it anew in another "
+            "--workdir."
         )
 
 
@@ -124,10 +138,24 @@ def _described(
         "calibration": calibrated,
         "figures": held_out.get("figures"),
         "pixels": _pixels(config),
-        "fingerprint": model_folder.fingerprint(config.prep.to_dict()),
-        "training": dict(facts),
-        "config": config.to_dict(),
+        "fingerprint": facts["fingerprint"],
+        "training": {**facts, "command": _without_paths(facts["command"])},
+        "own_predictor": bool(config.prep.get("face", {}).get("model")),
+        "config": _shared(config),
     }
+
+
+def _shared(config: ConfigDict) -> dict[str, Any]:
+    """The configuration without the paths of the machine that trained."""
+    fields = config.to_dict()
+    data = {name: "" if name in _PATHS else value for name, value in fields["data"].items()}
+    return {**fields, "data": data, "prep": model_folder.without_predictor(fields["prep"])}
+
+
+def _without_paths(line: str) -> str:
+    """A command line without the flags that name places of one machine."""
+    flags = ("--workdir", "--config.prep.face.model", *(f"--config.data.{name}" for name in _PATHS))
+    return shlex.join(word for word in shlex.split(line) if not word.startswith(flags))
 
 
 def _pixels(config: ConfigDict) -> list[int]:
@@ -157,8 +185,8 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
 
     def work() -> None:
-        out = asked.model.expanduser()
-        described = export(asked.run.expanduser(), out)
+        out = command.path(asked.model)
+        described = export(command.path(asked.run), out)
         print(_told(out, described))
 
     return command.ended(work)

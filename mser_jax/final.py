@@ -14,20 +14,28 @@ import jax
 import numpy as np
 
 from data_prep.errors import UserError
-from mser_jax import parallel, weights
+from mser_jax import parallel, weights, whole_file
 from mser_jax.data import Dataset
 from mser_jax.engine import Engine
 from mser_jax.state import State
 
 FOLDER = "final"  # within that of the run
 WEIGHTS, FACTS = "weights.safetensors", "final.json"
+# What an export needs of `keep`'s facts.
+_KEYS = frozenset(
+    {
+        *("class_names", "clips", "subjects", "per_class", "per_dataset", "digest", "seed"),
+        *("epochs", "parameters", "train_loss", "command", "date", "versions", "fingerprint"),
+    }
+)
 
 
 def is_kept(home: Path, engine: Engine) -> bool:
     """Whether `keep` has written what the last checkpoint holds."""
     (last,) = engine.rounds()
     newest, facts = last.checkpoints.path(last.end), home / FACTS
-    return facts.is_file() and facts.stat().st_mtime >= newest.stat().st_mtime
+    written = facts.is_file() and (home / WEIGHTS).is_file()
+    return written and facts.stat().st_mtime >= newest.stat().st_mtime
 
 
 def keep(home: Path, engine: Engine, dataset: Dataset, known: Mapping[str, Any]) -> None:
@@ -51,17 +59,10 @@ def keep(home: Path, engine: Engine, dataset: Dataset, known: Mapping[str, Any])
         "train_loss": _train_loss(engine, np.asarray(dataset.clips.labels)),
         **known,
     }
-    try:
-        weights.save(home / WEIGHTS, state.params, state.stats)
-        text = json.dumps(facts, indent=2) + "\n"
-        part = home / f"{FACTS}.part"  # last of all: where it is, the weights are whole
-        part.write_text(text, encoding="utf-8")
-        part.replace(home / FACTS)
-    except OSError as error:
-        raise UserError(
-            f"{home} cannot be written: {error.strerror or error}. Remedy: make room, then run the "
-            "same command again; the training is kept."
-        ) from error
+    with whole_file.at(home / WEIGHTS) as part:
+        weights.save(part, state.params, state.stats)
+    with whole_file.at(home / FACTS) as part:  # last of all: where it is, the weights are whole
+        part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -71,20 +72,23 @@ def read(folder: Path) -> dict[str, Any]:
       folder: of the run.
 
     Raises:
-      UserError: there is none, or its file cannot be read.
+      UserError: there is none, or its files cannot be read.
     """
     path = folder / FOLDER / FACTS
-    if not path.is_file():
+    if not (path.is_file() and path.with_name(WEIGHTS).is_file()):
         raise UserError(
             f"{folder}: the network on all clips is not trained yet. Remedy: the command that made "
             "this run, with --mode=final."
         )
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        if missing := _KEYS - {*facts}:
+            raise ValueError(f"it does not say {', '.join(sorted(missing))}")
+        return facts
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} cannot be read: {error}. Remedy: the command that made this run, with "
-            "--mode=final; the training is kept."
+            f"{path} cannot be read: {error}. Remedy: remove it, then the command that made this "
+            "run with --mode=final; the training is kept."
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from data_prep.video_file import FASTEST, SLOWEST
 
 
 def checked(frames: Iterable[np.ndarray], fps: float) -> Iterator[np.ndarray]:
-    """The frames, each looked at when its turn comes.
+    """The frames, uint8 or float32, each looked at when its turn comes.
 
     Raises:
       UserError: they are none, or their rate is no camera's.
@@ -23,24 +24,40 @@ def checked(frames: Iterable[np.ndarray], fps: float) -> Iterator[np.ndarray]:
             f"{frames} is a path, and frames are arrays. Remedy: python -m mser_jax.predict MODEL "
             f"{frames}, or read the video's frames (imageio, OpenCV) and hand them over."
         )
-    if not SLOWEST <= fps <= FASTEST:
-        raise UserError(f"fps is {fps}: it must be {SLOWEST:g} to {FASTEST:g} frames a second.")
+    if not (isinstance(fps, numbers.Real) and SLOWEST <= fps <= FASTEST):
+        raise UserError(f"fps is {fps!r}: it must be {SLOWEST:g} to {FASTEST:g} frames a second.")
+    return _each(frames)
+
+
+def _each(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     shape = None
-    for number, frame in enumerate(frames):
-        found = np.shape(frame)
-        if len(found) not in (2, 3) or found[2:] not in ((), (3,)):
+    for number, given in enumerate(frames):
+        frame = np.asarray(given)
+        if frame.ndim not in (2, 3) or frame.shape[2:] not in ((), (3,)) or not frame.size:
             raise UserError(
-                f"Frame {number} is of shape {list(found)}; grey [h, w] or RGB [h, w, 3] is needed."
+                f"Frame {number} is of shape {list(frame.shape)}; grey [h, w] or RGB [h, w, 3] is "
+                "needed."
             )
-        if found != (shape or found):
+        if frame.dtype != np.uint8:
+            frame = _floating(frame, number)
+        if frame.shape != (shape or frame.shape):
             raise UserError(
-                f"Frame {number} is of shape {list(found)}, the one before of "
+                f"Frame {number} is of shape {list(frame.shape)}, the one before of "
                 f"{list(shape or ())}. Remedy: frames of one size."
             )
-        shape = found
-        yield np.asarray(frame)
+        shape = frame.shape
+        yield frame
     if shape is None:
         raise UserError("There is not one frame. Has the generator been gone through before?")
+
+
+def _floating(frame: np.ndarray, number: int) -> np.ndarray:
+    if not np.issubdtype(frame.dtype, np.number) or np.iscomplexobj(frame):
+        raise UserError(f"Frame {number} holds {frame.dtype}; numbers of 0..255 are needed.")
+    frame = frame.astype(np.float32)
+    if not np.isfinite(frame).all():
+        raise UserError(f"Frame {number} holds what is no number. Remedy: leave it out.")
+    return frame
 
 
 def marked(
@@ -51,12 +68,23 @@ def marked(
     offset: int | None,
     landmarks: np.ndarray | None,
 ) -> Clip:
-    """The one movement of frames `[t, h, w]` or `[t, h, w, 3]`; of the arguments see `predict`."""
-    last = len(frames) - 1 if offset is None else offset
+    """The one movement of frames `[t, h, w]` or `[t, h, w, 3]`; of the arguments see `predict`.
+
+    Raises:
+      UserError: the marks are no indices of the frames, or out of order.
+    """
+    first, last = onset or 0, len(frames) - 1 if offset is None else offset
+    marks = [mark for mark in (first, apex, last) if mark is not None]
+    whole = all(isinstance(mark, numbers.Integral) for mark in marks)
+    if not whole or marks != sorted(marks) or not 0 <= first < last < len(frames):
+        raise UserError(
+            f"onset {first}, apex {apex}, offset {last} of {len(frames)} frames: indices from 0 in "
+            "this order are needed, and onset before offset. Remedy: correct the marks."
+        )
     return Clip(
         frames=frames,
         fps=fps,
-        onset=onset or 0,
+        onset=first,
         apex=apex,
         offset=last,
         subject="unknown",

@@ -157,10 +157,16 @@ _PIXELS = {
 def _recipe(described: Mapping[str, Any]) -> str:
     prints = described["fingerprint"]
     stages = ", ".join(f"{name} {number}" for name, number in prints["stages"].items())
+    own = (
+        " The training aligned faces by a 68-point model of its own, and not by the one that this "
+        "program takes: crops may differ a little."
+        if described["own_predictor"]
+        else ""
+    )
     recipe = json.dumps(described["config"]["prep"], indent=2)
     return (
         f"Fingerprint `{prints['recipe']}` (versions of the code: {stages}). A program that "
-        f"prepares clips otherwise refuses this model.\n\n```json\n{recipe}\n```"
+        f"prepares clips otherwise refuses this model.{own}\n\n```json\n{recipe}\n```"
     )
 
 

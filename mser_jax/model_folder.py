@@ -27,6 +27,12 @@ MODEL, WEIGHTS, PROGRAM, CARD = (
     "README.md",
 )
 FILES = (MODEL, WEIGHTS, PROGRAM, CARD)
+_PARTS = {
+    **dict.fromkeys(("name", "version"), str),
+    **dict.fromkeys(("class_names", "pixels"), list),
+    **dict.fromkeys(("rule", "fingerprint", "training", "config"), dict),
+}
+_RULE = {"name", "best", "temperature"}
 _REMEDY = "copy the folder again from where it is whole, or export it anew"
 
 
@@ -59,6 +65,7 @@ def read(path: Path) -> dict[str, Any]:
         )
     described = _described(path / MODEL)
     _check_format(path, described)
+    _check_described(path / MODEL, described)
     digests = folders.sums(path, _REMEDY)
     for name in FILES:
         folders.check(path / name, digests.get(name, ""), _REMEDY)
@@ -73,7 +80,18 @@ def digest(path: Path) -> str:
 
 def fingerprint(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """What stands for how clips are prepared: of the recipe and of each stage's code."""
-    return {"recipe": record.fingerprint(recipe), "stages": dict(record.versions(recipe))}
+    shared = without_predictor(recipe)
+    return {"recipe": record.fingerprint(shared), "stages": dict(record.versions(shared))}
+
+
+def without_predictor(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe without the path of a 68-point model, which is of one machine.
+
+    A model's folder that came from elsewhere must not choose a file for dlib to read.
+    """
+    if "face" not in recipe:
+        return dict(recipe)
+    return {**recipe, "face": {**recipe["face"], "model": ""}}
 
 
 def _described(file: Path) -> dict[str, Any]:
@@ -84,6 +102,20 @@ def _described(file: Path) -> dict[str, Any]:
     if not isinstance(described, dict):
         raise folders.damaged(file, "it does not describe a model", _REMEDY)
     return described
+
+
+def _check_described(file: Path, described: Mapping[str, Any]) -> None:
+    """Each part is there and of its kind; what is in the configuration, `trained.Model` sees."""
+    config, rule = described.get("config"), described.get("rule")
+    wrong = [name for name, kind in _PARTS.items() if not isinstance(described.get(name), kind)]
+    wrong += [name for name in ("calibration", "figures") if name not in described]
+    if isinstance(config, dict):
+        parts = ("prep", "input", "model", "data", "evaluation")
+        wrong += [f"config.{name}" for name in parts if not isinstance(config.get(name), dict)]
+    if isinstance(rule, dict) and {*rule} != _RULE:
+        wrong.append("rule")
+    if wrong:
+        raise folders.damaged(file, f"without what it must say: {', '.join(wrong)}", _REMEDY)
 
 
 def _check_format(path: Path, described: Mapping[str, Any]) -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import shutil
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-import tqdm
 
+from data_prep import bars
 from data_prep.cv import cv2
 from data_prep.errors import UserError
 from data_prep.watching import Stretch
@@ -42,7 +40,7 @@ def write(
     with whole_file.at(path, ".mp4") as part:
         written = 0
         with contextlib.ExitStack() as stack:
-            for number, frame in _progress(frames, answer.frames, title):
+            for number, frame in bars.bar(frames, title, answer.frames, "frame", delay=1.0):
                 if not written:
                     drawn = _Film(answer, *frame.shape[:2])
                     film = stack.enter_context(_opened(part, answer.fps, drawn))
@@ -74,20 +72,6 @@ def _check(path: Path, written: int) -> None:
     film.release()
     if found != written:
         raise OSError(f"{found:.0f} of {written} frames are in it; is the disk full?")
-
-
-def _progress(frames: Iterable, total: int, title: str) -> Iterable:
-    return tqdm.tqdm(
-        frames,
-        title,
-        total,
-        unit="frame",
-        ncols=min(79, shutil.get_terminal_size().columns - 1),
-        # A log file gets a line every ten seconds rather than ten a second.
-        mininterval=0.2 if sys.stderr.isatty() else 10.0,
-        maxinterval=60,
-        delay=1.0,
-    )
 
 
 class _Film:

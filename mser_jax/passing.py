@@ -60,13 +60,14 @@ class Pass:
         self._watcher: Watcher | None = None
         self._new: list[Answer] = []
         self._notes: list[str] = []
-        self._saved = time.monotonic()
+        self._safe, self._saved = self._settled, time.monotonic()
 
     def see(self, number: int, frame: np.ndarray | None) -> None:
         """Take the next frame."""
         if self._watcher is None:
             self._watcher = self._begin(number)
         self._take(self._watcher.see(frame))
+        self._safe = self._watcher.settled  # now that what is settled is classified as well
         if time.monotonic() - self._saved > SAVED_EVERY:
             self.save()
 
@@ -77,8 +78,8 @@ class Pass:
 
     def save(self) -> None:
         """Keep what is settled."""
-        if self._watcher is not None and self._watcher.settled > self._settled:
-            self._keep.state(Before(self.found(), self._watcher.settled))
+        if self._watcher is not None and self._safe > self._settled:
+            self._keep.state(Before(self.found(), self._safe))
         self._saved = time.monotonic()
 
     def found(self) -> VideoAnswer:
@@ -93,7 +94,7 @@ class Pass:
         return now if self._before is None else joined(self._before, now)
 
     def _begin(self, number: int) -> Watcher:
-        points = landmarks.read(self._asked.landmarks, number) if self._asked.landmarks else None
+        points = landmarks.read(self._asked.landmarks, 0) if self._asked.landmarks else None
         return Watcher(
             self._model.recipe,
             self._stream.fps,
@@ -133,13 +134,22 @@ def joined(before: Before, now: VideoAnswer) -> VideoAnswer:
         first=known.first,
         frames=last - known.first + 1,
         answers=(*(each for each in known.answers if each.apex <= settled), *now.answers),
-        stretches=(
-            *_within(known.stretches, known.first, settled),
-            *_within(now.stretches, settled + 1, last),
-        ),
+        stretches=_stretches(known, settled, now, last),
         course=_course(known.course, settled, now.course),
         notes=tuple(dict.fromkeys((*known.notes, *now.notes))),
     )
+
+
+def _stretches(
+    known: VideoAnswer, settled: int, now: VideoAnswer, last: int
+) -> tuple[Stretch, ...]:
+    """Those of both passes; one that both have seen goes on."""
+    old = [*_within(known.stretches, known.first, settled)]
+    new = [*_within(now.stretches, settled + 1, last)]
+    begins = any(stretch.first == settled + 1 for stretch in now.stretches)
+    if old and new and not begins and old[-1].kind == new[0].kind:
+        old[-1] = dataclasses.replace(old[-1], last=new.pop(0).last)
+    return (*old, *new)
 
 
 def _within(stretches: Iterable[Stretch], first: int, last: int) -> Iterator[Stretch]:

@@ -7,18 +7,19 @@ a folder of videos, or a pattern such as 'videos/*.mp4'.
 from __future__ import annotations
 
 import argparse
+import collections
 import glob
-import shutil
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tqdm
-
-from data_prep import command, frames
+from data_prep import bars, command, folders, frames
 from data_prep.errors import UserError
+
+if TYPE_CHECKING:
+    from mser_jax.trained import Model
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 
@@ -66,31 +67,40 @@ def _predict(asked: argparse.Namespace) -> None:
             "given. Remedy: one command for each."
         )
     # Here, so that a mistake above is answered at once.
-    from mser_jax import answer_files, answer_text, compiled, trained
-    from mser_jax.answers import VideoAnswer
-    from mser_jax.asked import Asked
-    from mser_jax.asking import CSV, answer
-    from mser_jax.wording import WARNING, many
+    from mser_jax import compiled, trained
 
     compiled.keep_programs()
     model = trained.Model.read(asked.model)
     model.refuse_images()
-    out = asked.out.expanduser()
-    found: list[VideoAnswer] = []
+    out = command.path(asked.out)
+    out.mkdir(parents=True, exist_ok=True)
+    with folders.alone(out, "another --out"):
+        _answer(asked, model, paths, out)
+
+
+def _answer(asked: argparse.Namespace, model: Model, paths: Sequence[Path], out: Path) -> None:
+    """Ask about each video; one that cannot be answered leaves the others."""
+    from mser_jax import answer_files, answer_text
+    from mser_jax.asked import Asked
+    from mser_jax.asking import CSV, answer
+    from mser_jax.wording import WARNING, many
+
+    marks = (asked.onset, asked.apex, asked.offset)
+    found = []
     faults: list[Path] = []
     for path, place in _places(paths, out).items():
         wish = Asked(
             path,
             *marks,
             fps=asked.fps,
-            landmarks=asked.landmarks and asked.landmarks.expanduser(),
+            landmarks=asked.landmarks and command.path(asked.landmarks),
             film=asked.film,
             reasons=asked.reasons,
             faces=not asked.no_faces,
         )
         try:
             said, reused = answer(model, wish, place, _bar)
-        except UserError as error:
+        except (UserError, OSError) as error:
             if len(paths) == 1:
                 raise
             faults.append(path)
@@ -111,48 +121,62 @@ def _expanded(videos: Iterable[str]) -> list[Path]:
     """The videos that are meant: of a pattern all that match, of a folder of videos all in it."""
     paths: list[Path] = []
     for video in videos:
-        path = Path(video).expanduser()
-        if not path.exists() and glob.has_magic(video):
-            matched = sorted(glob.glob(str(path), recursive=True))
+        path = command.path(video)
+        if glob.has_magic(video) and not path.exists():
+            matched = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
+            matched = [inner for each in matched for inner in _within(each)]
             if not matched:
-                raise UserError(f"{video}: nothing matches this pattern. Correct it.")
-            paths += map(Path, matched)
+                raise UserError(f"{video}: no video matches this pattern. Correct it.")
+            paths += matched
         else:
-            paths.append(path)
-    return list(dict.fromkeys(inner for path in paths for inner in _within(path)))
+            paths += _named(path)
+    return list({path.resolve(): path for path in paths}.values())
+
+
+def _named(path: Path) -> list[Path]:
+    """What a path stands for that was given by its name."""
+    if not (found := [*_within(path)]):
+        raise UserError(f"{path}: neither videos nor numbered frames are in it.")
+    return found
 
 
 def _within(path: Path) -> Iterator[Path]:
-    """A folder of frames is a video; one without frames stands for the videos in it."""
-    if path.is_dir() and not any(
-        frames.frame_number(file.name) is not None for file in path.iterdir()
-    ):
-        inside = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEOS)
-        if not inside:
-            raise UserError(f"{path}: neither videos nor numbered frames are in it.")
-        yield from inside
-    else:
+    """A folder of frames is a video; one of videos stands for those in it."""
+    if not path.is_dir():
         yield path
+        return
+    files = sorted(path.iterdir())
+    if sum(frames.frame_number(file.name) is not None for file in files) > 1:
+        yield path
+    else:
+        yield from (file for file in files if file.suffix.lower() in VIDEOS)
 
 
 def _places(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """A folder for each video, by its name; with those of its folders where two have one name."""
-    names = {path: path.stem if path.is_file() else path.resolve().name for path in paths}
-    for path, name in list(names.items()):
-        if [*names.values()].count(name) > 1:
-            names[path] = "-".join([*path.resolve().parts[1:-1], path.name])
-    return {path: out / name for path, name in names.items()}
+    """A folder for each video, by its name, with its folders' names where others have it too."""
+    from mser_jax.asking import is_of_another
+
+    names = collections.Counter(_name(path, 1) for path in paths)
+    places: dict[Path, Path] = {}
+    for path in paths:
+        depth = 1 if names[_name(path, 1)] == 1 else 2
+        while (place := out / _name(path, depth)) in places.values() or is_of_another(place, path):
+            if depth > len(path.resolve().parts):
+                raise UserError(f"{place} has the answers of another video. Give another --out.")
+            depth += 1
+        places[path] = place
+    return places
+
+
+def _name(path: Path, depth: int) -> str:
+    """Of the video, after those of so many folders above it, but one."""
+    whole = path.resolve()
+    own = whole.stem if whole.is_file() else whole.name
+    return "-".join([*whole.parts[1:-1][len(whole.parts) - 1 - depth :], own])
 
 
 def _bar(items: Iterable[Any], total: int | None, title: str) -> Iterable[Any]:
-    return tqdm.tqdm(
-        items,
-        title[-24:],
-        total,
-        unit="frame",
-        ncols=min(79, shutil.get_terminal_size().columns - 1),
-        mininterval=0.2 if sys.stderr.isatty() else 10.0,
-    )
+    return bars.bar(items, title[-24:], total, "frame")
 
 
 if __name__ == "__main__":

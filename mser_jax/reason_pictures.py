@@ -13,7 +13,6 @@ from data_prep.cv import cv2
 from mser_jax import plots
 from mser_jax.plots import BLUE, VERMILION
 
-GREY = 168  # in place of a face
 _HEAT, _WEIGHT, _STRAIN = "inferno", "viridis", "magma_r"  # even steps look even
 _COVER = 0.78  # how much of the face the strongest place of a map covers
 _GRID = "#e3e7ec"

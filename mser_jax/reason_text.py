@@ -51,7 +51,7 @@ def why_this_head(answer: Answer, rule: str) -> str:
 def seen_channels(channels: Sequence[str] | None) -> str:
     """What of this the network sees; `channels` as for `reason_page.write`."""
     if channels is None:
-        return "How the face moves from key frame to key frame."
+        return "How the face has moved at each time step."
     if not channels:
         return "This network sees the key frames themselves; the flow is shown for the reader."
     named = [_CHANNELS.get(name, name) for name in channels]

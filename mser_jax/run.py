@@ -28,6 +28,7 @@ from mser_jax import (
     evaluate,
     final,
     hosts,
+    model_folder,
     networks,
     parallel,
     planning,
@@ -120,7 +121,11 @@ def _train_final(config: ConfigDict, home: Path, log: Log) -> None:
     with log.stage("keep") as stage:
         stage.reused = final.is_kept(home, loaded.engine)
         if not stage.reused:
-            known = {**provenance(config, "final"), "set": prepared.name}
+            known = {
+                **provenance(config, "final"),
+                "set": prepared.name,
+                "fingerprint": model_folder.fingerprint(config.prep.to_dict()),
+            }
             final.keep(home, loaded.engine, dataset, known)
     print(
         f"\nTrained on all {len(dataset.clip)} clips: {home / final.WEIGHTS}\nA model of it: "

@@ -12,6 +12,7 @@ from jax import export
 from jaxtyping import Array, Float, Int
 
 from mser_jax.augment import PERCENTILE, SMALLEST, Clips, View
+from mser_jax.calibration import FLOOR
 from mser_jax.models import Network
 
 Tree = Any
@@ -56,11 +57,8 @@ class Rule:
             sure = heads.max(axis=2).argmax(axis=1)
             head = sure if self.name == "confidence" else jnp.full(len(heads), self.best)
             answer = jnp.take_along_axis(heads, head[:, None, None], axis=1)[:, 0]
-        scaled = jax.nn.softmax(jnp.log(jnp.maximum(answer, _LEAST)) / self.temperature)
+        scaled = jax.nn.softmax(jnp.log(jnp.maximum(answer, FLOOR)) / self.temperature)
         return Said(scaled, heads, head)
-
-
-_LEAST = 1e-30  # a probability of 0 has no logarithm
 
 
 def serving(

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from data_prep import record
+from data_prep import command, record
 from data_prep.clip import Clip
 from data_prep.errors import UserError
 from data_prep.record import Recipe, Record
@@ -60,7 +60,7 @@ class Model:
         self.calibrated = described["calibration"] is not None
         self.network, self.params, self.stats = network, params, stats
         self.config = ConfigDict(described["config"])
-        self.recipe: Recipe = described["config"]["prep"]
+        self.recipe: Recipe = model_folder.without_predictor(described["config"]["prep"])
 
     @classmethod
     def of(cls, described: Mapping[str, Any], file: Path) -> Model:
@@ -69,7 +69,15 @@ class Model:
         Raises:
           UserError: the weights are of another network.
         """
-        network = networks.network(ConfigDict(described["config"]), len(described["class_names"]))
+        try:
+            network = networks.network(
+                ConfigDict(described["config"]), len(described["class_names"])
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{file.parent}: this program knows no such network ({error}). Remedy: load it "
+                f"with mser_jax {described['version']}, or export it anew."
+            ) from error
         return cls(described, network, *weights.load(file, network))
 
     @classmethod
@@ -79,7 +87,7 @@ class Model:
         Raises:
           UserError: there is none, or it is refused (`model_folder.read`).
         """
-        folder = Path(path).expanduser()
+        folder = command.path(path)
         model = cls.of(model_folder.read(folder), folder / model_folder.WEIGHTS)
         model.digest = model_folder.digest(folder)
         return model

@@ -24,9 +24,15 @@ def save(path: Path, params: Tree, stats: Tree) -> None:
       path: of the file.
       params: the network's parameters, as `Network.init` gives them.
       stats: its running statistics.
+
+    Raises:
+      OSError: it cannot be written.
     """
     arrays = {**_named("params", params), **_named("stats", stats)}
-    save_file({name: np.asarray(value) for name, value in arrays.items()}, path)
+    try:
+        save_file({name: np.asarray(value) for name, value in arrays.items()}, path)
+    except safetensors.SafetensorError as error:
+        raise OSError(str(error)) from error
 
 
 def load(path: Path, network: Network) -> tuple[Tree, Tree]:

@@ -34,6 +34,7 @@ _INDIFFERENT = (
 # The folder of a checkpoint is a number; while it is written its name ends otherwise.
 _TRAINED = (
     "predictions.csv",
+    "final.json",
     "checkpoints/*[0-9]/_CHECKPOINT_METADATA",
     "checkpoints/round-*/*[0-9]/_CHECKPOINT_METADATA",
 )

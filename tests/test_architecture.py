@@ -36,6 +36,9 @@ OF_THE_REPORT = (
         "history",
     ),
 )
+OF_A_MOVEMENT = (
+    *("reason_page", "reason_sections", "reason_shown", "reason_text", "reason_pictures"),
+)
 SEES_THE_CONFIGURATION = (
     *("main", "config", "megc2019", "run", "build", "networks", "series", "suite", "summary"),
     *("workdir", "export", "trained", "asking", "passing", "predict", "reasons"),
@@ -53,23 +56,29 @@ BRIDGES = {
     "summary": {"data_prep.command", "data_prep.datasets"},
     "clip_pictures": {"data_prep.cv", "data_prep.flow_colour", "data_prep.shards"},
     "export": {"data_prep.command", "data_prep.config", "data_prep.folders"},
+    "asked": {"data_prep.watch"},
     "model_folder": {"data_prep.folders", "data_prep.record"},
-    "predict": {"data_prep.command", "data_prep.frames"},
+    "predict": {
+        *("data_prep.bars", "data_prep.command", "data_prep.folders", "data_prep.frames"),
+    },
     "trained": {
-        *("data_prep.clip", "data_prep.record", "data_prep.watch", "data_prep.watching"),
+        *("data_prep.clip", "data_prep.command", "data_prep.record", "data_prep.watch"),
+        "data_prep.watching",
     },
     "given": {"data_prep.clip", "data_prep.video_file"},
     "asking": {
-        *("data_prep.folders", "data_prep.frames", "data_prep.video_source"),
-        "data_prep.video_stream",
+        *("data_prep.config", "data_prep.folders", "data_prep.frames"),
+        *("data_prep.video_source", "data_prep.video_stream"),
     },
     "passing": {
         *("data_prep.landmarks", "data_prep.video_stream", "data_prep.watch"),
         "data_prep.watching",
     },
     **{name: {"data_prep.watching"} for name in ("answers", "answer_files", "answer_view")},
-    "overlay": {"data_prep.cv", "data_prep.watching"},
+    "overlay": {"data_prep.bars", "data_prep.cv", "data_prep.watching"},
     "overlay_panel": {"data_prep.cv"},
+    "reason_sections": {"data_prep.flow_colour"},
+    "reason_pictures": {"data_prep.cv"},
 }
 
 BLOCKED = ("tensorflow", "tensorflow_datasets", "grain", "ml_collections", "cv2", "matplotlib")
@@ -130,7 +139,7 @@ def test_every_kind_of_import_is_seen():
     assert set(names_imported("\n".join(lines))) == {"jax.numpy", "mser_jax.train", "data_prep.cv"}
 
 
-@pytest.mark.parametrize("module", modules("mser_jax/models"))
+@pytest.mark.parametrize("module", [*modules("mser_jax/models"), "mser_jax.gradcam"])
 def test_networks_know_only_jax_and_themselves(module):
     assert not beyond(module, "jax", "flax", "jaxtyping", "numpy", "mser_jax.models")
 
@@ -151,6 +160,14 @@ def test_figures_are_functions_of_the_table_alone(module):
 def test_the_report_reads_the_table_and_the_log(module):
     ours = {f"mser_jax.{name}" for name in (*FROM_THE_TABLE, *OF_THE_REPORT)}
     assert not beyond(f"mser_jax.{module}", "numpy", "matplotlib", *PLAIN, *ours)
+
+
+@pytest.mark.parametrize("module", OF_A_MOVEMENT)
+def test_the_page_of_a_movement_is_drawn_from_what_was_found(module):
+    found = {"mser_jax.answers", "mser_jax.answer_view", "mser_jax.gradcam", "mser_jax.whole_file"}
+    ours = {f"mser_jax.{name}" for name in (*OF_A_MOVEMENT, "page", "plots", "wording")}
+    taken = BRIDGES.get(module, set())
+    assert not beyond(f"mser_jax.{module}", "numpy", "matplotlib", *PLAIN, *found, *ours, *taken)
 
 
 @pytest.mark.parametrize("module", modules("data_prep"))

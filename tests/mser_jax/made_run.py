@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from mser_jax import config as configs
-from mser_jax import final, networks, table, weights
+from mser_jax import final, model_folder, networks, table, weights
 
 CLASSES = ("negative", "positive", "surprise")
 DIGEST = "0123456789abcdef"
@@ -51,10 +51,12 @@ def write(folder: Path, config: ConfigDict, *, held_out: bool = True, seed: int 
         "train_loss": [0.4, 0.2, 0.3, 0.5],
         "command": "python -m mser_jax.main --config=configs/synthetic.py --mode=final",
         "date": "2026-11-28 12:00 UTC",
-        "versions": {"jax": "0.10.2"},
+        "versions": {"jax": "0.10.2", "mser_jax": "0.1.0"},
+        "fingerprint": model_folder.fingerprint(config.prep.to_dict()),
     }
     (home / final.FACTS).write_text(json.dumps(facts))
-    (folder / "log.jsonl").write_text(json.dumps({"event": "data", "digest": DIGEST}) + "\n")
+    seen = {"event": "data", "clips": 12, "digest": DIGEST}
+    (folder / "log.jsonl").write_text(json.dumps(seen) + "\n")
     if held_out:
         table.write_csv(folder / "predictions.csv", _predictions(seed), "confidence")
     return folder

@@ -169,14 +169,15 @@ def test_the_terminal_is_told_what_was_found():
 def test_the_terminal_is_told_of_faces_cuts_and_repeated_notes():
     parts = (
         *(Stretch(0, 29, "face"), Stretch(30, 44, "no face"), Stretch(45, 59, "face")),
-        *(Stretch(60, 74, "face"), Stretch(75, 89, "unread")),
+        *(Stretch(60, 67, "face"), Stretch(68, 74, "face", cut=True), Stretch(75, 89, "unread")),
     )
     answers = [movement(at, at + 2, at + 4, notes=("It is dark.",)) for at in (3, 50)]
     told = answer_text.text_table(video(answers=answers, stretches=parts, notes=("All is dim.",)))
     lines = told.splitlines()
     assert "No face, 0.5 s in all: frames 30-44 (from 0:01.00)." in lines
     assert "Frames that cannot be decoded, 0.5 s in all: frames 75-89 (from 0:02.50)." in lines
-    assert "Cuts, or a face that has moved away: at frame 60 (0:02.00)." in lines
+    assert "Cuts, across which no movement is followed: at frame 68 (0:02.27)." in lines
+    assert "The face has moved, and is cropped anew: at frame 60 (0:02.00)." in lines
     assert "Movements 1, 2: It is dark." in lines
     assert "All is dim." in lines
 

@@ -38,9 +38,14 @@ def test_without_a_final_training_the_remedy_is_named(tmp_path):
     with pytest.raises(UserError, match="--mode=final"):
         final.read(tmp_path)
     (tmp_path / "final").mkdir()
-    (tmp_path / "final" / "final.json").write_text("{")
-    with pytest.raises(UserError, match=r"cannot be read.*--mode=final"):
-        final.read(tmp_path)
+    (tmp_path / "final" / "weights.safetensors").touch()
+    for content in ("{", "[]", "{}", "3"):
+        (tmp_path / "final" / "final.json").write_text(content)
+        with pytest.raises(UserError, match=r"cannot be read.*--mode=final"):
+            final.read(tmp_path)
+
+
+KNOWN = {"command": "c", "date": "d", "versions": {}, "fingerprint": {}}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +84,7 @@ def trained(tmp_path_factory):
 def test_what_is_kept_is_the_state_after_the_last_epoch(trained):
     home, engine, dataset, state = trained
     assert not final.is_kept(home, engine)
-    final.keep(home, engine, dataset, {"command": "c"})
+    final.keep(home, engine, dataset, KNOWN)
     assert final.is_kept(home, engine)
     params, _ = weights.load(home / "weights.safetensors", engine.trainer.network)
     one = [np.asarray(leaf)[0] for leaf in jax.tree.leaves(state.params)]
@@ -99,4 +104,4 @@ def test_a_training_that_diverged_leaves_no_network(trained, monkeypatch):
     broken = state._replace(failed=0 * state.failed + 1)
     monkeypatch.setattr("mser_jax.engine.Round.restore", lambda self: broken)
     with pytest.raises(UserError, match=r"diverged in epoch 2.*Remedy"):
-        final.keep(home, engine, dataset, {})
+        final.keep(home, engine, dataset, KNOWN)

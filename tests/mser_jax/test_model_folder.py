@@ -145,18 +145,71 @@ def test_a_model_of_clips_that_were_prepared_otherwise_is_refused(exported, monk
         load(exported)
 
 
+def test_weights_of_clips_that_were_prepared_otherwise_are_not_exported(
+    run, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setitem(record.VERSIONS, "magnify", 99)
+    assert export.main([str(run), str(tmp_path / "model")]) == 2
+    assert "makes in another way" in " ".join(capsys.readouterr().err.split())
+
+
+def test_no_path_of_the_machine_that_trained_is_in_it(tmp_path):
+    config = made_run.small()
+    config.data.manual_dir = config.data.data_dir = "/home/somebody/data"
+    config.prep.face.model = "/home/somebody/own.dat"
+    run = made_run.write(tmp_path / "run", config)
+    facts = json.loads((run / "final" / "final.json").read_text())
+    facts["command"] += " --workdir=/home/somebody/run --config.data.manual_dir=/home/somebody/data"
+    (run / "final" / "final.json").write_text(json.dumps(facts))
+    export.export(run, tmp_path / "model")
+    for name in (model_folder.MODEL, model_folder.CARD):
+        assert "somebody" not in (tmp_path / "model" / name).read_text()
+    assert "a 68-point model of its own" in (tmp_path / "model" / model_folder.CARD).read_text()
+    assert load(tmp_path / "model").recipe["face"]["model"] == ""
+
+
+def resigned(folder):
+    """The digests anew: whoever changed a file on purpose knows of them."""
+    sums = folder / folders.SUMS
+    names = [line.split()[1] for line in sums.read_text().splitlines()]
+    sums.write_text("".join(f"{folders._sha256(folder / name)}  {name}\n" for name in names))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rule", {"name": "mean"}),
+        ("rule", {"name": "mean", "best": 0, "temperature": 1, "more": 0}),
+        ("config", {}),
+        ("class_names", "abc"),
+        ("fingerprint", "f"),
+        ("calibration", ...),
+        ("config.model.block", "unknown"),
+        ("config.model", {}),
+    ],
+)
+def test_a_description_that_is_not_whole_is_refused(folder, name, value):
+    told = described(folder)
+    *outer, last = name.split(".")
+    inner = told
+    for part in outer:
+        inner = inner[part]
+    inner[last] = value
+    if value is ...:
+        del inner[last]
+    (folder / model_folder.MODEL).write_text(json.dumps(told))
+    resigned(folder)
+    with pytest.raises(UserError, match=r"(?s)model.*Remedy"):
+        load(folder)
+
+
 def test_a_pickle_in_place_of_the_weights_is_never_run(folder, tmp_path):
     class Evil:
         def __reduce__(self):
             return (open, (str(tmp_path / "ran"), "w"))
 
     (folder / model_folder.WEIGHTS).write_bytes(pickle.dumps(Evil()))
-    sums = folder / folders.SUMS
-    lines = [
-        f"{folders._sha256(folder / line.split()[1])}  {line.split()[1]}"
-        for line in sums.read_text().splitlines()
-    ]
-    sums.write_text("".join(f"{line}\n" for line in lines))  # whoever changed it knows of these
+    resigned(folder)
     with pytest.raises(UserError, match="no weights can be read"):
         load(folder)
     assert not (tmp_path / "ran").exists()

@@ -9,10 +9,14 @@ import made_run
 import numpy as np
 import pytest
 
+from data_prep import face, record
+from data_prep.config import margin
 from data_prep.cv import cv2
 from data_prep.errors import UserError
+from data_prep.synthetic import Spec, SyntheticSource
 from data_prep.synthetic_long import LongVideo
-from mser_jax import asked, asking, export, load, predict
+from data_prep.watch import Watcher
+from mser_jax import answer_files, asked, asking, export, given, load, predict
 from mser_jax.answers import VideoAnswer
 
 FPS, SECONDS = 50, 9
@@ -130,20 +134,22 @@ def test_a_marked_movement_is_one_row(tmp_path, model, video, place, capsys):
     assert "Correct --onset" in capsys.readouterr().err
 
 
-def test_an_interrupted_video_goes_on_and_ends_alike(tmp_path, model, video, place, done):
+def test_an_interrupted_video_goes_on_and_ends_alike(
+    tmp_path, model, video, place, done, monkeypatch
+):
     wish = asked.Asked(video, landmarks=place / "points.csv")
     loaded, seen = load(model), []
 
     def stopped(items, total, title):
         for number, *rest in items:
-            if number == 350 and not seen:
+            if number == 350:
                 raise KeyboardInterrupt
             yield number, *rest
 
     with pytest.raises(KeyboardInterrupt):
         asking.answer(loaded, wish, tmp_path / "face", stopped)
     assert not (tmp_path / "face").exists()
-    kept = json.loads((tmp_path / "unfinished_face" / "answers.json").read_text())
+    kept = json.loads((tmp_path / ".face.unfinished" / "answers.json").read_text())
     assert kept["settled"] > 150
     assert kept["answer"]["answers"]
 
@@ -152,14 +158,116 @@ def test_an_interrupted_video_goes_on_and_ends_alike(tmp_path, model, video, pla
             seen.append(item[0])
             yield item
 
+    monkeypatch.setattr(asking, "AGAIN", 1.0)
     again, reused = asking.answer(loaded, wish, tmp_path / "face", counted)
     assert not reused
-    whole = json.loads((done / "answers.json").read_text())["answer"]
-    assert [each.apex for each in again.answers] == [each["apex"] for each in whole["answers"]]
-    assert again.frames == whole["frames"]
+    assert seen[0] > 100
+    whole = answer_files.from_json(json.loads((done / "answers.json").read_text())["answer"])
+    assert [each.apex for each in again.answers] == [each.apex for each in whole.answers]
+    assert again.frames == whole.frames
+    assert again.notes == whole.notes
+    kinds = [[(s.first, s.last, s.kind) for s in each.stretches] for each in (again, whole)]
+    assert kinds[0] == kinds[1]
     assert again.course
-    assert again.course.frame.tolist() == whole["course"]["frame"]
-    assert not (tmp_path / "unfinished_face").exists()
+    assert whole.course
+    np.testing.assert_array_equal(again.course.frame, whole.course.frame)
+    assert not (tmp_path / ".face.unfinished").exists()
+
+
+def test_what_is_found_when_the_video_ends_is_not_lost(
+    tmp_path, model, video, place, drawn, monkeypatch
+):
+    wish = asked.Asked(video, landmarks=place / "points.csv")
+    loaded, last = load(model), round(drawn.planted[-1].offset * FPS) + 4
+    ended = []
+
+    def short(items, total, title):
+        yield from (item for item in items if item[0] <= last)
+        ended.append(True)
+
+    def interrupted(each, first):
+        if ended:
+            raise KeyboardInterrupt
+        return spotted(each, first)
+
+    whole, _ = asking.answer(loaded, wish, tmp_path / "whole", short)
+    spotted = loaded.spotted
+    ended.clear()
+    monkeypatch.setattr(loaded, "spotted", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        asking.answer(loaded, wish, tmp_path / "face", short)
+    monkeypatch.undo()
+    again, _ = asking.answer(loaded, wish, tmp_path / "face", short)
+    assert [each.apex for each in again.answers] == [each.apex for each in whole.answers]
+    assert whole.answers[-1].apex == pytest.approx(drawn.planted[-1].apex * FPS, abs=5)
+
+
+def test_a_film_is_added_without_watching_again(tmp_path, done, model, video, place):
+    shutil.copytree(done, tmp_path / "face")
+    wish = asked.Asked(video, landmarks=place / "points.csv", film=True)
+    loaded = load(model)
+    asking.answer(loaded, wish, tmp_path / "face", never)
+    film = cv2.VideoCapture(str(tmp_path / "face" / "overlay.mp4"))
+    assert film.get(cv2.CAP_PROP_FRAME_COUNT) == SECONDS * FPS
+    _, reused = asking.answer(loaded, wish, tmp_path / "face", never)
+    assert reused
+
+
+def never(items, total, title):
+    raise AssertionError("the video was watched again")
+
+
+def test_a_file_that_is_gone_is_made_again(tmp_path, done, model, video, place):
+    shutil.copytree(done, tmp_path / "face")
+    (tmp_path / "face" / "timeline.png").unlink()
+    wish = asked.Asked(video, landmarks=place / "points.csv")
+    _, reused = asking.answer(load(model), wish, tmp_path / "face", plain)
+    assert not reused
+    assert (tmp_path / "face" / "timeline.png").is_file()
+
+
+def test_what_is_classified_is_made_as_the_training_makes_it(model):
+    source = SyntheticSource(Spec(0, 1, 1, 96, 50.0, (2.0, 3.0)))
+    (entry,) = source.entries()
+    loaded = load(model)
+    loaded.recipe = made_run.small().prep.to_dict()  # with the magnification
+    made, frames = record.key_frames(source, loaded.recipe, entry)
+    wanted = record.with_flow(made, frames, loaded.recipe)
+    clip = source.load(entry)
+    handed = given.marked(
+        np.stack([*clip.frames]), clip.fps, clip.onset, clip.apex, clip.offset, clip.landmarks
+    )
+    found = loaded.classify(handed, loaded.recipe["stages"]).record
+    for name in ("flow", "frames", "positions", "apex_index"):
+        np.testing.assert_array_equal(found[name], wanted[name])
+    assert wanted["flow"].any()
+
+
+def test_what_is_spotted_is_cropped_as_the_training_crops_it(model, drawn):
+    recipe = load(model).recipe
+    watcher = Watcher(recipe, FPS, landmarks=drawn.landmarks)
+    frames = [*drawn]
+    spotted = [each for frame in frames for each in watcher.see(frame)]
+    clip = spotted[0].clip
+    raw = frames[clip.first : clip.first + len(clip.frames)]
+    whole = dataclasses.replace(clip, frames=np.stack(raw), landmarks=drawn.landmarks)
+    sizes = {"size": recipe["size"], "margin": margin(recipe["size"])}
+    np.testing.assert_array_equal(face.crop(whole, **sizes, **recipe["face"]).frames, clip.frames)
+
+
+def test_a_folder_whose_first_number_is_not_0_has_its_own_times(tmp_path, model, drawn, place):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, frame in enumerate([*drawn][:200]):
+        cv2.imwrite(str(folder / f"img{1000 + number}.png"), frame[..., ::-1])
+    points = place / "points.csv"
+    out = tmp_path / "out"
+    arguments = [str(model), str(folder), f"--out={out}", f"--landmarks={points}", "--fps=50"]
+    assert predict.main(arguments) == 0
+    found = rows(out)
+    assert found
+    for row in found:
+        assert float(row["apex_s"]) == pytest.approx((int(row["apex"]) - 1000) / FPS)
 
 
 def test_other_wishes_do_not_reuse(done, model, video, place):
@@ -168,7 +276,7 @@ def test_other_wishes_do_not_reuse(done, model, video, place):
     assert wish.key(digest) == json.loads((done / "answers.json").read_text())["asked"]
     others = (
         dataclasses.replace(wish, fps=49.0),
-        dataclasses.replace(wish, film=True),
+        dataclasses.replace(wish, reasons=True),
         dataclasses.replace(wish, landmarks=None),
     )
     for other in others:
@@ -193,7 +301,7 @@ def test_of_several_videos_the_others_are_answered(tmp_path, model, video, capsy
     ("arguments", "told"),
     [
         (["MODEL", "none.mp4"], "none.mp4: there is no such video"),
-        (["MODEL", "*.none"], "nothing matches this pattern"),
+        (["MODEL", "*.none"], "no video matches this pattern"),
         (["MODEL", "EMPTY"], "neither videos nor numbered frames"),
         (["MODEL", "a.mp4", "b.mp4", "--onset=3"], "one command for each"),
         (["nowhere", "VIDEO"], "no exported model"),
@@ -221,9 +329,29 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path, model, video
 
 def test_videos_of_one_name_get_folders_of_their_own(tmp_path):
     paths = [tmp_path / "a" / "face.mp4", tmp_path / "b" / "face.mp4", tmp_path / "c.mp4"]
-    places = list(predict._places(paths, tmp_path / "out").values())
-    assert len(set(places)) == 3
-    assert places[2].name == "c" or places[2].name == "c.mp4"
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    out = tmp_path / "out"
+    for order in (paths, paths[::-1]):
+        places = predict._places(order, out)
+        assert [places[path].name for path in paths] == ["a-face", "b-face", "c"]
+    # Another call, in which it is alone.
+    kept = out / "face" / "answers.json"
+    kept.parent.mkdir(parents=True)
+    kept.write_text(json.dumps({"asked": {"path": str(paths[0].resolve())}}))
+    assert predict._places(paths[:1], out)[paths[0]].name == "face"
+    assert predict._places(paths[1:2], out)[paths[1]].name == "b-face"
+
+
+def test_a_folder_stands_for_its_frames_or_its_videos(tmp_path):
+    for name in ("a/1.png", "a/2.png", "b/x.mp4", "b/y.MP4", "b/poster1.jpg", "c/z.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = predict._expanded([str(tmp_path / "*")])
+    assert [path.name for path in found] == ["a", "x.mp4", "y.MP4"]
+    again = predict._expanded([str(tmp_path / "b"), str(tmp_path / "b" / ".." / "b" / "x.mp4")])
+    assert [path.name for path in again] == ["x.mp4", "y.MP4"]
 
 
 @pytest.mark.parametrize(
@@ -235,11 +363,38 @@ def test_videos_of_one_name_get_folders_of_their_own(tmp_path):
         ([np.zeros(8)], 50, "Frame 0 is of shape"),
         ([np.zeros((64, 64), np.uint8), np.zeros((60, 64), np.uint8)], 50, "of one size"),
         ([np.zeros((8, 8), np.uint8)], 0, "fps is 0"),
+        ([np.zeros((8, 8), np.uint8)], float("nan"), "fps is nan"),
+        ([np.zeros((8, 8), np.uint8)], "25", "fps is '25'"),
+        ([np.full((8, 8), np.nan)], 50, "holds what is no number"),
+        ([[["a"]]], 50, "Frame 0 holds <U1"),
+        ([np.zeros((0, 8))], 50, "Frame 0 is of shape"),
     ],
 )
 def test_what_are_no_frames_is_said(model, drawn, frames, fps, told):
     with pytest.raises(UserError, match=told):
         load(model).predict(frames, fps, landmarks=drawn.landmarks / 2)
+
+
+@pytest.mark.parametrize(
+    "marks", [{"onset": 99}, {"onset": -1}, {"offset": 10}, {"apex": 20}, {"onset": 1.5}]
+)
+def test_marks_that_cannot_be_are_said(model, drawn, marks):
+    with pytest.raises(UserError, match=r"of 10 frames.*Remedy"):
+        load(model).predict(
+            np.zeros((10, 64, 64), np.uint8), 50, landmarks=drawn.landmarks, **marks
+        )
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.float64, np.float16])
+def test_frames_of_any_type_of_numbers_do(model, drawn, kind):
+    frames = np.stack([*drawn][60:90])
+    wanted, found = (
+        load(model).predict(each, FPS, onset=2, offset=27, landmarks=drawn.landmarks)
+        for each in (frames, frames.astype(kind))
+    )
+    assert found.answers[0].probabilities == pytest.approx(
+        wanted.answers[0].probabilities, abs=1e-4
+    )
 
 
 def test_grey_frames_give_what_coloured_ones_give(model, video, drawn):

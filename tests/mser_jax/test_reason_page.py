@@ -59,10 +59,10 @@ def answer(**changes):
 def write(tmp_path):
     """Writes a page and reads it."""
 
-    def written(of=None, made=None, why=None, **options):
+    def written(of=None, made=None, why=None, title="somebody.mp4", **options):
         path = tmp_path / "reason.html"
-        options = {"title": "somebody.mp4"} | options
-        reason_page.write(path, of or answer(), made or record(), why or reason(), **options)
+        given = of or answer(), made or record(), why or reason()
+        reason_page.write(path, *given, title=title, **options)
         return path.read_text(encoding="utf-8")
 
     return written

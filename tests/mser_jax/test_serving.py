@@ -7,7 +7,7 @@ import pytest
 from made_tables import made
 
 from data_prep.config import margin
-from mser_jax import data, select, serving
+from mser_jax import calibration, data, select, serving
 from mser_jax.augment import Clips, View
 from mser_jax.serving import Rule
 
@@ -43,6 +43,14 @@ def test_a_temperature_is_the_power_of_the_answer_alone():
     )
     np.testing.assert_array_equal(warm.head, plain.head)
     np.testing.assert_array_equal(warm.heads, plain.heads)
+
+
+def test_the_temperature_scales_as_it_was_fitted():
+    heads = np.array([[[0.7, 0.3, 0.0]], [[1.0, 1e-20, 1e-20]], [[0.2, 0.3, 0.5]]], np.float32)
+    for temperature in (0.4, 1.0, 10.0):
+        served = Rule("mean", temperature=temperature)(jnp.asarray(heads)).probabilities
+        fitted = calibration.calibrated(heads[:, 0], temperature)
+        np.testing.assert_allclose(served, fitted, rtol=1e-4, atol=1e-7)
 
 
 def test_a_probability_of_zero_stays_finite():

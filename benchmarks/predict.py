@@ -1,0 +1,119 @@
+"""How fast a model answers a video: what watching costs, and what a movement does.
+
+    python -m benchmarks.predict MODEL [VIDEO ...]
+
+MODEL is an exported model, a VIDEO a file; without one a synthetic video is drawn and written. Each
+is watched as `python -m mser_jax.predict` does it: decoded, the face found by dlib, movements
+spotted; then every movement is classified (magnification, key frames, flow, network), and the
+reason for it is drawn. What is compiled or loaded once (the start) is done before. Wall-clock time.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks import timing
+from data_prep import landmarks
+from data_prep.cv import cv2
+from data_prep.synthetic_long import LongVideo
+from data_prep.video_stream import open_stream
+from data_prep.watch import Watcher
+from data_prep.watching import Spotted
+from mser_jax import compiled, load, reasons
+from mser_jax.trained import Classified, Model
+
+SEED, FPS, SIZE = 90_909, 30.0, 320
+ROUNDS = 3  # of which the median is taken
+
+
+class Taken(NamedTuple):
+    """Seconds: of watching a video, and of its movements."""
+
+    watch: float
+    classify: float
+    explain: float
+
+
+def main() -> None:
+    """Parse the flags and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("model", type=Path)
+    parser.add_argument("videos", type=Path, nargs="*")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of the synthetic video")
+    flags = parser.parse_args()
+    compiled.keep_programs()
+    model = load(flags.model)
+    with tempfile.TemporaryDirectory() as folder:
+        videos = flags.videos or [_drawn(Path(folder) / "synthetic.avi", flags.seconds)]
+        rows = [_row(model, video, Path(folder)) for video in videos]
+    print(timing.heading("CPU", ("jax", "opencv-python", "dlib-bin")), end="\n\n")
+    print(
+        "| video | frames | movements | frames/s watched | times real time, watched | clips/s | ",
+        end="",
+    )
+    print("reasons/s | times real time, with all |")
+    print("|---|---|---|---|---|---|---|---|")
+    print("\n".join(rows))
+
+
+def _drawn(path: Path, seconds: float) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (SIZE, SIZE))
+    for frame in LongVideo(seed=SEED, subject=0, seconds=seconds, fps=FPS, size=SIZE):
+        writer.write(frame[..., ::-1])
+    writer.release()
+    return path
+
+
+def _row(model: Model, video: Path, folder: Path) -> str:
+    landmarks.load_detector(model.recipe["face"]["model"])
+    found, frames, fps = _watched(model, video)
+    page = folder / "reason.html"
+
+    def explain(each: Classified) -> None:
+        reasons.write(page, model, each, title=video.name, faces=True)
+
+    classified = [model.spotted(each) for each in found]  # and compiled
+    for each in classified[:1]:
+        explain(each)
+    taken = Taken(
+        _median(lambda: _watched(model, video)),
+        _median(lambda: [model.spotted(each) for each in found]),
+        _median(lambda: [explain(each) for each in classified]),
+    )
+    shown, count = frames / fps, len(found)
+    cells = [
+        video.name,
+        frames,
+        count,
+        f"{frames / taken.watch:.0f}",
+        f"{shown / taken.watch:.1f}",
+        f"{count / taken.classify:.2f}" if count else "",
+        f"{count / taken.explain:.2f}" if count else "",
+        f"{shown / sum(taken):.1f}",
+    ]
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _watched(model: Model, video: Path) -> tuple[list[Spotted], int, float]:
+    """The movements of a video, how many frames it has, and how many a second."""
+    stream = open_stream(video)
+    watcher = Watcher(model.recipe, stream.fps)
+    found = [each for _, _, frame in stream for each in watcher.see(frame)]
+    found += watcher.end()
+    return found, watcher.seen, stream.fps
+
+
+def _median(work: Callable[[], Any]) -> float:
+    seconds = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - began)
+    return sorted(seconds)[ROUNDS // 2]
+
+
+if __name__ == "__main__":
+    main()
