@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 
 from mser_jax import gradcam, networks, reason_page, serving
@@ -54,7 +55,7 @@ def reason(model: Model, each: Classified) -> Reason:
         networks.model_settings(model.config, len(model.class_names)),
         model.params,
         model.stats,
-        np.asarray(seen(model.pixels(each.record)[None])[0]),
+        np.asarray(seen(jnp.asarray(model.pixels(each.record))[None])[0]),
         target=model.class_names.index(each.answer.label),
         lowering=model.config.model.lowering,
     )

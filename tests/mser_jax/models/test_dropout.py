@@ -76,11 +76,10 @@ def test_each_head_draws_from_a_key_of_its_own(head, logits):
     """Four times the same head on the same map: what differs is the key."""
     four = types.SimpleNamespace(
         heads=[head] * 4,
-        features=lambda x, mask: [],
         fused=lambda maps, mask: [jnp.asarray(X)] * 4,
         _keys=lambda key: MSRes3D._keys(cast(MSRes3D, four), key),
     )
-    of_all = jax.jit(lambda key: MSRes3D.__call__(cast(MSRes3D, four), jnp.asarray(X), None, key))
+    of_all = jax.jit(lambda key: MSRes3D.answers(cast(MSRes3D, four), [], None, key))
     key = jax.random.key(0)
     made = np.asarray(of_all(key))
     for number in range(4):
