@@ -68,13 +68,16 @@ def _line(row: Sequence[str], widths: Sequence[int], room: int) -> str:
 
 
 def _of_movements(answers: Sequence[Answer]) -> Iterator[str]:
-    """Their notes, each once; of those that differ in a figure alone the first."""
-    alike: dict[str, tuple[str, list[str]]] = {}
+    """Their notes, each once; of those that differ in a figure alone the first movement's."""
+    alike: dict[str, dict[str, str]] = {}
     for number, found in enumerate(answers, 1):
         for note in found.notes:
-            alike.setdefault(_FIGURE.sub("", note), (note, []))[1].append(str(number))
-    for note, named in alike.values():
-        yield f"Movement{'s' * (len(named) > 1)} {_listed(named)}: {note}"
+            alike.setdefault(_FIGURE.sub("", note), {})[str(number)] = note
+    for named in alike.values():
+        first, *others = named.values()
+        differ = any(other != first for other in others)
+        told = f" (the figures are of movement {next(iter(named))})" * differ
+        yield f"Movement{'s' * (len(named) > 1)} {_listed([*named])}{told}: {first}"
 
 
 def _stretches(answer: VideoAnswer) -> Iterator[str]:
