@@ -81,7 +81,7 @@ def test_a_section_that_a_configuration_lacks_is_named():
         (["--config=configs/nope.py"], "configs/nope.py"),
         ([SYNTHETIC + ":smok"], "Did you mean 'smoke'?"),
         ([SYNTHETIC, "--wrkdir=x"], "Did you mean: workdir"),
-        ([SYNTHETIC, "--mode=trian"], "<all|train|evaluate|report|compare>"),
+        ([SYNTHETIC, "--mode=trian"], "<all|train|evaluate|report|final|compare>"),
         ([SYNTHETIC, "--config.train.epoch=3"], 'Did you mean "epochs"'),
         ([SYNTHETIC, "--config.train.epochs=ten"], "--config.train.epochs=ten"),
         ([SYNTHETIC, "--config.model.block=basicc"], "Did you mean 'basic'?"),
