@@ -31,7 +31,8 @@ class Cuts:
 
     def see(self, frame: np.ndarray) -> bool:
         """Take the next frame; whether another scene begins with it."""
-        cut = self._shape not in (None, frame.shape) or self._jumps(frame)
+        jumps = self._jumps(frame)
+        cut = jumps or self._shape not in (None, frame.shape)
         self._shape = frame.shape
         return cut
 

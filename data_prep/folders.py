@@ -209,7 +209,8 @@ def _lock(handle: int, kind: int) -> bool:
 
 
 def _write_sums(folder: Path) -> None:
-    lines = [f"{_sha256(file)}  {file.name}\n" for file in sorted(folder.iterdir())]
+    files = [file for file in sorted(folder.iterdir()) if file.name != SUMS]
+    lines = [f"{_sha256(file)}  {file.name}\n" for file in files]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from data_prep import face
 from data_prep.clip import Clip
-from data_prep.spot import REACH, Level, Measured, Peak, Spotter
+from data_prep.spot import REACH, RIVAL, Level, Measured, Peak, Spotter
 from data_prep.watching import Spotted
 
 MOST = 240e6  # bytes of crops that a track holds
@@ -127,7 +127,7 @@ class Track:
         crop = face.warp(frame, self._matrix, self._made.side)
         self._crops.append(crop)
         if self._spotting:
-            self._pending += self._spotter.see(number, crop)
+            self._wait_for(self._spotter.see(number, crop))
         settled = [
             peak
             for peak in self._pending
@@ -136,9 +136,18 @@ class Track:
         self._pending = [peak for peak in self._pending if peak not in settled]
         return [self._spotted(peak, self._frames) for peak in settled]
 
+    def _wait_for(self, peaks: list[Peak]) -> None:
+        """Of two whose marks brought them together the larger one stays."""
+        near = RIVAL * self._made.fps
+        for peak in peaks:
+            rivals = [other for other in self._pending if abs(other.apex - peak.apex) < near]
+            if all(other.movement < peak.movement for other in rivals):
+                self._pending = [other for other in self._pending if other not in rivals]
+                self._pending.append(peak)
+
     def finish(self) -> None:
         """Look for no more movements; those that are known still wait for the frames after them."""
-        self._pending += self._spotter.end()
+        self._wait_for(self._spotter.end())
         self._spotting = False
 
     def end(self, is_there: Callable[[], bool]) -> list[Spotted]:
@@ -184,17 +193,22 @@ class Track:
             apex_estimated=True,
             landmarks=self._points,
             transform=self._matrix,
-            notes=(*_length((peak.offset - peak.onset) / self._made.fps), *self._short()),
+            notes=(
+                *_length((peak.offset - peak.onset) / self._made.fps),
+                *self._short(peak, first, last),
+            ),
         )
         return Spotted(clip, peak.movement)
 
-    def _short(self) -> tuple[str, ...]:
-        wanted = self._made.around
-        if self._around >= math.floor(wanted * self._made.fps):
+    def _short(self, peak: Peak, first: int, last: int) -> tuple[str, ...]:
+        """Whether less than half of what the magnification wants is there, before or after."""
+        wanted, fps = self._made.around, self._made.fps
+        before, after = (peak.onset - first) / fps, (last - peak.offset) / fps
+        if min(before, after) >= wanted / 2:
             return ()
         return (
-            f"of the {wanted:g} s around it that the magnification wants, memory holds "
-            f"{self._around / self._made.fps:.1f} s at this frame rate.",
+            f"the magnification wants {wanted:g} s before and after it; the face was at this place "
+            f"for {before:.1f} s before and {after:.1f} s after.",
         )
 
 

@@ -129,6 +129,7 @@ class _Folder:
                 "--fps=200, for example."
             )
         self.fps = fps
+        self._check_gaps(path, frames)
         self._paths = {
             number: file for number, file in zip(frames.numbers, frames.files) if number >= start
         }
@@ -137,19 +138,29 @@ class _Folder:
                 f"{path}: there is no frame {start}; there are {frames.numbers[0]} to "
                 f"{frames.numbers[-1]}. Correct the first frame."
             )
-        numbers = sorted(self._paths)
-        self._first, self._last = numbers[0], numbers[-1]
+        self._first, self._last = min(self._paths), max(self._paths)
         self.expected: int | None = self._last - self._first + 1
-        gaps = int((np.diff(numbers) > 1).sum())
-        if gaps > FEW + MANY * len(numbers):
-            raise UserError(
-                f"{path}: in {gaps} places numbers between the frames are absent, first after "
-                f"{self._paths[numbers[int(np.argmax(np.diff(numbers) > 1))]].name}. Unpack the "
-                "frames again; if there are no more of them, number them one after the other and "
-                "give their own rate (--fps)."
-            )
         self._unread: list[str] = []
         self._sizes = Sizes()
+
+    def _check_gaps(self, path: Path, frames: Images) -> None:
+        """Refuse numbers that are not those of one video; of all frames, wherever one starts."""
+        steps = np.diff(frames.numbers)
+        gaps, absent = int((steps > 1).sum()), int((steps - 1).sum())
+        self._absent = absent, frames.numbers[0], frames.numbers[-1]
+        if gaps > FEW + MANY * len(frames.numbers):
+            raise UserError(
+                f"{path}: in {gaps} places numbers between the frames are absent, first after "
+                f"{frames.files[int(np.argmax(steps > 1))].name}. Unpack the frames again; if "
+                "there are no more of them, number them one after the other and give their own "
+                "rate (--fps)."
+            )
+        if absent > len(frames.numbers):
+            raise UserError(
+                f"{path}: {absent} numbers between the frames are absent, most of them before "
+                f"{frames.files[int(np.argmax(steps)) + 1].name}. Is that a frame? Remedy: move "
+                "other pictures out of the folder, or number the frames one after the other."
+            )
 
     def __iter__(self) -> Iterator[Shot]:
         for index, number in enumerate(range(self._first, self._last + 1)):
@@ -172,12 +183,12 @@ class _Folder:
     @property
     def notes(self) -> tuple[str, ...]:
         """As `Stream` has it."""
-        absent = self._last - self._first + 1 - len(self._paths)
+        absent, first, last = self._absent
         notes = []
         if absent:
             notes.append(
-                f"{absent} numbers between {self._first} and {self._last} have no frame; no "
-                "movement is followed across such a gap."
+                f"{absent} numbers between {first} and {last} have no frame; no movement is "
+                "followed across such a gap."
             )
         if self._unread:
             more = len(self._unread) - 1

@@ -18,13 +18,13 @@ from data_prep import face, landmarks
 from data_prep.config import around, margin
 from data_prep.cuts import Cuts
 from data_prep.errors import UserError
-from data_prep.spot import REACH, Level
+from data_prep.spot import REACH, RIVAL, Level
 from data_prep.track import CHECK, FASTEST, Making, Track
 from data_prep.watch_log import Signal, Stretches
 from data_prep.watching import Course, Spotted, Stretch
 
 VERSION = 1  # of watching: raise it when the same video gives other movements
-SAME = 0.15  # s: apexes of two tracks nearer than this are one movement
+SAME = RIVAL  # s: apexes of two tracks nearer than this are one movement
 REMEMBERED = 20  # apexes that have been told
 ELSEWHERE = 1.0  # distances between the eyes: a face farther than this is another one
 
@@ -71,7 +71,8 @@ class Watcher:
                 "micro-expression does. To watch a video set it False."
             )
         self._face, self._points = recipe["face"], landmarks
-        self._fixed = landmarks is not None or self._face["points"] == "box"
+        given = landmarks is not None and self._face["points"] == "auto"  # as the face stage does
+        self._fixed = given or self._face["points"] == "box"
         size = recipe["size"]
         self._made = Making(name, fps, size, margin(size), around(recipe), Level(fps))
         self.first = self._number = self._check = first
@@ -148,7 +149,13 @@ class Watcher:
         """Begin a track, or go on with one."""
         if self._fixed:
             if not self._tracks:
-                self._begin(number, self._fixed_transform(frame), self._points, 0)
+                try:
+                    matrix = self._fixed_transform(frame)
+                except UserError:
+                    if number == self.first:
+                        raise
+                    return []  # a frame of another size, in which the face is not at its place
+                self._begin(number, matrix, self._points, 0)
             self._tracks[-1].trusted = number
             return []
         if number < self._check:
@@ -158,9 +165,10 @@ class Watcher:
 
     def _fixed_transform(self, frame: np.ndarray) -> np.ndarray:
         made = self._made
-        if self._points is None:
+        if self._face["points"] == "box":
             box = self._face["box"]
             return face.put_box(frame.shape, box, made.size, made.margin, made.name)
+        assert self._points is not None
         face.check_eyes(self._points, frame.shape, made.name)
         return face.align(self._points, made.size, made.margin, made.name)
 
@@ -185,7 +193,12 @@ class Watcher:
             matrix = face.align(points, self._made.size, self._made.margin, self._made.name)
             self._begin(number, matrix, points, len(faces))
         if len(faces) > 1 and not self._several:
-            self._several = face.several(len(faces), f"in frame {number}")
+            self._several = (
+                f"{len(faces)} faces in frame {number}; the one nearest to where it was is "
+                "followed."
+                if current
+                else face.several(len(faces), f"in frame {number}")
+            )
         return spotted
 
     def _begin(

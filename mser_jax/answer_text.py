@@ -37,6 +37,8 @@ def text_table(answer: VideoAnswer) -> str:
 
 def _head(answer: VideoAnswer) -> str:
     found = wording.many(len(answer.answers), "movement")
+    if answer.course is None:
+        return _wrapped(f"{answer.source}: {found}, as marked, at {answer.fps:g} frames/s")
     seconds = clock(answer.frames / answer.fps)
     rate = f"{answer.fps:g} frames/s"
     source = f"{answer.source}: " if answer.source else ""

@@ -39,14 +39,16 @@ class Asked:
         return (self.onset, self.apex, self.offset) != (None, None, None)
 
     def key(self, model: str) -> dict[str, Any]:
-        """All that the answers and their pages depend on, as JSON gives it back.
+        """All that the answers depend on, as JSON gives it back.
 
-        A film does not count: it is made from the answers.
+        What is drawn of them (a film, pages) does not count.
 
         Args:
           model: stands for the model.
         """
-        wishes = {name: _plain(value) for name, value in vars(self).items() if name != "film"}
+        wishes = {name: _plain(value) for name, value in vars(self).items()}
+        for drawn in ("film", "reasons", "faces"):
+            del wishes[drawn]
         stands = [_stamp(path) for path in (self.path, self.landmarks) if path]
         return {"model": model, "watching": VERSION, "files": stands, **wishes}
 
@@ -57,7 +59,7 @@ def _plain(value: Any) -> Any:
 
 def _stamp(path: Path) -> list[Any]:
     """What changes when a file, or what is in a folder, does."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    files = [*path.iterdir()] if path.is_dir() else [path]
     stats = [file.stat() for file in files if file.exists()]
     newest = max((stat.st_mtime_ns for stat in stats), default=0)
     return [len(stats), sum(stat.st_size for stat in stats), newest]

@@ -53,21 +53,23 @@ def answer(model: Model, asked: Asked, place: Path, bar: Bar) -> tuple[VideoAnsw
       KeyboardInterrupt: what was found so far is kept, and the same call goes on from there.
     """
     key = asked.key(model.digest)
-    done = _read(place / STATE, key) if _is_whole(place) else None
+    done = _read(place / STATE, key, asked) if _is_whole(place) else None
     if done and (not asked.film or (place / FILM).is_file()):
         return done.answer, True
-    unfinished = place.with_name(f".{place.name}.unfinished")
+    unfinished = _unfinished(place)
     try:
         folders.check_replaceable(place, STATE, "another --out")
-        before = done or _read(unfinished / STATE, key)
+        before = done or _read(unfinished / STATE, key, asked)
         if before is None or done:
             shutil.rmtree(unfinished, ignore_errors=True)
         if done:  # but for the film
             shutil.copytree(place, unfinished)
-        unfinished.mkdir(parents=True, exist_ok=True)
-        keep = _keep(unfinished, key, model, asked)
-        found = done.answer if done else _found(model, asked, before, keep, bar)
-        _write(unfinished, found, asked, key)
+            overlay.write(unfinished / FILM, _shown(done.answer, asked), done.answer)
+            found = done.answer
+        else:
+            unfinished.mkdir(parents=True, exist_ok=True)
+            found = _found(model, asked, before, _keep(unfinished, key, model, asked), bar)
+            _write(unfinished, found, asked, key)
         folders.finish(unfinished, place, replace=True)
     except OSError as error:
         raise UserError(
@@ -78,17 +80,22 @@ def answer(model: Model, asked: Asked, place: Path, bar: Bar) -> tuple[VideoAnsw
 
 
 def page_name(found: Answer) -> str:
-    """Of the page of a movement: by its apex, so that a later pass gives the same."""
+    """Of the page of a movement."""
     return f"reason-{found.apex:06d}.html"
 
 
 def is_of_another(place: Path, path: Path) -> bool:
-    """Whether a folder has the answers of another video."""
-    try:
-        told = json.loads((place / STATE).read_text(encoding="utf-8"))["asked"]["path"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return told != str(path.resolve())
+    """Whether a folder, finished or not, has the answers of another video."""
+    for folder in (place, _unfinished(place)):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads((folder / STATE).read_text(encoding="utf-8"))["asked"]["path"]
+            if told != str(path.resolve()):
+                return True
+    return False
+
+
+def _unfinished(place: Path) -> Path:
+    return place.with_name(f".{place.name}.unfinished")
 
 
 def _is_whole(place: Path) -> bool:
@@ -99,20 +106,30 @@ def _is_whole(place: Path) -> bool:
         return False
 
 
-def _read(path: Path, key: dict[str, Any]) -> Before | None:
-    """What is kept of this very question; None of another one."""
+def _read(path: Path, key: dict[str, Any], asked: Asked) -> Before | None:
+    """What is kept of this very question, with the pages if they are wanted; None of another."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["asked"] == key:
+        if kept["asked"] == key and (not asked.reasons or kept["pages"] == _pages(asked)):
             return Before(answer_files.from_json(kept["answer"]), kept["settled"])
     return None
 
 
-def _save(folder: Path, key: dict[str, Any], before: Before) -> None:
-    told = answer_files.to_json(before.answer)
-    text = json.dumps({"asked": key, "settled": before.settled, "answer": told}, allow_nan=False)
+def _save(folder: Path, key: dict[str, Any], before: Before, asked: Asked) -> None:
+    told = {
+        "asked": key,
+        "pages": _pages(asked),
+        "settled": before.settled,
+        "answer": answer_files.to_json(before.answer),
+    }
+    text = json.dumps(told, allow_nan=False)
     with whole_file.at(folder / STATE) as part:
         part.write_text(text, encoding="utf-8")
+
+
+def _pages(asked: Asked) -> str:
+    """Which pages there are of the movements."""
+    return ("with faces" if asked.faces else "without faces") if asked.reasons else "none"
 
 
 def _keep(folder: Path, key: dict[str, Any], model: Model, asked: Asked) -> Keep:
@@ -123,7 +140,7 @@ def _keep(folder: Path, key: dict[str, Any], model: Model, asked: Asked) -> Keep
             path = folder / page_name(each.answer)
             reasons.write(path, model, each, title=asked.path.name, faces=asked.faces)
 
-    return Keep(movement, lambda before: _save(folder, key, before))
+    return Keep(movement, lambda before: _save(folder, key, before, asked))
 
 
 def _found(model: Model, asked: Asked, before: Before | None, keep: Keep, bar: Bar) -> VideoAnswer:
@@ -156,11 +173,16 @@ def _marked(model: Model, asked: Asked, keep: Keep) -> VideoAnswer:
 
 def _write(folder: Path, found: VideoAnswer, asked: Asked, key: dict[str, Any]) -> None:
     """The files of a video of which everything is known."""
+    # First, so that what is watched is not lost while the rest is drawn.
+    _save(folder, key, Before(found, found.first + found.frames - 1), asked)
+    current = {page_name(each) for each in found.answers}
+    for page in folder.glob("reason-*.html"):
+        if page.name not in current:  # of a movement that a later pass saw otherwise
+            page.unlink()
     answer_files.write_csv(folder / CSV, [found])
     timeline.write(folder / TIMELINE, found)
     if asked.film:
         overlay.write(folder / FILM, _shown(found, asked), found)
-    _save(folder, key, Before(found, found.first + found.frames - 1))
 
 
 def _shown(found: VideoAnswer, asked: Asked) -> Iterator[tuple[int, np.ndarray]]:

@@ -153,9 +153,19 @@ def _shared(config: ConfigDict) -> dict[str, Any]:
 
 
 def _without_paths(line: str) -> str:
-    """A command line without the flags that name places of one machine."""
-    flags = ("--workdir", "--config.prep.face.model", *(f"--config.data.{name}" for name in _PATHS))
-    return shlex.join(word for word in shlex.split(line) if not word.startswith(flags))
+    """A command line without what names places of one machine, however it is written."""
+    flags = {"workdir", "config.prep.face.model", *(f"config.data.{name}" for name in _PATHS)}
+    words, kept = iter(shlex.split(line)), []
+    for word in words:
+        name, given, value = word.lstrip("-").partition("=")
+        place = word.startswith("-") and (name in flags or name.startswith("config.data.parts."))
+        if not word.startswith("-") or not (place or name == "config"):
+            kept.append(word)
+            continue
+        value = value if given else next(words, "")
+        if name == "config":
+            kept.append(f"--config={Path(value).name if Path(value).is_absolute() else value}")
+    return shlex.join(kept)
 
 
 def _pixels(config: ConfigDict) -> list[int]:

@@ -53,7 +53,8 @@ def write(
 
 @contextlib.contextmanager
 def _opened(path: Path, fps: float, drawn: _Film) -> Iterator[cv2.VideoWriter]:
-    rate = round(fps, 2)  # MPEG-4 has but 16 bits for the denominator of a time
+    # MPEG-4 has but 16 bits for the time's denominator.
+    rate = round(fps, 2) if fps < 600 else round(fps)
     writer = cv2.VideoWriter(
         str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (drawn.width, drawn.height), isColor=True
     )

@@ -11,7 +11,7 @@ import numpy as np
 from data_prep import landmarks
 from data_prep.errors import UserError
 from data_prep.video_stream import Stream
-from data_prep.watch import Watcher
+from data_prep.watch import SAME, Watcher
 from data_prep.watching import Course, Spotted, Stretch
 from mser_jax.answers import Answer, VideoAnswer
 from mser_jax.asked import Asked
@@ -109,7 +109,7 @@ class Pass:
         first = self._watcher.first if self._before is None else self._before.answer.first
         for each in spotted:
             apex = each.clip.first + (each.clip.apex or 0)
-            if apex <= self._settled:
+            if apex <= self._settled or self._is_known(apex):
                 continue
             try:
                 classified = self._model.spotted(each, first)
@@ -118,6 +118,12 @@ class Pass:
                 continue
             self._new.append(classified.answer)
             self._keep.movement(classified)
+
+    def _is_known(self, apex: int) -> bool:
+        """Whether the earlier pass has this movement; it may have seen it by other crops."""
+        known = () if self._before is None else self._before.answer.answers
+        near = SAME * self._stream.fps
+        return any(abs(apex - e.apex) <= near for e in known if e.apex <= self._settled)
 
 
 def joined(before: Before, now: VideoAnswer) -> VideoAnswer:

@@ -7,7 +7,6 @@ a folder of videos, or a pattern such as 'videos/*.mp4'.
 from __future__ import annotations
 
 import argparse
-import collections
 import glob
 import sys
 import textwrap
@@ -88,7 +87,7 @@ def _answer(asked: argparse.Namespace, model: Model, paths: Sequence[Path], out:
     marks = (asked.onset, asked.apex, asked.offset)
     found = []
     faults: list[Path] = []
-    for path, place in _places(paths, out).items():
+    for path, place in _places(paths, out, marks).items():
         wish = Asked(
             path,
             *marks,
@@ -152,27 +151,38 @@ def _within(path: Path) -> Iterator[Path]:
         yield from (file for file in files if file.suffix.lower() in VIDEOS)
 
 
-def _places(paths: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """A folder for each video, by its name, with its folders' names where others have it too."""
+def _places(paths: Sequence[Path], out: Path, marks: Sequence[int | None]) -> dict[Path, Path]:
+    """A folder for each video: its name, with more of its path where others have that too.
+
+    Args:
+      paths: of the videos.
+      out: where the folders are.
+      marks: of the one movement that is asked about; its folder is not that of the whole video.
+    """
     from mser_jax.asking import is_of_another
 
-    names = collections.Counter(_name(path, 1) for path in paths)
+    given = "".join(f"-{mark}" for mark in marks if mark is not None)
     places: dict[Path, Path] = {}
     for path in paths:
-        depth = 1 if names[_name(path, 1)] == 1 else 2
-        while (place := out / _name(path, depth)) in places.values() or is_of_another(place, path):
-            if depth > len(path.resolve().parts):
-                raise UserError(f"{place} has the answers of another video. Give another --out.")
-            depth += 1
-        places[path] = place
+        for depth in range(len(path.resolve().parts) + 1):
+            name = _name(path, depth)
+            place = out / f"{name}{given}"
+            alone = sum(_name(other, depth) == name for other in paths) == 1
+            if alone and not is_of_another(place, path):
+                places[path] = place
+                break
+        else:
+            raise UserError(f"{place} has the answers of another video. Give another --out.")
     return places
 
 
 def _name(path: Path, depth: int) -> str:
-    """Of the video, after those of so many folders above it, but one."""
+    """The video's own name; deeper, that of its folder before it, its suffix, more folders."""
     whole = path.resolve()
-    own = whole.stem if whole.is_file() else whole.name
-    return "-".join([*whole.parts[1:-1][len(whole.parts) - 1 - depth :], own])
+    stem = whole.stem if whole.is_file() else whole.name
+    if depth < 2:
+        return "-".join([*whole.parts[1:-1][-1:] * depth, stem])
+    return "-".join([*whole.parts[1:-1][1 - depth :], whole.name])
 
 
 def _bar(items: Iterable[Any], total: int | None, title: str) -> Iterable[Any]:

@@ -25,6 +25,7 @@ def write(
     temperature_note: str = "",
     rule: str = "",
     channels: Sequence[str] | None = None,
+    alpha: float = 0.0,
 ) -> None:
     """Write the page of a movement as one file, which needs nothing beside it.
 
@@ -40,6 +41,7 @@ def write(
       rule: how the answer comes from the heads (`mser_jax.serving.RULES`); '' says nothing of it.
       channels: of the flow that the network sees; empty where it sees the key frames instead; None
         says nothing of it.
+      alpha: of the magnification that the movement has gone through; 0 for none.
 
     Raises:
       UserError: the file cannot be written.
@@ -48,9 +50,9 @@ def write(
     content = page.document(
         f"{title}: {answer.label}",
         *_header(answer, title, temperature_note),
-        _heads(shown, rule),
+        _heads(shown, rule, "answer, calibrated" if temperature_note else "answer"),
         *reason_sections.key_frames(shown),
-        reason_sections.movement(shown, channels),
+        reason_sections.movement(shown, channels, alpha),
         reason_sections.looked(shown),
         reason_sections.over_time(shown),
         reason_sections.attention(shown),
@@ -81,14 +83,14 @@ def _header(answer: Answer, title: str, temperature_note: str) -> Iterator[Marku
     yield from (page.tag("p", note, class_="note") for note in answer.notes)
 
 
-def _heads(shown: Shown, rule: str) -> Markup:
-    """The probabilities that each head gives, and the answer's."""
+def _heads(shown: Shown, rule: str, name: str) -> Markup:
+    """The probabilities that each head gives, and below them, by its name, the answer's."""
     answer, names = shown.answer, list(shown.answer.probabilities)
     rows = [
-        [reason_text.head_name(number, len(answer.heads)), *_shares(of_head, names)]
+        [reason_text.head_name(number, shown.reason.sees), *_shares(of_head, names)]
         for number, of_head in enumerate(answer.heads)
     ]
-    rows.append(["answer", *_shares(answer.probabilities, names)])
+    rows.append([name, *_shares(answer.probabilities, names)])
     return page.section(
         "What each head says",
         page.tag("p", reason_text.why_this_head(answer, rule)),

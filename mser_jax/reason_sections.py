@@ -27,8 +27,8 @@ def key_frames(shown: Shown) -> Iterator[Markup]:
     yield page.section("Key frames", _strip(figures, 9))
 
 
-def movement(shown: Shown, channels: Sequence[str] | None) -> Markup:
-    """The flow in colour and its strain, at each time step."""
+def movement(shown: Shown, channels: Sequence[str] | None, alpha: float) -> Markup:
+    """The flow in colour and its strain, at each time step; `alpha` of the magnification."""
     reach = max(float(np.quantile(np.hypot(*np.moveaxis(shown.flow, -1, 0)), 0.99)), _LEAST_REACH)
     strains = [flow_colour.strain(flow) for flow in shown.flow]
     largest = max(float(np.quantile(strains, 0.995)), _LEAST_STRAIN)
@@ -37,6 +37,7 @@ def movement(shown: Shown, channels: Sequence[str] | None) -> Markup:
     return page.section(
         "Flow and strain",
         page.tag("p", reason_text.seen_channels(channels)),
+        *([page.tag("p", reason_text.magnified(alpha))] if alpha else []),
         page.tag("div", wheel, page.tag("p", told, class_="small"), class_="legend"),
         _strip(
             [
@@ -62,7 +63,9 @@ def looked(shown: Shown) -> Markup:
     face, heads = shown.face(shown.background), len(shown.reason.cams)
     parts = []
     for head in range(heads):
-        parts.append(page.tag("h3", reason_text.head_name(head, heads), style="margin-top:1rem"))
+        parts.append(
+            page.tag("h3", reason_text.head_name(head, shown.reason.sees), style="margin-top:1rem")
+        )
         parts.append(_strip([_cam(shown, face, head, stage) for stage in range(len(STAGES))], 4))
     return page.section(
         f"Where the network looked for {shown.class_name}",

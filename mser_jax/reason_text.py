@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from mser_jax import page
 from mser_jax.answers import Answer
 from mser_jax.gradcam import STAGES, Reason
@@ -21,6 +23,8 @@ BRANCHES = (
     "training."
 )
 _ON = ("X5", "X5 with X4", "X4 with X3", "X3 with X2")  # what each head is on (section 3.3.3)
+# With `model.fusion.cascade`, where every head sees every stage.
+_ON_CASCADED = ("X5", "X5 with X4", "head 2's map with X3", "head 3's map with X2")
 _RULES = {
     "confidence": "it gives the highest probability to any class (rule 'confidence').",
     "train_loss": "it had the lowest loss on the clips of the training (rule 'train_loss').",
@@ -33,9 +37,20 @@ _CHANNELS = {
 }
 
 
-def head_name(number: int, heads: int) -> str:
-    """Which head it is, from 0, and what it is on."""
-    return f"head {number + 1}, on {_ON[number]}" if heads > 1 else "the only head, on X5"
+def head_name(number: int, sees: np.ndarray) -> str:
+    """Which head it is, from 0, and what it is on; `sees` as in `gradcam.Reason`."""
+    if len(sees) == 1:
+        return "the only head, on X5"
+    on = _ON_CASCADED if sees.all() else _ON
+    return f"head {number + 1}, on {on[number]}"
+
+
+def magnified(alpha: float) -> str:
+    """That what is shown has been magnified by the recipe, in a sentence."""
+    return (
+        f"The movement is magnified (Eulerian, alpha {alpha:g}) before the key frames are taken, "
+        f"as in the training: what is seen here is up to {1 + alpha:g} times as large as it was."
+    )
 
 
 def why_this_head(answer: Answer, rule: str) -> str:

@@ -40,6 +40,7 @@ def write(path: Path, model: Model, each: Classified, *, title: str, faces: bool
         temperature_note=temperature if model.calibrated else "",
         rule=rule["name"],
         channels=networks.view(model.config).channels,
+        alpha=model.recipe["magnify"]["alpha"] if "magnify" in model.recipe["stages"] else 0.0,
     )
 
 

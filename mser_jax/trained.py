@@ -130,10 +130,20 @@ class Model:
             return self.alone(self.classify(clip, self.recipe["stages"]), clip)
         watcher = Watcher(self.recipe, fps, landmarks=landmarks)
         found: list[Answer] = []
+        faults: list[str] = []
+
+        def take(spotted: Iterable[Spotted]) -> None:
+            for each in spotted:
+                try:
+                    found.append(self.spotted(each).answer)
+                except UserError as error:
+                    faults.append(f"A movement has no answer: {error}")
+
         for frame in frames:
-            found += [self.spotted(each).answer for each in watcher.see(frame)]
-        found += [self.spotted(each).answer for each in watcher.end()]
-        return self.answered(watcher, found, fps)
+            take(watcher.see(frame))
+        take(watcher.end())
+        answered = self.answered(watcher, found, fps)
+        return dataclasses.replace(answered, notes=(*answered.notes, *faults))
 
     def alone(self, each: Classified, clip: Clip, source: str = "", first: int = 0) -> VideoAnswer:
         """What is known of a video of which one movement was marked.

@@ -217,7 +217,8 @@ def test_of_several_faces_the_one_that_was_followed_is(video, frames, told):
     spotted = watched(frames, watcher)
     assert len(spotted) == len(video.planted)
     assert len(watcher.stretches) == 1
-    assert watcher.notes == [face.several(2, "in frame 30")]
+    (note,) = watcher.notes
+    assert note == "2 faces in frame 30; the one nearest to where it was is followed."
 
 
 def test_of_two_people_the_larger_is_taken_at_first(frames, other):

@@ -159,11 +159,17 @@ def test_no_path_of_the_machine_that_trained_is_in_it(tmp_path):
     config.prep.face.model = "/home/somebody/own.dat"
     run = made_run.write(tmp_path / "run", config)
     facts = json.loads((run / "final" / "final.json").read_text())
-    facts["command"] += " --workdir=/home/somebody/run --config.data.manual_dir=/home/somebody/data"
+    facts["command"] = (
+        "python -m mser_jax.main --config /home/somebody/c.py:smoke --workdir /home/somebody/run "
+        "-config.data.manual_dir=/home/somebody/data --config.data.data_dir /home/somebody "
+        "--config.seed=3 --mode=final"
+    )
     (run / "final" / "final.json").write_text(json.dumps(facts))
     export.export(run, tmp_path / "model")
     for name in (model_folder.MODEL, model_folder.CARD):
         assert "somebody" not in (tmp_path / "model" / name).read_text()
+    command = described(tmp_path / "model")["training"]["command"]
+    assert command == "python -m mser_jax.main --config=c.py:smoke --config.seed=3 --mode=final"
     assert "a 68-point model of its own" in (tmp_path / "model" / model_folder.CARD).read_text()
     assert load(tmp_path / "model").recipe["face"]["model"] == ""
 

@@ -9,7 +9,7 @@ import made_run
 import numpy as np
 import pytest
 
-from data_prep import face, record
+from data_prep import face, folders, record
 from data_prep.config import margin
 from data_prep.cv import cv2
 from data_prep.errors import UserError
@@ -124,11 +124,12 @@ def test_a_marked_movement_is_one_row(tmp_path, model, video, place, capsys):
     arguments = [str(model), str(video), f"--out={tmp_path}", f"--landmarks={place / 'points.csv'}"]
     assert predict.main([*arguments, "--onset=60", "--offset=85", "--film"]) == 0
     (row,) = rows(tmp_path)
+    place = tmp_path / "face-60-85"
     assert (row["onset"], row["offset"], row["movement_px"]) == ("60", "85", "")
     assert 60 < int(row["apex"]) <= 85
     assert row["apex_estimated"] == "yes"
     assert float(row["onset_s"]) == 60 / FPS
-    film = cv2.VideoCapture(str(tmp_path / "face" / "overlay.mp4"))
+    film = cv2.VideoCapture(str(place / "overlay.mp4"))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == (85 + FPS) - (60 - FPS) + 1
     assert predict.main([*arguments, "--onset=85", "--offset=60"]) == 2
     assert "Correct --onset" in capsys.readouterr().err
@@ -211,10 +212,49 @@ def test_a_film_is_added_without_watching_again(tmp_path, done, model, video, pl
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == SECONDS * FPS
     _, reused = asking.answer(loaded, wish, tmp_path / "face", never)
     assert reused
+    for name, digest in folders.sums(tmp_path / "face").items():
+        folders.check(tmp_path / "face" / name, digest)
 
 
 def never(items, total, title):
     raise AssertionError("the video was watched again")
+
+
+def test_pages_are_drawn_when_they_are_wanted_and_stay_when_not(
+    tmp_path, done, model, video, place, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(
+        "mser_jax.reasons.write",
+        lambda path, *_, **wish: drawn.append(wish["faces"]) or path.write_text("page"),
+    )
+    shutil.copytree(done, tmp_path / "face")
+    loaded, plain_wish = load(model), asked.Asked(video, landmarks=place / "points.csv")
+    wish = dataclasses.replace(plain_wish, reasons=True)
+    found, reused = asking.answer(loaded, wish, tmp_path / "face", plain)
+    names = {asking.page_name(each) for each in found.answers}
+    assert not reused
+    assert {page.name for page in (tmp_path / "face").glob("reason-*.html")} == names
+    assert drawn == [True] * len(found.answers)
+    for other in (wish, plain_wish):  # those that are there do for both
+        assert asking.answer(loaded, other, tmp_path / "face", never)[1]
+    faceless = dataclasses.replace(wish, faces=False)
+    assert not asking.answer(loaded, faceless, tmp_path / "face", plain)[1]
+    assert set(drawn[len(names) :]) == {False}
+
+
+def test_what_is_watched_is_not_lost_while_a_film_is_drawn(
+    tmp_path, model, video, place, monkeypatch
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mser_jax.overlay.write", interrupted)
+    wish = asked.Asked(video, landmarks=place / "points.csv", film=True)
+    with pytest.raises(KeyboardInterrupt):
+        asking.answer(load(model), wish, tmp_path / "face", plain)
+    kept = json.loads((tmp_path / ".face.unfinished" / "answers.json").read_text())
+    assert kept["settled"] == SECONDS * FPS - 1
 
 
 def test_a_file_that_is_gone_is_made_again(tmp_path, done, model, video, place):
@@ -276,7 +316,7 @@ def test_other_wishes_do_not_reuse(done, model, video, place):
     assert wish.key(digest) == json.loads((done / "answers.json").read_text())["asked"]
     others = (
         dataclasses.replace(wish, fps=49.0),
-        dataclasses.replace(wish, reasons=True),
+        dataclasses.replace(wish, onset=3),
         dataclasses.replace(wish, landmarks=None),
     )
     for other in others:
@@ -334,14 +374,22 @@ def test_videos_of_one_name_get_folders_of_their_own(tmp_path):
         path.touch()
     out = tmp_path / "out"
     for order in (paths, paths[::-1]):
-        places = predict._places(order, out)
+        places = predict._places(order, out, ())
         assert [places[path].name for path in paths] == ["a-face", "b-face", "c"]
+    marked = predict._places(paths[:1], out, (60, None, 85))
+    assert marked[paths[0]].name == "face-60-85"
+    twin = tmp_path / "a" / "face.avi"
+    twin.touch()
+    places = predict._places([paths[0], twin], out, ())
+    assert [place.name for place in places.values()] == ["a-face.mp4", "a-face.avi"]
     # Another call, in which it is alone.
     kept = out / "face" / "answers.json"
     kept.parent.mkdir(parents=True)
     kept.write_text(json.dumps({"asked": {"path": str(paths[0].resolve())}}))
-    assert predict._places(paths[:1], out)[paths[0]].name == "face"
-    assert predict._places(paths[1:2], out)[paths[1]].name == "b-face"
+    assert predict._places(paths[:1], out, ())[paths[0]].name == "face"
+    assert predict._places(paths[1:2], out, ())[paths[1]].name == "b-face"
+    kept.parent.rename(out / ".face.unfinished")  # one that is not finished is not touched either
+    assert predict._places(paths[1:2], out, ())[paths[1]].name == "b-face"
 
 
 def test_a_folder_stands_for_its_frames_or_its_videos(tmp_path):
