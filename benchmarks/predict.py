@@ -101,7 +101,7 @@ def _watched(model: Model, video: Path) -> tuple[list[Spotted], int, float]:
     """The movements of a video, how many frames it has, and how many a second."""
     stream = open_stream(video)
     watcher = Watcher(model.recipe, stream.fps)
-    found = [each for _, _, frame in stream for each in watcher.see(frame)]
+    found = [each for _, frame in stream for each in watcher.see(frame)]
     found += watcher.end()
     return found, watcher.seen, stream.fps
 

@@ -22,12 +22,10 @@ class Times:
         self._last = (0, 0.0)
         self._shortest, self._longest, self._sensible = np.inf, 0.0, True
 
-    def of(self, number: int, shown: float) -> float:
-        """A frame's time in seconds.
+    def see(self, number: int, shown: float) -> None:
+        """Take the next frame's number, and when the file says it is shown, ms.
 
-        Args:
-          number: of the frame.
-          shown: ms, what the file says; where that does not rise, the number and the rate decide.
+        Times that do not rise say nothing.
         """
         if self._first is None:
             self._first = number, shown
@@ -37,7 +35,6 @@ class Times:
         else:
             self._sensible = False
         self._last = number, shown
-        return number / self._fps if self._given or not self._sensible else shown / 1000
 
     def notes(self) -> list[str]:
         """Sentences on a rate that changes, or is another than expected."""

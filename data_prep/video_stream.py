@@ -24,14 +24,14 @@ PROBED = 50  # frames whose times give the rate where the header does not
 FEW, MANY = 3, 0.1  # gaps in a folder's numbers, and so many a frame: more are no gaps but a step
 NAMED = 3  # files, or numbers, that a note names
 
-Shot = tuple[int, float, np.ndarray | None]
+Shot = tuple[int, np.ndarray | None]
 
 
 class Stream(Protocol):
     """A video's frames in order, once.
 
-    Gone through, it yields a frame's number, its time in seconds and the frame, RGB uint8
-    `[h, w, 3]` (None where it cannot be read). The numbers rise by one.
+    Gone through, it yields a frame's number and the frame, RGB `[h, w, 3]` in 0..255 (None where it
+    cannot be read). The numbers rise by one.
 
     Attributes:
       fps: frames a second.
@@ -98,9 +98,9 @@ class _File:
                 decoded, frame = capture.read()
                 if not decoded:
                     break
-                shown = self._times.of(number, capture.get(cv2.CAP_PROP_POS_MSEC))
+                self._times.see(number, capture.get(cv2.CAP_PROP_POS_MSEC))
                 self._sizes.see(number, frame)
-                yield number, shown, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+                yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
                 number += 1
             self._end = number
 
@@ -163,11 +163,11 @@ class _Folder:
             )
 
     def __iter__(self) -> Iterator[Shot]:
-        for index, number in enumerate(range(self._first, self._last + 1)):
+        for number in range(self._first, self._last + 1):
             frame = self._read(number)
             if frame is not None:
                 self._sizes.see(number, frame)
-            yield number, index / self.fps, frame
+            yield number, frame
 
     def _read(self, number: int) -> np.ndarray | None:
         path = self._paths.get(number)

@@ -152,7 +152,7 @@ def _found(model: Model, asked: Asked, before: Before | None, keep: Keep, bar: B
         stream = open_stream(asked.path, asked.fps, start=start)
     passing = Pass(model, asked, stream, before, keep)
     try:
-        for number, _, frame in bar(stream, stream.expected, asked.path.name):
+        for number, frame in bar(stream, stream.expected, asked.path.name):
             passing.see(number, frame)
         passing.end()
     except KeyboardInterrupt:
@@ -195,7 +195,7 @@ def _shown(found: VideoAnswer, asked: Asked) -> Iterator[tuple[int, np.ndarray]]
         (one,) = found.answers
         around = round(AROUND * found.fps)
         first, last = max(first, one.onset - around), one.offset + around
-    for number, _, frame in open_stream(asked.path, asked.fps, start=first):
+    for number, frame in open_stream(asked.path, asked.fps, start=first):
         if number > last:
             return
         if frame is not None:
