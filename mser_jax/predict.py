@@ -186,7 +186,8 @@ def _name(path: Path, depth: int) -> str:
 
 
 def _bar(items: Iterable[Any], total: int | None, title: str) -> Iterable[Any]:
-    return bars.bar(items, title[-24:], total, "frame")
+    short = title if len(title) <= 24 else f"{title[:21]}..."
+    return bars.bar(items, short, total, "frame")
 
 
 if __name__ == "__main__":
