@@ -98,7 +98,7 @@ def _row(video: VideoAnswer, found: Answer, names: Sequence[str]) -> list[object
         "" if found.movement is None else f"{found.movement:.3f}",
         _yes(found.apex_estimated),
         *(f"{probability:.4f}" for probability in probabilities),
-        "; ".join(found.notes),
+        " ".join(found.notes),
     ]
 
 

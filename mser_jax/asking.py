@@ -71,6 +71,10 @@ def answer(model: Model, asked: Asked, place: Path, bar: Bar) -> tuple[VideoAnsw
             found = _found(model, asked, before, _keep(unfinished, key, model, asked), bar)
             _write(unfinished, found, asked, key)
         folders.finish(unfinished, place, replace=True)
+    except UserError:
+        if not (unfinished / STATE).is_file():  # nothing is lost
+            shutil.rmtree(unfinished, ignore_errors=True)
+        raise
     except OSError as error:
         raise UserError(
             f"{error.filename or place}: {error.strerror or error}. Remedy: make room, correct who "
@@ -146,13 +150,13 @@ def _keep(folder: Path, key: dict[str, Any], model: Model, asked: Asked) -> Keep
 def _found(model: Model, asked: Asked, before: Before | None, keep: Keep, bar: Bar) -> VideoAnswer:
     if asked.is_marked:
         return _marked(model, asked, keep)
-    stream = open_stream(asked.path, asked.fps)
+    stream, title = open_stream(asked.path, asked.fps), asked.path.name
     if before is not None:
         start = max(before.answer.first, before.settled - math.ceil(AGAIN * stream.fps))
-        stream = open_stream(asked.path, asked.fps, start=start)
+        stream, title = open_stream(asked.path, asked.fps, start=start), f"From frame {start}"
     passing = Pass(model, asked, stream, before, keep)
     try:
-        for number, frame in bar(stream, stream.expected, asked.path.name):
+        for number, frame in bar(stream, stream.expected, title):
             passing.see(number, frame)
         passing.end()
     except KeyboardInterrupt:

@@ -56,6 +56,8 @@ def export(run: Path, out: Path) -> dict[str, Any]:
       UserError: the run has no final training, its folds are of other clips, or the folder cannot
         be written.
     """
+    if not run.is_dir():
+        raise UserError(f"{run}: there is no such run. Remedy: correct the path.")
     model_folder.check_out(out)
     facts = final.read(run)
     config = workdir.settings(run)

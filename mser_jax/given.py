@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -55,6 +56,8 @@ def _floating(frame: np.ndarray, number: int) -> np.ndarray:
     if not np.issubdtype(frame.dtype, np.number) or np.iscomplexobj(frame):
         raise UserError(f"Frame {number} holds {frame.dtype}; numbers of 0..255 are needed.")
     frame = frame.astype(np.float32)
+    if 0 < frame.max() <= 1 and not number:
+        raise UserError("Frame 0 holds 0..1, and 0..255 is needed. Remedy: frames times 255.")
     if not np.isfinite(frame).all():
         raise UserError(f"Frame {number} holds what is no number. Remedy: leave it out.")
     return frame
@@ -67,8 +70,11 @@ def marked(
     apex: int | None,
     offset: int | None,
     landmarks: np.ndarray | None,
+    around: float,
 ) -> Clip:
     """The one movement of frames `[t, h, w]` or `[t, h, w, 3]`; of the arguments see `predict`.
+
+    Of what lies before and after it `around` seconds are kept, as of a video file.
 
     Raises:
       UserError: the marks are no indices of the frames, or out of order.
@@ -81,12 +87,15 @@ def marked(
             f"onset {first}, apex {apex}, offset {last} of {len(frames)} frames: indices from 0 in "
             "this order are needed, and onset before offset. Remedy: correct the marks."
         )
+    kept = math.ceil(around * fps)
+    start = max(0, first - kept)
     return Clip(
-        frames=frames,
+        frames=frames[start : last + kept + 1],
         fps=fps,
-        onset=first,
-        apex=apex,
-        offset=last,
+        onset=first - start,
+        apex=None if apex is None else apex - start,
+        offset=last - start,
+        first=start,
         subject="unknown",
         clip_id="unknown",
         label="unknown",

@@ -119,8 +119,8 @@ _USE = (
     "people who do not know of it. A facial movement has many causes; the class of a clip is the "
     "word of the people who annotated a database.\n\n"
     "The databases are under signed agreements of their owners, which may cover what is derived "
-    "from them, such as these weights: ask before passing them on. The landmarks come from dlib's "
-    "68-point model, whose training data exclude commercial use."
+    "from them, such as these weights: ask before passing them on. Faces of new videos are found "
+    "by dlib's 68-point model, whose training data exclude commercial use."
 )
 
 

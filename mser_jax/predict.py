@@ -161,7 +161,8 @@ def _places(paths: Sequence[Path], out: Path, marks: Sequence[int | None]) -> di
     """
     from mser_jax.asking import is_of_another
 
-    given = "".join(f"-{mark}" for mark in marks if mark is not None)
+    named = zip(("onset", "apex", "offset"), marks)
+    given = "".join(f"-{name}{mark}" for name, mark in named if mark is not None)
     places: dict[Path, Path] = {}
     for path in paths:
         for depth in range(len(path.resolve().parts) + 1):

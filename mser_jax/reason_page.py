@@ -94,6 +94,7 @@ def _heads(shown: Shown, rule: str, name: str) -> Markup:
     return page.section(
         "What each head says",
         page.tag("p", reason_text.why_this_head(answer, rule)),
+        page.tag("p", f"The heads are as the network gives them; below them the {name}."),
         page.table(["", *names], rows, marked=len(rows) - 1),
     )
 

@@ -126,7 +126,7 @@ def _course(axes: Axes, answer: VideoAnswer) -> list:
     lines += axes.plot(time, threshold, label="what a peak must exceed", **style)
     finite = [values[np.isfinite(values)] for values in (movement, threshold)]
     top = max((values.max() for values in finite if values.size), default=0.0)
-    axes.set_ylim(0, _HEADROOM * max(top, 1e-6))
+    axes.set_ylim(0, _HEADROOM * (top or 1.0))
     axes.set_ylabel("movement, px of the crop", color=plots.FAINT)
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
     return lines

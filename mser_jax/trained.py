@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from data_prep import command, record
 from data_prep.clip import Clip
+from data_prep.config import around
 from data_prep.errors import UserError
 from data_prep.record import Recipe, Record
 from data_prep.watch import Watcher
@@ -108,7 +109,8 @@ class Model:
         movement needs: a generator will do.
 
         Args:
-          frames: each `[h, w]` grey or `[h, w, 3]` RGB, 0..255, of one size.
+          frames: each `[h, w]` grey or `[h, w, 3]` RGB, 0..255, of one size; those that OpenCV
+            reads are BGR, `frame[..., ::-1]` is RGB.
           fps: frames a second.
           onset: index of the first frame of the one movement that is there; by default, if `apex`
             or `offset` is given, the first frame.
@@ -126,7 +128,9 @@ class Model:
         """
         frames = given.checked(frames, fps)
         if (onset, apex, offset) != (None, None, None):
-            clip = given.marked(np.stack([*frames]), fps, onset, apex, offset, landmarks)
+            clip = given.marked(
+                np.stack([*frames]), fps, onset, apex, offset, landmarks, around(self.recipe)
+            )
             return self.alone(self.classify(clip, self.recipe["stages"]), clip)
         watcher = Watcher(self.recipe, fps, landmarks=landmarks)
         found: list[Answer] = []

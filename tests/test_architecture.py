@@ -62,8 +62,8 @@ BRIDGES = {
         *("data_prep.bars", "data_prep.command", "data_prep.folders", "data_prep.frames"),
     },
     "trained": {
-        *("data_prep.clip", "data_prep.command", "data_prep.record", "data_prep.watch"),
-        "data_prep.watching",
+        *("data_prep.clip", "data_prep.command", "data_prep.config", "data_prep.record"),
+        *("data_prep.watch", "data_prep.watching"),
     },
     "given": {"data_prep.clip", "data_prep.video_file"},
     "asking": {

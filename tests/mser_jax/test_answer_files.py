@@ -39,7 +39,7 @@ def test_every_movement_has_a_row(tmp_path):
     for row, (one, answer) in zip(rows, pairs):
         assert row["video"] == one.source
         assert row["class"] == answer.label
-        assert row["notes"] == "; ".join(answer.notes)
+        assert row["notes"] == " ".join(answer.notes)
         for mark, second in zip(("onset", "apex", "offset"), answer.times):
             assert int(row[mark]) == getattr(answer, mark)
             assert float(row[f"{mark}_s"]) == pytest.approx(second, abs=5.1e-5)

@@ -232,7 +232,7 @@ def test_an_export_replaces_a_model_and_nothing_else(run, folder, capsys):
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        ("no run", "no run is there|not trained yet"),
+        ("no run", "there is no such run"),
         ("no final", "--mode=final"),
         ("other clips", "different clips"),
         ("other classes", "its classes are"),

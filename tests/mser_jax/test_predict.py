@@ -9,7 +9,7 @@ import made_run
 import numpy as np
 import pytest
 
-from data_prep import face, folders, record
+from data_prep import config, face, folders, record
 from data_prep.config import margin
 from data_prep.cv import cv2
 from data_prep.errors import UserError
@@ -124,7 +124,7 @@ def test_a_marked_movement_is_one_row(tmp_path, model, video, place, capsys):
     arguments = [str(model), str(video), f"--out={tmp_path}", f"--landmarks={place / 'points.csv'}"]
     assert predict.main([*arguments, "--onset=60", "--offset=85", "--film"]) == 0
     (row,) = rows(tmp_path)
-    place = tmp_path / "face-60-85"
+    place = tmp_path / "face-onset60-offset85"
     assert (row["onset"], row["offset"], row["movement_px"]) == ("60", "85", "")
     assert 60 < int(row["apex"]) <= 85
     assert row["apex_estimated"] == "yes"
@@ -275,7 +275,13 @@ def test_what_is_classified_is_made_as_the_training_makes_it(model):
     wanted = record.with_flow(made, frames, loaded.recipe)
     clip = source.load(entry)
     handed = given.marked(
-        np.stack([*clip.frames]), clip.fps, clip.onset, clip.apex, clip.offset, clip.landmarks
+        np.stack([*clip.frames]),
+        clip.fps,
+        clip.onset,
+        clip.apex,
+        clip.offset,
+        clip.landmarks,
+        config.around(loaded.recipe),
     )
     found = loaded.classify(handed, loaded.recipe["stages"]).record
     for name in ("flow", "frames", "positions", "apex_index"):
@@ -322,6 +328,28 @@ def test_other_wishes_do_not_reuse(done, model, video, place):
     for other in others:
         assert other.key(digest) != wish.key(digest)
     assert wish.key("another model") != wish.key(digest)
+
+
+def test_python_and_the_command_cut_a_marked_movement_alike(tmp_path, model, video, drawn):
+    loaded = load(model)
+    loaded.recipe = made_run.small().prep.to_dict()  # with the magnification, and what it wants
+    np.savetxt(tmp_path / "points.csv", drawn.landmarks, delimiter=",")
+    wish = asked.Asked(video, onset=200, offset=225, landmarks=tmp_path / "points.csv")
+    (one,) = asking.answer(loaded, wish, tmp_path / "face", plain)[0].answers
+    frames = np.stack([*decoded(video)])
+    (other,) = loaded.predict(
+        frames, FPS, onset=200, offset=225, landmarks=drawn.landmarks.astype(np.float32)
+    ).answers
+    assert (one.onset, one.apex, one.offset) == (other.onset, other.apex, other.offset)
+    for ours, theirs in zip(one.heads, other.heads):
+        assert ours == pytest.approx(theirs, abs=1e-6)
+
+
+def test_after_a_mistake_nothing_is_left(tmp_path, model, video):
+    out = tmp_path / "out"
+    assert predict.main([str(model), str(tmp_path / "none.mp4"), f"--out={out}"]) == 2
+    assert predict.main([str(model), str(video), "--onset=9", "--offset=3", f"--out={out}"]) == 2
+    assert not list(out.iterdir())
 
 
 def test_of_several_videos_the_others_are_answered(tmp_path, model, video, capsys):
@@ -377,7 +405,7 @@ def test_videos_of_one_name_get_folders_of_their_own(tmp_path):
         places = predict._places(order, out, ())
         assert [places[path].name for path in paths] == ["a-face", "b-face", "c"]
     marked = predict._places(paths[:1], out, (60, None, 85))
-    assert marked[paths[0]].name == "face-60-85"
+    assert marked[paths[0]].name == "face-onset60-offset85"
     twin = tmp_path / "a" / "face.avi"
     twin.touch()
     places = predict._places([paths[0], twin], out, ())
@@ -415,6 +443,7 @@ def test_a_folder_stands_for_its_frames_or_its_videos(tmp_path):
         ([np.zeros((8, 8), np.uint8)], "25", "fps is '25'"),
         ([np.full((8, 8), np.nan)], 50, "holds what is no number"),
         ([[["a"]]], 50, "Frame 0 holds <U1"),
+        ([np.full((8, 8), 0.5)], 50, "Frame 0 holds 0..1"),
         ([np.zeros((0, 8))], 50, "Frame 0 is of shape"),
     ],
 )
