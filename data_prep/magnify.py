@@ -110,7 +110,7 @@ def _beyond(farthest: float, most: float) -> list[str]:
     return [
         f"the face moves by about {farthest:.1f} px of the crop, the head's movement included; "
         f"magnification holds up to {most:.1f} px and doubles edges beyond. Compare it with the "
-        "original; lower prep.magnify.alpha, or take 'magnify' out of prep.stages."
+        "original; it holds for more with a lower prep.magnify.alpha (of a model: in its training)."
     ]
 
 
