@@ -76,17 +76,9 @@ class Video:
     @contextlib.contextmanager
     def _opened(self) -> Iterator[cv2.VideoCapture]:
         """The video at the first of these frames."""
-        capture = cv2.VideoCapture(str(self._path))
-        try:
-            if not capture.isOpened():
-                raise UserError(
-                    f"{self._path}: not a video that OpenCV can read. Is the file whole? Convert "
-                    "it (ffmpeg -i FILE new.mp4), or give a folder of frames."
-                )
+        with opened(self._path) as capture:
             _skip(capture, self._start)
             yield capture
-        finally:
-            capture.release()
 
     def _decode(self, capture: cv2.VideoCapture) -> np.ndarray:
         decoded, frame = capture.read()
@@ -130,6 +122,25 @@ class Video:
             f"the frames are {steps.min():.0f} to {steps.max():.0f} ms apart and are taken to be "
             "evenly spaced: frequencies in Hz and times are approximate."
         )
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[cv2.VideoCapture]:
+    """A video file before its first frame.
+
+    Raises:
+      UserError: OpenCV cannot open it.
+    """
+    capture = cv2.VideoCapture(str(path))
+    try:
+        if not capture.isOpened():
+            raise UserError(
+                f"{path}: not a video that OpenCV can read. Is the file whole? Convert it (ffmpeg "
+                "-i FILE new.mp4), or give a folder of frames."
+            )
+        yield capture
+    finally:
+        capture.release()
 
 
 def _skip(capture: cv2.VideoCapture, frames: int) -> None:

@@ -6,7 +6,6 @@ ends, and what was wrong on the way is said afterwards.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -18,11 +17,10 @@ from data_prep.cv import cv2
 from data_prep.errors import UserError
 from data_prep.frames import Images, open_frames
 from data_prep.stream_notes import Sizes, Times
-from data_prep.video_file import FASTEST, SLOWEST
+from data_prep.video_file import FASTEST, SLOWEST, opened
 
 PROBED = 50  # frames whose times give the rate where the header does not
 FEW, MANY = 3, 0.1  # gaps in a folder's numbers, and so many a frame: more are no gaps but a step
-NAMED = 3  # files, or numbers, that a note names
 
 Shot = tuple[int, np.ndarray | None]
 
@@ -75,10 +73,11 @@ class _File:
 
     def __init__(self, path: Path, fps: float | None, start: int):
         self._path, self._start = path, start
-        with _opened(path) as capture:
+        with opened(path) as capture:
             announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
             header = capture.get(cv2.CAP_PROP_FPS)
-            times = _times(capture, PROBED)
+            known = SLOWEST <= header <= FASTEST
+            times = _times(capture, 2 if known else PROBED)  # two, to see that it is a video
         if len(times) < 2:
             raise UserError(
                 f"{path}: {len(times)} frames can be decoded, at least 2 are needed. Is the file "
@@ -92,7 +91,7 @@ class _File:
         self._times, self._end, self._sizes = Times(self.fps, fps is not None), 0, Sizes()
 
     def __iter__(self) -> Iterator[Shot]:
-        with _opened(self._path) as capture:
+        with opened(self._path) as capture:
             number = _skip(capture, self._path, self._start)
             while True:
                 decoded, frame = capture.read()
@@ -224,17 +223,3 @@ def _skip(capture: cv2.VideoCapture, path: Path, start: int) -> int:
                 "first frame."
             )
     return start
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
-    capture = cv2.VideoCapture(str(path))
-    try:
-        if not capture.isOpened():
-            raise UserError(
-                f"{path}: not a video that OpenCV can read. Is the file whole? Convert it (ffmpeg "
-                "-i FILE new.mp4), or give a folder of frames."
-            )
-        yield capture
-    finally:
-        capture.release()
