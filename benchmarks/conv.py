@@ -98,7 +98,7 @@ def _ours(name: str, x: jax.Array, weights: jax.Array, strides: conv.Size) -> tu
         return outputs, gradients if learns else gradients[1]
 
     one, two = jax.jit(forward), jax.jit(both)
-    cotangent = jax.random.normal(jax.random.key(0), one(x, weights).shape, x.dtype)
+    cotangent = jax.random.normal(jax.random.key(0), jax.eval_shape(one, x, weights).shape, x.dtype)
     return (
         lambda: jax.block_until_ready(one(x, weights)),
         lambda: jax.block_until_ready(two(x, weights, cotangent)),

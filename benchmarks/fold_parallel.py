@@ -82,19 +82,23 @@ def _small(flags: argparse.Namespace) -> tuple[Callable[..., Trainer], Clips]:
     """A trainer of the small network for a lift and a number of devices, and its clips."""
     side = 10 if flags.toy else 28
     network, view = training.ststnet(side), View(side, ("original",), ())
+    clips = training.clips(flags.steps * flags.batch, (1, side, side, 3))
 
     def trainer(lift: str, devices: int = 1) -> Trainer:
-        return _trainer(network, view, flags.folds, lift, devices, flags)
+        mesh = parallel.fold_mesh(jax.devices()[:devices])
+        sizes = {"folds": flags.folds, "batch": flags.batch}
+        return training.trainer(network, view, clips, mesh=mesh, lift=lift, **sizes)
 
-    return trainer, training.clips(flags.steps * flags.batch, (1, side, side, 3))
+    return trainer, clips
 
 
-def _trainer(
-    network: Network, view: View, folds: int, lift: str, devices: int, flags: argparse.Namespace
-) -> Trainer:
-    mesh = parallel.fold_mesh(jax.devices()[:devices])
-    sizes = {"folds": folds, "steps": flags.steps, "batch": flags.batch}
-    return training.trainer(network, view, mesh=mesh, lift=lift, **sizes)
+def _large(network: Network, clips: Clips, folds: int, lift: str, batch: int) -> tuple[Run, float]:
+    """Folds of a network of flow on one device, and the temporary memory of their program, GB."""
+    view = View(clips.pixels.shape[2], ("original",), training.FLOW)
+    mesh = parallel.fold_mesh(jax.devices()[:1])
+    sizes = {"folds": folds, "batch": batch}
+    of = training.trainer(network, view, clips, mesh=mesh, lift=lift, **sizes)
+    return training.lifted(of, clips)
 
 
 def _ways(flags: argparse.Namespace) -> list[Row]:
@@ -126,13 +130,13 @@ def _lowerings(flags: argparse.Namespace) -> list[Row]:
     """Each lift of each lowering of the convolutions, with the network of `smoke`."""
     steps, side = (4, 20) if flags.toy else (8, 56)
     clips = training.clips(flags.steps * flags.batch, (steps, side, side, 2))
-    view, ways = View(side, ("original",), training.FLOW), {}
+    ways = {}
     switches = training.TOY if flags.toy else training.SMOKE
     for lowering in ("xla", "auto"):
         network = training.msres3d(lowering, dtype=flags.dtype, **switches)
         for lift in flags.lifts:
-            of = _trainer(network, view, flags.folds, lift, 1, flags)
-            ways[f"{lowering}, {lift}"] = training.lifted(of, clips)[0]
+            run, _ = _large(network, clips, flags.folds, lift, flags.batch)
+            ways[f"{lowering}, {lift}"] = run
     seconds = _timed(ways, flags)
     rows: list[Row] = [("lowering, lift", f"{_seconds()} a fold and step", "ratio to the last")]
     last = [*seconds.values()][-1]
@@ -178,9 +182,7 @@ def _full(flags: argparse.Namespace) -> list[Row]:
     ]
     for folds in flags.folds_per_device:
         for lift in flags.lifts:
-            view = View(side, ("original",), training.FLOW)
-            of = _trainer(network, view, folds, lift, 1, flags)
-            run, memory = training.lifted(of, clips)
+            run, memory = _large(network, clips, folds, lift, flags.batch)
             taken = _timed({"": run}, flags)[""] / flags.steps
             rate = folds * flags.batch / taken
             hours, share = CASME2 / rate / 3600, work * rate / peak

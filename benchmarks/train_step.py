@@ -91,16 +91,17 @@ def _ours(
 ) -> tuple[training.Run, float]:
     steps, side = clip
     network = training.msres3d(lowering, dtype=flags.dtype, remat=flags.remat, **switches)
+    clips = training.clips(STEPS * flags.batch, (steps, side, side, 2))
     of = training.trainer(
         network,
         View(side, ("original",), training.FLOW),
+        clips,
         folds=1,
-        steps=STEPS,
         batch=flags.batch,
         mesh=parallel.fold_mesh(jax.devices()[:1]),
         lift="map",
     )
-    return training.lifted(of, training.clips(STEPS * flags.batch, (steps, side, side, 2)))
+    return training.lifted(of, clips)
 
 
 if __name__ == "__main__":

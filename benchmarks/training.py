@@ -46,21 +46,32 @@ def clips(count: int, shape: tuple[int, ...]) -> Clips:
     return Clips(noise, np.ones(count, np.float32), labels)
 
 
+def heads(network: Network, view: View, clips: Clips) -> int:
+    """How many answers the network gives for a clip."""
+
+    def logits(key: jax.Array, clips: Clips) -> jax.Array:
+        first = jnp.zeros(1, jnp.int32)
+        params, stats = network.init(key)
+        return network.apply(params, stats, view(clips, first, first), None, False)[0]
+
+    return jax.eval_shape(logits, jax.random.key(0), clips).shape[1]
+
+
 def trainer(
-    network: Network, view: View, *, folds: int, steps: int, batch: int, mesh: Mesh, lift: str
+    network: Network, view: View, clips: Clips, *, folds: int, batch: int, mesh: Mesh, lift: str
 ) -> Trainer:
-    """The engine, its folds of `steps` full batches an epoch."""
+    """The engine, which trains every fold on all clips, in full batches."""
     settings = Settings(
         epochs=1, batch_size=batch, learning_rate=1e-5, augment="none", checkpoint_every=1
     )
-    every, none = np.arange(steps * batch), np.arange(0)
+    every, none = np.arange(len(clips.labels)), np.arange(0)
     named = [Fold(f"made/{fold}", every, none) for fold in range(folds)]
     return Trainer.of(
         named,
         network=network,
         view=view,
         settings=settings,
-        heads=1,
+        heads=heads(network, view, clips),
         classes=CLASSES,
         mesh=mesh,
         lift=lift,
@@ -75,10 +86,11 @@ def program(of: Trainer, feed: Feed) -> Any:
 def runner(compiled: Any, of: Trainer, feed: Feed) -> Run:
     """Run an epoch, which goes on from where the one before ended."""
     (window,) = feed.windows(of.schedule(0), 0, of.steps)
-    kept, call = [(of.start(), of.no_totals())], of.call(0, 0, of.steps)
+    kept, call = [], of.call(0, 0, of.steps)
 
     def run() -> None:
-        kept[0] = compiled(*kept[0], window.schedule, None, call, window.clips)
+        carried = kept.pop() if kept else (of.start(), of.no_totals())
+        kept.append(compiled(*carried, window.schedule, None, call, window.clips))
         jax.block_until_ready(kept)
 
     return run
