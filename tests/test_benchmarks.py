@@ -103,7 +103,11 @@ def traced(monkeypatch, capsys):
     ("module", "flags", "first"),
     [
         (train_step, ("--networks", "whole"), ["whole"]),
-        (fold_parallel, ("ways",), ["ours, fold by fold", "ours, vmap", "ours, map"]),
+        (
+            fold_parallel,
+            ("ways", "--folds", "2"),
+            ["ours, fold by fold", "ours, vmap", "ours, map"],
+        ),
         (fold_parallel, ("devices",), ["1", "2", "4"]),
         (fold_parallel, ("lowerings",), ["xla, vmap", "xla, map", "auto, vmap", "auto, map"]),
         (fold_parallel, ("full", "--folds-per-device", "2", "--lifts", "map"), ["2"]),
