@@ -85,6 +85,7 @@ def traced(monkeypatch, capsys):
         return dict.fromkeys(candidates, 1.0)
 
     monkeypatch.setattr(timing, "side_by_side", side_by_side)
+    monkeypatch.setattr(jax, "block_until_ready", lambda tree: tree)  # a traced one never is
     monkeypatch.setattr(training, "program", lambda of, feed: Uncompiled(of.run()))
     monkeypatch.setattr(throughput, "peak_flops", lambda mesh, dtype: 1e12)
     monkeypatch.setattr(jax.config, "update", lambda name, value: None)  # devices are there already
