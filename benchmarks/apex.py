@@ -2,7 +2,7 @@
 
     taskset -c 0 python -m benchmarks.apex
 
-The seed and the subjects are those of no configuration; what `data_prep.apex` and its fields hold
+The seed and the subjects are those of no configuration; what `data_prep.stages.apex` and its fields hold
 was chosen on other seeds. A method is given onset and offset, and the apex is hidden from it. Clips
 are made at 200 frames a second; fewer a second are every second of them or less. Synthetic apexes
 lie near the middle, so the second table moves them: it skips frames of the rise or of the fall, or
@@ -17,10 +17,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from benchmarks import timing
-from data_prep import apex, config, face, synthetic
+from data_prep import config
 from data_prep.clip import Clip
-from data_prep.cv import cv2
-from data_prep.flow import flow
+from data_prep.common.cv import cv2
+from data_prep.stages import apex, face
+from data_prep.stages.flow import flow
+from data_prep.synthetic import clips as synthetic
 
 SEED = 50_507  # of no configuration and no test
 FPS = 200.0

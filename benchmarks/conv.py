@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import timing
-from mser_jax.models import conv
+from mser_jax.models.ops import conv
 
 try:
     from benchmarks import conv_torch

@@ -22,9 +22,9 @@ from skimage.registration import optical_flow_tvl1
 
 from benchmarks import flow_clips, timing
 from data_prep import config
-from data_prep.cv import cv2
-from data_prep.flow import tvl1
-from data_prep.flow_images import PYRAMID_STEP
+from data_prep.common.cv import cv2
+from data_prep.stages.flow import tvl1
+from data_prep.stages.flow_images import PYRAMID_STEP
 
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Rows = list[Sequence[object]]

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data_prep import config, face
-from data_prep.cv import cv2
-from data_prep.synthetic import CLASSES, Entry, SyntheticSource
+from data_prep import config
+from data_prep.common.cv import cv2
+from data_prep.stages import face
+from data_prep.synthetic.clips import CLASSES, Entry, SyntheticSource
 
 AREA = 0.25  # of the longest displacement by the expression: where it is less is not its area
 FRAME = 320  # px: the crop at full size is then smaller than what it is cut from

@@ -19,11 +19,12 @@ import jax
 
 from benchmarks import timing, training
 from benchmarks.training import Run
-from mser_jax import parallel, throughput
-from mser_jax.augment import Clips, View
-from mser_jax.feed import Resident
+from mser_jax import parallel
+from mser_jax.data.augment import Clips, View
+from mser_jax.data.feed import Resident
 from mser_jax.models import Network
-from mser_jax.train import Trainer
+from mser_jax.train import throughput
+from mser_jax.train.trainer import Trainer
 
 try:
     from benchmarks import fold_parallel_torch

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mser_jax.augment import Clips
+from mser_jax.data.augment import Clips
 from tests.heavy import torch_twin
 
 Run = Callable[[], object]

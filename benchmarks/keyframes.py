@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks import timing
-from data_prep import config, face, keyframes, magnify, synthetic
+from data_prep import config
 from data_prep.clip import Clip
-from data_prep.synthetic_motion import Timing, expression_course
+from data_prep.stages import face, keyframes, magnify
+from data_prep.synthetic import clips as synthetic
+from data_prep.synthetic.motion import Timing, expression_course
 
 SEED = 20_241  # of no configuration and no test
 SETTINGS = (  # name, rule, radius, on the magnified clip

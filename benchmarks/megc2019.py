@@ -19,12 +19,12 @@ import numpy as np
 
 from benchmarks import timing, training
 from benchmarks.training import Run
-from mser_jax import folds as folding
 from mser_jax import parallel
-from mser_jax.augment import Clips, View
-from mser_jax.feed import Resident
-from mser_jax.folds import Fold
-from mser_jax.train import Settings, Trainer
+from mser_jax.data import folds as folding
+from mser_jax.data.augment import Clips, View
+from mser_jax.data.feed import Resident
+from mser_jax.data.folds import Fold
+from mser_jax.train.trainer import Settings, Trainer
 
 try:
     from benchmarks import megc2019_torch

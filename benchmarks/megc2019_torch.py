@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.fold_parallel_torch import DEVICE, OneStream
-from mser_jax.augment import Clips
-from mser_jax.folds import Fold
+from mser_jax.data.augment import Clips
+from mser_jax.data.folds import Fold
 from tests.heavy import torch_twin
 
 Run = Callable[[], object]

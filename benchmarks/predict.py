@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import timing
-from data_prep import landmarks
-from data_prep.cv import cv2
-from data_prep.synthetic_long import LongVideo
-from data_prep.video_stream import open_stream
-from data_prep.watch import Watcher
-from data_prep.watching import Spotted
-from mser_jax import compiled, load, reasons
-from mser_jax.trained import Classified, Model
+from data_prep.common.cv import cv2
+from data_prep.spotting.found import Spotted
+from data_prep.spotting.watcher import Watcher
+from data_prep.stages import landmarks
+from data_prep.synthetic.long_video import LongVideo
+from data_prep.video.stream import open_stream
+from mser_jax import hosts, load
+from mser_jax.predict.explain import movement as reasons
+from mser_jax.predict.model import Classified, Model
 
 SEED, FPS, SIZE = 90_909, 30.0, 320
 ROUNDS = 3  # of which the median is taken
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument("videos", type=Path, nargs="*")
     parser.add_argument("--seconds", type=float, default=30.0, help="of the synthetic video")
     flags = parser.parse_args()
-    compiled.keep_programs()
+    hosts.keep_programs()
     model = load(flags.model)
     with tempfile.TemporaryDirectory() as folder:
         videos = flags.videos or [_drawn(Path(folder) / "synthetic.avi", flags.seconds)]

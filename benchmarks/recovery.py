@@ -41,11 +41,13 @@ from benchmarks.recovery_figures import (
     hits,
     report,
 )
-from data_prep import config, face, flow, keyframes, magnify, synthetic_subject
+from data_prep import config
 from data_prep.clip import Clip
-from data_prep.cv import cv2
-from data_prep.synthetic import SyntheticSource
-from data_prep.synthetic_motion import pixels
+from data_prep.common.cv import cv2
+from data_prep.stages import face, flow, keyframes, magnify
+from data_prep.synthetic import subject as synthetic_subject
+from data_prep.synthetic.clips import SyntheticSource
+from data_prep.synthetic.motion import pixels
 
 ENLARGED = 1.41  # scale of a crop, times the frame's side over the input's: the synthetic faces'
 AREA = 0.5  # of the longest displacement

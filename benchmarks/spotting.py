@@ -5,7 +5,7 @@
 A video is watched as a user's is: dlib finds the face, and nothing is known of what is planted. An
 interval counts as found when it and the planted one share at least half of what they cover together
 (the rule of the MEGC spotting challenges). The seed is that of no configuration and no test; what
-`data_prep.spot` holds was chosen on others. In every video there are blinks, a wandering head,
+`data_prep.spotting.spotter` holds was chosen on others. In every video there are blinks, a wandering head,
 flicker and noise. "Strays" are local movements that rise and fall as an expression does and are
 counted as false: no spotter can tell them from one.
 """
@@ -18,9 +18,9 @@ import numpy as np
 
 from benchmarks import timing
 from data_prep import config
-from data_prep.cv import cv2
-from data_prep.synthetic_long import LongVideo, Planted
-from data_prep.watch import Watcher
+from data_prep.common.cv import cv2
+from data_prep.spotting.watcher import Watcher
+from data_prep.synthetic.long_video import LongVideo, Planted
 
 SEED = 80_808  # of no configuration and no test
 RATES = (100.0, 30.0)

@@ -3,7 +3,7 @@
     taskset -c 0 python -m benchmarks.train_step --batch 4
     python -m benchmarks.train_step --batch 16 --dtype bfloat16 --lowerings xla einsum    for a GPU
 
-A step is one of an epoch as `mser_jax.train` runs it: loss, gradients, Adam. Operations are XLA's
+A step is one of an epoch as `mser_jax.train.step` runs it: loss, gradients, Adam. Operations are XLA's
 count for the network as it is written down, the peak is that of a product of square matrices in the
 same run. On a CPU the processor's time is counted, on a GPU the wall clock. PyTorch's network is
 the twin of tests/heavy; without PyTorch its rows are left out.
@@ -16,9 +16,10 @@ from typing import Any
 import jax
 
 from benchmarks import timing, training
-from mser_jax import parallel, throughput
-from mser_jax.augment import View
-from mser_jax.models import conv
+from mser_jax import parallel
+from mser_jax.data.augment import View
+from mser_jax.models.ops import conv
+from mser_jax.train import throughput
 
 try:
     from benchmarks import train_step_torch

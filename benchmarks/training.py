@@ -1,6 +1,6 @@
 """What the benchmarks of training share: networks, clips, the real engine, its operations.
 
-`program` and `runner` are all that knows how `mser_jax.train.Trainer` is called.
+`program` and `runner` are all that knows how `mser_jax.train.step.Trainer` is called.
 """
 
 from collections.abc import Callable
@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from mser_jax import planning
-from mser_jax.augment import Clips, View
-from mser_jax.feed import Feed, Resident
-from mser_jax.folds import Fold
+from mser_jax.data.augment import Clips, View
+from mser_jax.data.feed import Feed, Resident
+from mser_jax.data.folds import Fold
 from mser_jax.models import MSRes3D, MSRes3DSettings, Network, functional
-from mser_jax.models.ststnet import STSTNet
-from mser_jax.train import Settings, Trainer
+from mser_jax.models.baselines.ststnet import STSTNet
+from mser_jax.train import planning
+from mser_jax.train.trainer import Settings, Trainer
 
 Run = Callable[[], object]
 

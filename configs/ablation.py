@@ -18,11 +18,11 @@ How long: eight trainings (no_fusion is +rc), so up to eight times as long as th
 file; not measured.
 """
 
-from data_prep import check
+from data_prep.common import check
+from data_prep.common.errors import UserError
 from data_prep.config import IMAGES
 from data_prep.datasets import SOURCES
-from data_prep.errors import UserError
-from mser_jax import config as base
+from mser_jax.config import defaults
 
 _DATASETS = [name for name in SOURCES if name not in IMAGES]  # whose clips have frames and time
 _FORM = "After configs/ablation.py: stands DATASET, DATASET-PRESET or DATASET-PRESET-MEMBER."
@@ -36,5 +36,5 @@ def get_config(argument: str = "synthetic"):
     if len(rest) > 2:
         raise UserError(f"{argument!r} has more than three parts. {_FORM}")
     preset = rest[0] if rest else "smoke" if dataset == "synthetic" else "paper"
-    config = base.get_config(dataset, preset)
-    return base.member(config, rest[1]) if len(rest) == 2 else base.series(config)
+    config = defaults.get_config(dataset, preset)
+    return defaults.member(config, rest[1]) if len(rest) == 2 else defaults.series(config)

@@ -17,9 +17,9 @@ Training: not measured; the full size (preset paper) is for GPUs, preset smoke r
 Published (Jin et al. 2024, table 1; docs/paper.md): accuracy 91.35 %, F1 0.889. Not computed here.
 """
 
-from mser_jax import config as base
+from mser_jax.config import defaults
 
 
 def get_config(preset: str = "paper"):
     """CASME II under `preset` ('paper', 'fast' or 'smoke')."""
-    return base.get_config("casme2", preset)
+    return defaults.get_config("casme2", preset)

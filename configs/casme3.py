@@ -18,9 +18,9 @@ Published, not computed here: UAR 0.6125 in three classes and 0.4913 in four (Mi
 al. 2023; read in a public list of results, not in the paper's own table).
 """
 
-from mser_jax import config as base
+from mser_jax.config import defaults
 
 
 def get_config(preset: str = "paper"):
     """CAS(ME)^3, part A, under `preset` ('paper', 'fast' or 'smoke')."""
-    return base.get_config("casme3", preset)
+    return defaults.get_config("casme3", preset)

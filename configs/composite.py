@@ -20,9 +20,9 @@ Published, not computed here (UF1/UAR of the whole composite, one subject left o
 of CASME II, this set 147.
 """
 
-from mser_jax import config as base
+from mser_jax.config import defaults
 
 
 def get_config(preset: str = "paper"):
     """The composite under `preset` ('paper', 'fast' or 'smoke')."""
-    return base.get_config("composite", preset)
+    return defaults.get_config("composite", preset)

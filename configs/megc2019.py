@@ -13,15 +13,15 @@ and fills one table as it goes; the same command goes on where it was stopped.
 
 Needs your own clone of wangzhifengharrison/HTNet, which derives from databases that their owners
 hand out under signed agreements (docs/data.md says what that means). Without it a drawn tree does:
-python -m data_prep.synthetic_release --layout=megc2019 --out=drawn
+python -m data_prep.synthetic.release --layout=megc2019 --out=drawn
 
 How long: `all` estimates every model on your machine before it begins. What came out, and what is
 published: docs/models.md.
 """
 
-from mser_jax import config as base
+from mser_jax.config import defaults
 
 
 def get_config(model: str = "all"):
-    """A model of `mser_jax.zoo`, or all of them."""
-    return base.get_config("megc2019", model)
+    """A model of `mser_jax.config.zoo`, or all of them."""
+    return defaults.get_config("megc2019", model)

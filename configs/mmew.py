@@ -18,9 +18,9 @@ Published, not computed here: accuracy 92.9 %, F1 0.917 (FaceSleuth, arXiv 2506.
 abstract has it; its classes and its protocol may be others than here).
 """
 
-from mser_jax import config as base
+from mser_jax.config import defaults
 
 
 def get_config(preset: str = "paper"):
     """MMEW under `preset` ('paper', 'fast' or 'smoke')."""
-    return base.get_config("mmew", preset)
+    return defaults.get_config("mmew", preset)

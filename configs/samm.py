@@ -18,9 +18,9 @@ Training: not measured; the full size (preset paper) is for GPUs, preset smoke r
 Published (Jin et al. 2024, table 1; docs/paper.md): accuracy 84.77 %, F1 0.793. Not computed here.
 """
 
-from mser_jax import config as base
+from mser_jax.config import defaults
 
 
 def get_config(preset: str = "paper"):
     """SAMM under `preset` ('paper', 'fast' or 'smoke')."""
-    return base.get_config("samm", preset)
+    return defaults.get_config("samm", preset)

@@ -16,9 +16,9 @@ Training: not measured; the full size (preset paper) is for GPUs, preset smoke r
 Published (Jin et al. 2024, table 1; docs/paper.md): accuracy 74.60 %, F1 0.751. Not computed here.
 """
 
-from mser_jax import config as base
+from mser_jax.config import defaults
 
 
 def get_config(preset: str = "paper"):
     """SMIC-HS under `preset` ('paper', 'fast' or 'smoke')."""
-    return base.get_config("smic", preset)
+    return defaults.get_config("smic", preset)

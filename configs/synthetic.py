@@ -8,9 +8,9 @@ README.md has the commit); `fast` and `paper` were not run to their end. Accurac
 about SMIC, SAMM or CASME II.
 """
 
-from mser_jax import config as base
+from mser_jax.config import defaults
 
 
 def get_config(preset: str = "smoke"):
     """The synthetic set under `preset` ('smoke', 'fast' or 'paper')."""
-    return base.get_config("synthetic", preset)
+    return defaults.get_config("synthetic", preset)

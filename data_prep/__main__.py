@@ -10,9 +10,9 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import ConfigDict
 
-from data_prep import command
 from data_prep import config as configs
-from data_prep.errors import UserError
+from data_prep.common import command
+from data_prep.common.errors import UserError
 
 VIDEO = flags.DEFINE_string(
     "video", None, "A video, or a folder of frames, to prepare by itself; --config is not needed."
@@ -60,12 +60,12 @@ def main(config: ConfigDict) -> None:
         if flag.value is not None:
             raise UserError(f"--{flag.name} is about a video: add --video=face.mp4 --out=clip/")
     # Here, so that a missing system library is answered like any mistake.
-    from data_prep import export
-    from data_prep.prepare import prepare
+    from data_prep.pipeline.prepare import prepare
+    from data_prep.shards import tfrecord
 
     out = _path(TFRECORD)
     if out:
-        export.check(out)
+        tfrecord.check(out)
     if PREVIEW.value:
         if configs.is_images(config.prep):
             raise UserError("--preview draws videos; these clips are images already. Drop it.")
@@ -73,14 +73,14 @@ def main(config: ConfigDict) -> None:
     prepared = prepare(config)
     print(f"{prepared.counts['written']} clips in {prepared.seconds:.1f} s: {prepared.path}")
     if out:
-        print(f"The same as TFRecord: {export.write(prepared.path, out)}")
+        print(f"The same as TFRecord: {tfrecord.write(prepared.path, out)}")
 
 
 def _check(config: ConfigDict) -> None:
     for flag in (VIDEO, TFRECORD, PREVIEW):
         if flag.value:
             raise UserError(f"--check looks at a release and prepares nothing: drop --{flag.name}.")
-    from data_prep import release_check
+    from data_prep.pipeline import release_check
 
     release_check.check(config)
 
@@ -101,9 +101,9 @@ def _video(config: ConfigDict) -> None:
     configs.validate(config)
     if configs.is_images(config.prep):
         raise UserError("--video needs a recipe for videos: leave --config out, or name another.")
-    from data_prep import video
+    from data_prep.pipeline import one_video
 
-    marked = video.Marked(
+    marked = one_video.Marked(
         path=path,
         onset=ONSET.value,
         apex=APEX.value,
@@ -111,7 +111,7 @@ def _video(config: ConfigDict) -> None:
         fps=FPS.value,
         landmarks=_path(LANDMARKS),
     )
-    video.prepare(marked, out, config.prep.to_dict())
+    one_video.prepare(marked, out, config.prep.to_dict())
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class Clip:
       dataset: the database's name.
       first: the number of the first frame here, so that the marks have those of the source, as in
         the names of its files.
-      apex_estimated: whether `data_prep.apex` found the apex, which nobody had marked.
+      apex_estimated: whether `data_prep.stages.apex` found the apex, which nobody had marked.
       landmarks: `[68, 2]` float (x, y) in pixels of the onset frame, or None.
       transform: `[2, 3]` float, from the onset frame as read to its crop; None before that stage.
       positions: `[t]` float, where each frame lies in the frames that the reader gave; None before

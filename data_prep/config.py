@@ -1,6 +1,6 @@
 """The recipe: every field of the preprocessing, with the paper's section.
 
-`mser_jax.config` puts these beside the fields of the training, so that one file in configs/ serves
+`mser_jax.config.defaults` puts these beside the fields of the training, so that one file in configs/ serves
 both commands.
 """
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from data_prep import check
-from data_prep.errors import UserError
+from data_prep.common import check
+from data_prep.common.errors import UserError
 
 # In place of the paper's map.
 CLASSES = {"composite": "megc2019", "megc2019": "megc2019", "folder": "emotion"}
@@ -146,7 +146,7 @@ def data(dataset: str) -> ConfigDict:
 
 
 def synthetic() -> ConfigDict:
-    """The synthetic clips (`data_prep.synthetic`), at the size of the smoke preset."""
+    """The synthetic clips (`data_prep.synthetic.clips`), at the size of the smoke preset."""
     config = ConfigDict()
     config.seed = 0  # of everything drawn
     config.subjects = 8

@@ -1,6 +1,6 @@
 """The command that makes a model of a run: `python -m mser_jax.export RUN MODEL`.
 
-RUN is the folder of a run after `--mode=final`; MODEL the folder to make (`mser_jax.model_folder`).
+RUN is the folder of a run after `--mode=final`; MODEL the folder to make (`mser_jax.predict.model_folder`).
 """
 
 from __future__ import annotations
@@ -16,21 +16,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from data_prep import command, folders
+from data_prep.common import command, folders
+from data_prep.common.errors import UserError
 from data_prep.config import margin
-from data_prep.errors import UserError
-from mser_jax import (
-    __version__,
-    calibration,
-    final,
-    model_card,
-    model_folder,
-    scoring,
-    select,
-    workdir,
-)
-from mser_jax import table as tables
-from mser_jax.logs import Log
+from mser_jax import __version__
+from mser_jax.evaluate import calibration, predictions_csv, scoring, selection
+from mser_jax.experiments import workdir
+from mser_jax.predict import model_card, model_folder
+from mser_jax.storage.log import Log
+from mser_jax.train import final
 
 _PATHS = ("manual_dir", "data_dir", "landmarks_dir", "parts", "sheet")
 # Of the scores; whatever is of single subjects or clips stays where the run is.
@@ -78,7 +72,7 @@ def export(run: Path, out: Path) -> dict[str, Any]:
 def _held_out(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The scores of the folds and the temperature of their answers; {} where there are none."""
     path, rule = run / "predictions.csv", config.evaluation.select
-    if rule == select.UPPER_BOUND:
+    if rule == selection.UPPER_BOUND:
         raise UserError(
             f"{run}: the rule {rule!r} reads the label of the clip that it answers for, which a "
             "new video has not. Remedy: --mode=report --config.evaluation.select=confidence."
@@ -86,7 +80,7 @@ def _held_out(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> dict[s
     if not path.is_file():
         return {}
     _check_same_clips(run, facts)
-    predictions = tables.read_csv(path)
+    predictions = predictions_csv.read_csv(path)
     if list(predictions.class_names) != facts["class_names"]:
         raise UserError(
             f"{path}: its classes are {', '.join(predictions.class_names)}, those of the final "
@@ -178,7 +172,7 @@ def _pixels(config: ConfigDict) -> list[int]:
 
 
 def _write(folder: Path, run: Path, described: Mapping[str, Any]) -> None:
-    from mser_jax import trained  # with JAX, which a mistake above does without
+    from mser_jax.predict import model as trained  # with JAX, which a mistake above does without
 
     weights = folder / model_folder.WEIGHTS
     shutil.copyfile(run / final.FOLDER / final.WEIGHTS, weights)

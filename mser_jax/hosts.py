@@ -4,13 +4,14 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import multihost
 
-from data_prep.errors import UserError
+from data_prep.common.errors import UserError
 
 _MONTH = 30 * 24 * 3600 * 1000  # milliseconds
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
@@ -122,3 +123,10 @@ def first_alone() -> Iterator[None]:
 def _gather() -> None:
     """Wait for all processes, for hours if need be; the first `anywhere` waits half a minute."""
     multihost.get_barrier_sync_fn()(key="mser_jax", timeout_ms=_MONTH)
+
+
+def keep_programs() -> None:
+    """A second run of the same shapes need not compile; JAX's own variable moves the folder."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        folder = Path.home() / ".cache" / "mser_jax" / "xla"
+        jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -9,9 +9,9 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import ConfigDict
 
-from data_prep import command
-from data_prep.errors import UserError
-from mser_jax import config as configs
+from data_prep.common import command
+from data_prep.common.errors import UserError
+from mser_jax.config import defaults
 
 WORKDIR = flags.DEFINE_string(
     "workdir", "", "Where the run keeps what it makes; by default a folder of its own under runs/."
@@ -41,13 +41,14 @@ def main(config: ConfigDict) -> None:
     if RUNS.value:
         raise UserError("--runs is about two finished runs: add --mode=compare.")
     # Here, so that a missing system library is answered like any mistake.
-    from mser_jax import hosts, run, series, suite
+    from mser_jax import hosts
+    from mser_jax.experiments import ablation, run, suite
 
     hosts.use_cores()
     if DISTRIBUTED.value:
         hosts.join()
     hosts.check_devices()
-    kinds = {"ablation": series.run_series, "suite": suite.run_suite}
+    kinds = {"ablation": ablation.run_series, "suite": suite.run_suite}
     kind = next((section for section in kinds if section in config), None)
     if kind and MODE.value == "final":
         raise UserError(
@@ -63,10 +64,11 @@ def _compare(folders: list[str], workdir: str) -> None:
         raise UserError("--mode=compare reads the configuration of each run: drop --config.")
     if len(folders) != 2:
         raise UserError(f"--mode=compare needs two runs, not {len(folders)}: --runs RUN_A RUN_B")
-    from mser_jax import compare, compare_report
+    from mser_jax.evaluate.compare import runs
+    from mser_jax.report import compare as compare_report
 
-    one, other = (compare.read(folder) for folder in folders)
-    results = compare.results(one, other)
+    one, other = (runs.read(folder) for folder in folders)
+    results = runs.results(one, other)
     path = compare_report.write(Path(workdir or _default(folders)).expanduser(), results)
     print(f"{compare_report.text_table(results)}\n\nComparison: {path}")
 
@@ -88,4 +90,4 @@ def _one_flag_each(arguments: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     sys.argv[1:] = _one_flag_each(sys.argv[1:])
-    sys.exit(command.run(main, defaults={"runs": Path(configs.__file__)}))
+    sys.exit(command.run(main, defaults={"runs": Path(defaults.__file__)}))

@@ -13,9 +13,9 @@ from absl import flags
 from flax import nnx
 from ml_collections import ConfigDict
 
-from data_prep import command
-from data_prep.errors import UserError
-from mser_jax import config as configs
+from data_prep.common import command
+from data_prep.common.errors import UserError
+from mser_jax.config import validation
 from mser_jax.models import MSRes3D, MSRes3DSettings, Network, cost, functional
 
 LAYERS = flags.DEFINE_bool("layers", False, "List every layer: kernel, strides, shape, cost.")
@@ -29,9 +29,9 @@ def main(config: ConfigDict) -> None:
     """Print the summary that the flags ask for."""
     # Here, so that a missing system library is answered like any mistake.
     from data_prep.datasets import class_names
-    from mser_jax import networks
+    from mser_jax.config import networks
 
-    configs.validate(config)
+    validation.validate(config)
     if "model" not in config or not networks.is_network(config):
         raise UserError(
             f"{config.preset} is no network. Remedy: a network, as megc2019.py:ststnet."

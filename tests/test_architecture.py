@@ -45,40 +45,54 @@ SEES_THE_CONFIGURATION = (
 )
 
 # What mser_jax takes from data_prep, beside its errors and the checks of values.
-PLAIN = {"data_prep.errors", "data_prep.check", "data_prep.fields"}
+PLAIN = {"data_prep.common.errors", "data_prep.common.check", "data_prep.common.fields"}
 BRIDGES = {
-    "main": {"data_prep.command"},
+    "main": {"data_prep.common.command"},
     "config": {"data_prep.config"},
     "megc2019": {"data_prep.config"},
-    "run": {"data_prep.prepare", "data_prep.folders"},
-    "suite": {"data_prep.prepare", "data_prep.folders"},
-    "data": {"data_prep.shards"},
-    "summary": {"data_prep.command", "data_prep.datasets"},
-    "clip_pictures": {"data_prep.cv", "data_prep.flow_colour", "data_prep.shards"},
-    "export": {"data_prep.command", "data_prep.config", "data_prep.folders"},
-    "asked": {"data_prep.watch"},
-    "model_folder": {"data_prep.folders", "data_prep.record"},
+    "run": {"data_prep.pipeline.prepare", "data_prep.common.folders"},
+    "suite": {"data_prep.pipeline.prepare", "data_prep.common.folders"},
+    "data": {"data_prep.shards.dataset"},
+    "summary": {"data_prep.common.command", "data_prep.datasets"},
+    "clip_pictures": {
+        "data_prep.common.cv",
+        "data_prep.preview.flow_colour",
+        "data_prep.shards.dataset",
+    },
+    "export": {"data_prep.common.command", "data_prep.config", "data_prep.common.folders"},
+    "asked": {"data_prep.spotting.watcher"},
+    "model_folder": {"data_prep.common.folders", "data_prep.pipeline.record"},
     "predict": {
-        *("data_prep.bars", "data_prep.command", "data_prep.folders", "data_prep.frames"),
+        *(
+            "data_prep.common.progress",
+            "data_prep.common.command",
+            "data_prep.common.folders",
+            "data_prep.video.frames",
+        ),
     },
     "trained": {
-        *("data_prep.clip", "data_prep.command", "data_prep.config", "data_prep.record"),
-        *("data_prep.watch", "data_prep.watching"),
+        *(
+            "data_prep.clip",
+            "data_prep.common.command",
+            "data_prep.config",
+            "data_prep.pipeline.record",
+        ),
+        *("data_prep.spotting.watcher", "data_prep.spotting.found"),
     },
-    "given": {"data_prep.clip", "data_prep.video_file"},
+    "given": {"data_prep.clip", "data_prep.video.file"},
     "asking": {
-        *("data_prep.config", "data_prep.folders", "data_prep.frames"),
-        *("data_prep.video_source", "data_prep.video_stream"),
+        *("data_prep.config", "data_prep.common.folders", "data_prep.video.frames"),
+        *("data_prep.pipeline.video_source", "data_prep.video.stream"),
     },
     "passing": {
-        *("data_prep.landmarks", "data_prep.video_stream", "data_prep.watch"),
-        "data_prep.watching",
+        *("data_prep.stages.landmarks", "data_prep.video.stream", "data_prep.spotting.watcher"),
+        "data_prep.spotting.found",
     },
-    **{name: {"data_prep.watching"} for name in ("answers", "answer_files", "answer_view")},
-    "overlay": {"data_prep.bars", "data_prep.cv", "data_prep.watching"},
-    "overlay_panel": {"data_prep.cv"},
-    "reason_sections": {"data_prep.flow_colour"},
-    "reason_pictures": {"data_prep.cv"},
+    **{name: {"data_prep.spotting.found"} for name in ("answers", "answer_files", "answer_view")},
+    "overlay": {"data_prep.common.progress", "data_prep.common.cv", "data_prep.spotting.found"},
+    "overlay_panel": {"data_prep.common.cv"},
+    "reason_sections": {"data_prep.preview.flow_colour"},
+    "reason_pictures": {"data_prep.common.cv"},
 }
 
 BLOCKED = ("tensorflow", "tensorflow_datasets", "grain", "ml_collections", "cv2", "matplotlib")
@@ -86,7 +100,7 @@ TRAINS_WITHOUT = f"""
 import json, sys
 for name in {BLOCKED!r}:
     sys.modules[name] = None  # an import of it fails
-import mser_jax.train, mser_jax.parallel, mser_jax.models
+import mser_jax.train.step, mser_jax.parallel, mser_jax.models
 print(json.dumps([name for name in sys.modules if name.startswith("mser_jax")]))
 """
 
@@ -134,12 +148,18 @@ def test_every_kind_of_import_is_seen():
     lines = (
         "import jax.numpy as jnp",
         "from mser_jax import train",
-        "def f(): import data_prep.cv",
+        "def f(): import data_prep.common.cv",
     )
-    assert set(names_imported("\n".join(lines))) == {"jax.numpy", "mser_jax.train", "data_prep.cv"}
+    assert set(names_imported("\n".join(lines))) == {
+        "jax.numpy",
+        "mser_jax.train.step",
+        "data_prep.common.cv",
+    }
 
 
-@pytest.mark.parametrize("module", [*modules("mser_jax/models"), "mser_jax.gradcam"])
+@pytest.mark.parametrize(
+    "module", [*modules("mser_jax/models"), "mser_jax.predict.explain.gradcam"]
+)
 def test_networks_know_only_jax_and_themselves(module):
     assert not beyond(module, "jax", "flax", "jaxtyping", "numpy", "mser_jax.models")
 
@@ -164,7 +184,12 @@ def test_the_report_reads_the_table_and_the_log(module):
 
 @pytest.mark.parametrize("module", OF_A_MOVEMENT)
 def test_the_page_of_a_movement_is_drawn_from_what_was_found(module):
-    found = {"mser_jax.answers", "mser_jax.answer_view", "mser_jax.gradcam", "mser_jax.whole_file"}
+    found = {
+        "mser_jax.predict.answers",
+        "mser_jax.predict.views.common",
+        "mser_jax.predict.explain.gradcam",
+        "data_prep.common.files",
+    }
     ours = {f"mser_jax.{name}" for name in (*OF_A_MOVEMENT, "page", "plots", "wording")}
     taken = BRIDGES.get(module, set())
     assert not beyond(f"mser_jax.{module}", "numpy", "matplotlib", *PLAIN, *found, *ours, *taken)
@@ -174,7 +199,7 @@ def test_the_page_of_a_movement_is_drawn_from_what_was_found(module):
 def test_preprocessing_never_sees_the_training(module):
     seen = {name.split(".")[0] for name in imports(module)}
     assert not seen & {"mser_jax", "flax", "optax", "orbax", "grain"}
-    assert "jax" not in seen or module in ("data_prep.flow", "data_prep.flow_images")
+    assert "jax" not in seen or module in ("data_prep.stages.flow", "data_prep.stages.flow_images")
 
 
 @pytest.mark.parametrize("module", [m for m in modules("mser_jax") if m != "mser_jax"])

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from data_prep import check
-from data_prep.datasets.source import Source
-from data_prep.errors import UserError
+from data_prep.common import check
+from data_prep.common.errors import UserError
+from data_prep.datasets.base.source import Source
 
 # Module and class of each; imported when asked for: synthetic clips need no spreadsheet library.
 SOURCES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "synthetic": ("data_prep.synthetic", "SyntheticSource"),
+        "synthetic": ("data_prep.synthetic.clips", "SyntheticSource"),
         "smic": ("data_prep.datasets.smic.reader", "Smic"),
         "samm": ("data_prep.datasets.samm.reader", "Samm"),
         "casme2": ("data_prep.datasets.casme2.reader", "Casme2"),

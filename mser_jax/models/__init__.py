@@ -7,10 +7,10 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mser_jax.models import conv
 from mser_jax.models.layers import Key, Map, Mask
 from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings
 from mser_jax.models.multiscale import BranchStyle
+from mser_jax.models.ops import conv
 
 __all__ = ["BranchStyle", "MSRes3D", "MSRes3DSettings", "Network", "functional"]
 

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from mser_jax.models.conv import Size
 from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings, Upsample
+from mser_jax.models.ops.conv import Size
 
 Path = tuple[str | int, ...]
 

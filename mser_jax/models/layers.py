@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from mser_jax.models import conv
-from mser_jax.models.conv import Size
+from mser_jax.models.ops import conv
+from mser_jax.models.ops.conv import Size
 
 # Of the running statistics: Flax's 0.99 is too slow for runs of a few hundred steps.
 MOMENTUM = 0.9

@@ -8,16 +8,16 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mser_jax.models import conv
 from mser_jax.models.affa import AFFA
 from mser_jax.models.layers import BatchNorm, Dense, Key, Map, Mask, dropout, global_mean, he_normal
 from mser_jax.models.multiscale import RC1, RC2, RC3, BranchStyle
+from mser_jax.models.ops import conv
 from mser_jax.models.resnet3d import UNITS, Stem, block
 
 
 @dataclasses.dataclass(frozen=True)
 class MSRes3DSettings:
-    """What can be switched; `mser_jax.config` says what each means.
+    """What can be switched; `mser_jax.config.defaults` says what each means.
 
     The defaults are the paper's full size. Without `temporal` the network is cut to one time step:
     the same modules, each kernel with a time size of 1 (`msres2d`).

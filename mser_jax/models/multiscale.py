@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mser_jax.models.conv import Size
 from mser_jax.models.layers import CUBE, POINT, Chain, ConvBN, Map, Mask, global_mean
+from mser_jax.models.ops.conv import Size
 
 LONG_CHAIN: tuple[Size, ...] = ((1, 1, 7), (1, 7, 1), (7, 1, 1))
 SHORT_CHAIN: tuple[Size, ...] = ((1, 1, 3), (1, 3, 1), (3, 1, 1))

@@ -3,9 +3,9 @@
 import jax
 from flax import nnx
 
-from mser_jax.models import conv
 from mser_jax.models.attention import TemporalSpatialAttention
 from mser_jax.models.layers import CUBE, POINT, Chain, ConvBN, Map, Mask
+from mser_jax.models.ops import conv
 
 
 class Stem(nnx.Module):

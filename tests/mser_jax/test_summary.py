@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from data_prep import datasets
-from data_prep.errors import UserError
-from mser_jax.config import get_config
+from data_prep.common.errors import UserError
+from mser_jax.config.defaults import get_config
 from mser_jax.models import MSRes3DSettings
 from mser_jax.summary import summary
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from data_prep.datasets import search
-from data_prep.datasets.sheet import Cells, Key, SheetDatabase
-from data_prep.repairs import Repair
+from data_prep.datasets.base import search
+from data_prep.datasets.base.repairs import Repair
+from data_prep.datasets.base.sheet import Cells, Key, SheetDatabase
 
 _CUT = re.compile(r"(spno\.?\d+)_([a-z]+)_(\d+)", re.IGNORECASE)  # spNO.1_a_355
 

@@ -7,14 +7,14 @@ from types import MappingProxyType
 from typing import Any
 
 from data_prep.clip import Clip
-from data_prep.datasets.about import about
-from data_prep.datasets.base import Database
+from data_prep.common.errors import UserError
+from data_prep.datasets.base.about import about
+from data_prep.datasets.base.database import Database
+from data_prep.datasets.base.rows import FolderEntry
+from data_prep.datasets.base.source import Listing
 from data_prep.datasets.casme2.reader import Casme2
-from data_prep.datasets.rows import FolderEntry
 from data_prep.datasets.samm.reader import Samm
 from data_prep.datasets.smic.reader import Smic
-from data_prep.datasets.source import Listing
-from data_prep.errors import UserError
 
 READERS: Mapping[str, type[Database]] = MappingProxyType(
     {reader.name: reader for reader in (Smic, Casme2, Samm)}

@@ -8,15 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from data_prep import check, repairs
-from data_prep.datasets.base import LONGEST
-from data_prep.datasets.cells import Cells, frame, read_sheet
-from data_prep.datasets.rows import Row
-from data_prep.datasets.sheet import SheetDatabase
-from data_prep.errors import UserError
-from data_prep.frames import Images, open_frames
-from data_prep.repairs import Repair
-from data_prep.video_file import FASTEST, SLOWEST, Video
+from data_prep.common import check
+from data_prep.common.errors import UserError
+from data_prep.datasets.base import repairs
+from data_prep.datasets.base.cells import Cells, frame, read_sheet
+from data_prep.datasets.base.database import LONGEST
+from data_prep.datasets.base.repairs import Repair
+from data_prep.datasets.base.rows import Row
+from data_prep.datasets.base.sheet import SheetDatabase
+from data_prep.video.file import FASTEST, SLOWEST, Video
+from data_prep.video.frames import Images, open_frames
 
 MAP = "emotion"  # the one map from labels to classes: each is one
 NEEDED = {"subject": "subject", "clip": "clip", "emotion": "label", "path": "path"}  # -> column

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from data_prep import check, pictures, repairs
-from data_prep.datasets import search
-from data_prep.datasets.about import about
-from data_prep.datasets.cells import Cells, read_sheet
-from data_prep.datasets.source import Listing
-from data_prep.errors import UserError
-from data_prep.repairs import Repair
+from data_prep.common import check
+from data_prep.common.errors import UserError
+from data_prep.datasets.base import repairs, search
+from data_prep.datasets.base.about import about
+from data_prep.datasets.base.cells import Cells, read_sheet
+from data_prep.datasets.base.repairs import Repair
+from data_prep.datasets.base.source import Listing
+from data_prep.video import pictures
 
 MAP = "megc2019"  # the one map from labels to classes
 CLASSES = ("negative", "positive", "surprise")  # labels 0, 1 and 2

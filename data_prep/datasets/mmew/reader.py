@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from data_prep.datasets import search
-from data_prep.datasets.sheet import Cells, Key, SheetDatabase
+from data_prep.datasets.base import search
+from data_prep.datasets.base.sheet import Cells, Key, SheetDatabase
 
 _CLIP = re.compile(r"S\d+(-\d+)+", re.IGNORECASE)  # S13-07-001: subject, emotion, count
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data_prep.datasets.sheet import SheetDatabase
+from data_prep.datasets.base.sheet import SheetDatabase
 
 
 class Samm(SheetDatabase):

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.datasets import search
-from data_prep.datasets.base import Database
-from data_prep.datasets.rows import Row
-from data_prep.repairs import Repair
+from data_prep.datasets.base import search
+from data_prep.datasets.base.database import Database
+from data_prep.datasets.base.repairs import Repair
+from data_prep.datasets.base.rows import Row
 
 _SUBJECT = re.compile(r"s\d+", re.IGNORECASE)
 

@@ -1,0 +1,15 @@
+"""OpenCV, or the exact remedy where its system libraries are missing."""
+
+from data_prep.common.errors import UserError
+
+try:
+    import cv2
+except ImportError as error:  # slim containers lack libGL or libgthread
+    raise UserError(
+        f"OpenCV cannot be loaded: {error}.\n"
+        "Remedy, one of:\n"
+        "  apt-get install -y libgl1 libglib2.0-0        (Debian, Ubuntu)\n"
+        "  pip uninstall -y opencv-python && pip install --force-reinstall opencv-python-headless"
+    ) from error
+
+__all__ = ["cv2"]

@@ -1,0 +1,99 @@
+"""A finished set as TFRecord files, for programs that use TensorFlow.
+
+The records are those of the ArrayRecord shards, byte for byte; the description beside them lets
+`tfds.builder_from_directory(folder).as_dataset(split='clips')` read the folder.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+from data_prep.common import folders
+from data_prep.common.errors import UserError
+from data_prep.shards import dataset as shards
+from data_prep.shards import files as shard_files
+
+FORMAT = "tfrecord"
+_INFO = "dataset_info.json"
+
+
+def write(path: Path, out: Path) -> Path:
+    """Write a set as TFRecord: one file for each ArrayRecord file, whole or not at all.
+
+    Args:
+      path: the set's folder, as `prepare` gives it.
+      out: the folder to make.
+
+    Returns:
+      `out`.
+
+    Raises:
+      UserError: there is no set at `path` or it is damaged, `out` is there already or cannot be
+        written, or the library for the checksums is missing.
+    """
+    check(out)
+    crc32c, stored = _crc32c(), shards.load(path)
+    try:
+        with folders.whole(out) as folder:
+            for file, (start, end) in stored.files.items():
+                with (folder / _renamed(file.name)).open("wb") as opened:
+                    for index in range(start, end):
+                        opened.write(frame(stored.serialized(index), crc32c))
+            _describe(path, folder)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error.strerror}.") from error
+    return out
+
+
+def check(out: Path) -> None:
+    """Miss what `write` needs before the clips are prepared rather than after.
+
+    Raises:
+      UserError: `out` is there already, or the library for the checksums is missing.
+    """
+    _crc32c()
+    if out.exists():
+        raise UserError(f"{out} is there already. Remedy: remove it, or name another folder.")
+
+
+def frame(record: bytes, crc32c: Callable[[bytes], int]) -> bytes:
+    """A record as TFRecord frames it: its length and its bytes, each with a masked CRC-32C.
+
+    Reference: tensorflow/core/lib/io/record_writer.h.
+    """
+    length = struct.pack("<Q", len(record))
+    return b"".join([length, _masked(crc32c(length)), record, _masked(crc32c(record))])
+
+
+def _masked(crc: int) -> bytes:
+    """A checksum changed so that one of bytes that hold a checksum is as good as any other."""
+    rotated = crc >> 15 | crc << 17
+    return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _crc32c() -> Callable[[bytes], int]:
+    try:
+        return importlib.import_module("google_crc32c").value
+    except ImportError as error:
+        raise UserError(
+            f"Writing TFRecord needs google-crc32c ({error}).\nRemedy: pip install '.[tfrecord]'"
+        ) from error
+
+
+def _renamed(name: str) -> str:
+    return name.replace(f".{shard_files.FORMAT}-", f".{FORMAT}-")
+
+
+def _describe(path: Path, folder: Path) -> None:
+    """Copy the set's description, and say that the files are TFRecord."""
+    for name in folders.sums(path):
+        if not shard_files.is_shard(name):
+            shutil.copyfile(path / name, folder / name)
+    info = json.loads((path / _INFO).read_text(encoding="utf-8"))
+    info["fileFormat"] = FORMAT
+    (folder / _INFO).write_text(json.dumps(info, indent=2), encoding="utf-8")

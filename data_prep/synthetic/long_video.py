@@ -1,0 +1,222 @@
+"""Long synthetic videos of one subject: several small expressions, and all that is none.
+
+What moves is that of `data_prep.synthetic.clips`, but on a time line of seconds rather than in a clip:
+expressions from rest to rest with pauses between, blinks, a head that is never quite still, light
+that flickers, noise, and, when asked for, stray movements that rise and fall as an expression does.
+Drawn in seconds, the same video can be had at any number of frames a second.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from data_prep.common.cv import cv2
+from data_prep.synthetic import clips as synthetic
+from data_prep.synthetic import motion as synthetic_motion
+from data_prep.synthetic import subject as synthetic_subject
+from data_prep.synthetic.motion import CLASSES, DISTRACTIONS, Motion
+
+RATE = 200.0  # places a second at which wanderings are drawn
+PAUSE = (1.2, 2.4)  # s between one expression's offset and the next one's onset
+LASTS = (0.2, 0.5)  # s, of an expression
+BLINKS, STRAYS = (2.5, 5.0), (1.5, 4.0)  # s from one to the next
+PULSE = (0.12, synthetic_motion.LONGEST_PULSE)  # s, of blinks and stray movements
+STEP = (
+    0.5  # s over which the head wanders as far as it does in a clip of `data_prep.synthetic.clips`
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Planted:
+    """An expression: seconds of its marks, its longest displacement in px, and its class."""
+
+    onset: float
+    apex: float
+    offset: float
+    amplitude: float
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Event:
+    """A field `[h, w, 2]` that comes and goes by a raised cosine."""
+
+    field: np.ndarray
+    onset: float
+    apex: float
+    offset: float
+
+    def at(self, second: float) -> float:
+        marks = [self.onset, self.apex, self.offset]
+        return float(0.5 - 0.5 * np.cos(np.pi * np.interp(second, marks, [0.0, 1.0, 2.0])))
+
+
+class LongVideo:
+    """A video, rendered frame by frame when it is gone through; the same bytes every time.
+
+    Attributes:
+      fps: frames a second.
+      planted: its expressions, in order.
+      landmarks: `[68, 2]` px, those of the face at rest.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        subject: int,
+        seconds: float,
+        fps: float,
+        size: int = 320,
+        amplitude: tuple[float, float] | None = (0.3, 3.0),
+        strays: bool = False,
+        still: bool = False,
+    ):
+        """Draw a video.
+
+        Args:
+          seed: of everything drawn.
+          subject: number of the person.
+          seconds: its length.
+          fps: frames a second.
+          size: side of a frame, px; dlib finds the faces from 320 on.
+          amplitude: px, lowest and highest, uniform in the logarithm; None plants no expression.
+          strays: whether there are stray movements, which no spotter can tell from expressions.
+          still: whether nothing else moves: no blink, no wandering head.
+        """
+        self.fps, self._seed, self._subject, self._size = fps, seed, subject, size
+        self._count = round(seconds * fps)
+        rng = np.random.default_rng([seed, subject, 77])
+        person = synthetic_subject.subject(seed, subject, size)
+        self._pose = synthetic.draw_pose(rng, size, person.canvas.shape[0])
+        self.landmarks = (person.landmarks - self._pose[:, 2]) @ np.linalg.inv(self._pose[:, :2]).T
+        self._seconds = np.arange(self._count) / fps
+        self._head = self._head_of(rng, seconds, 0.0 if still else 1.0)
+        self.planted, self._events = self._expressions(rng, seconds, amplitude)
+        self._lids = self._pulses(rng, seconds, BLINKS, self._lid_field) if not still else []
+        if strays:
+            self._events += self._pulses(rng, seconds, STRAYS, self._stray_field)
+        self._noise = int(rng.integers(2**32))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The frames, uint8 `[h, w, 3]` RGB."""
+        rng = np.random.default_rng([self._noise, round(self.fps)])
+        canvas = synthetic_subject.subject(self._seed, self._subject, self._size).canvas
+        timing = synthetic_motion.Timing(self._count, 0, 0, 0)
+        light = synthetic.draw_light(np.random.default_rng(self._noise), timing, self.fps)
+        shot, read = rng.uniform(0.004, 0.02), rng.uniform(0.5, 1.5)
+        grid = synthetic_motion.pixels(self._size)
+        back = np.zeros_like(grid)
+        for frame, gain in enumerate(light):
+            back = synthetic.inverse(self._motion(frame).displacement(0), grid, back)
+            at = cv2.transform(grid + back, self._pose).astype(np.float32)
+            image = np.maximum(gain * synthetic_subject.sample(canvas, at), 0)
+            noise = rng.standard_normal(image.shape, np.float32)
+            image += noise * np.sqrt(np.float32(shot) * image + np.float32(read**2))
+            yield np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+    def _motion(self, frame: int) -> Motion:
+        """The movement of one frame: only what is on at that moment costs anything."""
+        second = self._seconds[frame]
+        on = [event for event in self._events if event.onset < second < event.offset]
+        shut = [lid for lid in self._lids if lid.onset < second < lid.offset]
+        fields = np.stack([*self._turns, *(event.field for event in on)])
+        courses = [*self._head[frame, :2], *(event.at(second) for event in on)]
+        return Motion(
+            fields=fields.astype(np.float32),
+            courses=np.array(courses, np.float32)[:, None],
+            lids=shut[0].field if shut else np.zeros_like(self._turns[0]),
+            blink=np.array([shut[0].at(second) if shut else 0.0], np.float32),
+            drift=self._head[frame : frame + 1, 2:].astype(np.float32),
+            centre=self.landmarks[27].astype(np.float32),
+        )
+
+    def _head_of(self, rng: np.random.Generator, seconds: float, share: float) -> np.ndarray:
+        """Turns out of the plane and the drift of `synthetic_motion`, on and on: `[t, 6]`."""
+        pixel = self._size / synthetic_motion.REFERENCE
+        eyes = np.linalg.norm(self.landmarks[36:42].mean(0) - self.landmarks[42:48].mean(0))
+        grid = synthetic_motion.pixels(self._size)
+        out = synthetic_subject.depth(grid, self.landmarks[30], float(eyes))[..., None]
+        self._turns = [(out * np.array(way)).astype(np.float32) for way in ((1, 0), (0, 1))]
+        reaches = (0.5 * pixel, 0.5 * pixel, 0.8 * pixel, 0.8 * pixel, np.radians(0.3), 0.002)
+        walks = [_wander(rng, seconds, share * reach) for reach in reaches]
+        places = np.arange(len(walks[0])) / RATE
+        return np.stack([np.interp(self._seconds, places, walk) for walk in walks], -1)
+
+    def _expressions(
+        self, rng: np.random.Generator, seconds: float, amplitude: tuple[float, float] | None
+    ) -> tuple[list[Planted], list[_Event]]:
+        planted, events = [], []
+        onset = rng.uniform(*PAUSE)
+        while amplitude:
+            lasts, rise = rng.uniform(*LASTS), rng.uniform(0.35, 0.6)
+            marks = (onset, onset + rise * lasts, onset + lasts)
+            label = CLASSES[rng.integers(len(CLASSES))]
+            length = float(np.exp(rng.uniform(*np.log(amplitude))))
+            if marks[2] > seconds - PAUSE[0]:
+                break
+            _, field = synthetic_motion.expression(rng, label, self.landmarks, self._size)
+            field = synthetic_motion.limited(field, length, synthetic_motion.STEEPEST)
+            planted.append(Planted(*marks, length, label))
+            events.append(_Event(field.astype(np.float32), *marks))
+            onset = marks[2] + rng.uniform(*PAUSE)
+        return planted, events
+
+    def _pulses(
+        self,
+        rng: np.random.Generator,
+        seconds: float,
+        every: tuple[float, float],
+        draw: Callable[[np.random.Generator], np.ndarray],
+    ) -> list[_Event]:
+        """Movements there and back, one after the other."""
+        events, middle = [], rng.uniform(0.5, every[1])
+        while middle < seconds:
+            half = rng.uniform(*PULSE) / 2
+            events.append(_Event(draw(rng), middle - half, middle, middle + half))
+            middle += rng.uniform(*every)
+        return events
+
+    def _lid_field(self, rng: np.random.Generator) -> np.ndarray:
+        points = self.landmarks
+        opening = np.linalg.norm(points[[37, 38, 43, 44]] - points[[41, 40, 47, 46]], axis=1)
+        pushes = synthetic_motion.LIDS
+        field = synthetic_motion.push_field(points, pushes, (1.0, 1.0), self._size)
+        closed = rng.uniform(0.4, 0.9) * opening.mean()
+        return _limited(field, closed, synthetic_motion.STEEPEST_LIDS)
+
+    def _stray_field(self, rng: np.random.Generator) -> np.ndarray:
+        pushes, sides = DISTRACTIONS[rng.integers(len(DISTRACTIONS))]
+        strengths = sides[rng.integers(len(sides))]
+        length = rng.uniform(0.2, 1.2) * self._size / synthetic_motion.REFERENCE
+        field = synthetic_motion.push_field(self.landmarks, pushes, strengths, self._size)
+        return _limited(field, length, synthetic_motion.STEEPEST_STRAY)
+
+
+def _limited(field: np.ndarray, length: float, steepest: float) -> np.ndarray:
+    longest = float(np.sqrt(np.square(field).sum(-1).max()))
+    return synthetic_motion.limited(field / longest, length, steepest).astype(np.float32)
+
+
+def _wander(rng: np.random.Generator, seconds: float, reach: float) -> np.ndarray:
+    """A smooth random walk at `RATE` that comes as far in any half second as it does in a clip.
+
+    A slower one, three times as far, is added: a head that sits down in another place.
+    """
+    count = round(seconds * RATE) + 1
+    step, padding = round(STEP * RATE), round(6 * RATE)
+    walk = gaussian_filter1d(np.cumsum(rng.standard_normal(count + 2 * padding)), 0.04 * RATE)
+    slow = gaussian_filter1d(walk, 2 * RATE)[padding:-padding]
+    fast = (walk - gaussian_filter1d(walk, STEP * RATE))[padding:-padding]
+    starts = fast[: count - step : step]
+    windows = fast[: len(starts) * step].reshape(len(starts), step)
+    excursion = np.abs(windows - starts[:, None]).max(1).mean()
+    slow -= slow.mean()
+    return reach * (rng.uniform(0.05, 1) * fast / excursion + 3 * slow / np.abs(slow).max())

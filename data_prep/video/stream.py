@@ -1,0 +1,225 @@
+"""One pass over a video of any length: frame after frame, and never more than one held.
+
+`video_file` counts a video's frames before it gives the first. Here the end is where decoding
+ends, and what was wrong on the way is said afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from data_prep.common.cv import cv2
+from data_prep.common.errors import UserError
+from data_prep.video import pictures
+from data_prep.video.file import FASTEST, SLOWEST, opened
+from data_prep.video.frames import Images, open_frames
+from data_prep.video.notes import Sizes, Times
+
+PROBED = 50  # frames whose times give the rate where the header does not
+FEW, MANY = 3, 0.1  # gaps in a folder's numbers, and so many a frame: more are no gaps but a step
+
+Shot = tuple[int, np.ndarray | None]
+
+
+class Stream(Protocol):
+    """A video's frames in order, once.
+
+    Gone through, it yields a frame's number and the frame, RGB `[h, w, 3]` in 0..255 (None where it
+    cannot be read). The numbers rise by one.
+
+    Attributes:
+      fps: frames a second.
+      expected: how many frames there should be, for a progress bar; None when nobody knows.
+    """
+
+    fps: float
+    expected: int | None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know, a sentence each; complete after the last frame."""
+        ...
+
+    def __iter__(self) -> Iterator[Shot]: ...
+
+
+def open_stream(path: Path, fps: float | None = None, start: int = 0) -> Stream:
+    """A video file, or a folder of frames.
+
+    Args:
+      path: a folder of pictures, ordered by the last integer of their names, or a video file.
+      fps: frames a second; None is what the file says.
+      start: the number of the first frame to give. A video's first frame has the number 0, one of a
+        folder that in its file's name. Those before are not decoded.
+
+    Raises:
+      UserError: there is no such video, it has fewer than two frames or no frame `start`, or its
+        frame rate is not known.
+    """
+    if fps is not None and not SLOWEST <= fps <= FASTEST:
+        raise UserError(f"--fps={fps:g}: it must be {SLOWEST:g} to {FASTEST:g} a second.")
+    frames = open_frames(path)
+    if isinstance(frames, Images):
+        return _Folder(path, frames, fps, start)
+    return _File(path, fps, start)
+
+
+class _File:
+    """A video file."""
+
+    def __init__(self, path: Path, fps: float | None, start: int):
+        self._path, self._start = path, start
+        with opened(path) as capture:
+            announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+            header = capture.get(cv2.CAP_PROP_FPS)
+            known = SLOWEST <= header <= FASTEST
+            times = _times(capture, 2 if known else PROBED)  # two, to see that it is a video
+        if len(times) < 2:
+            raise UserError(
+                f"{path}: {len(times)} frames can be decoded, at least 2 are needed. Is the file "
+                "whole? Copy it again, or convert it (ffmpeg -i FILE new.mp4)."
+            )
+        self._announced = int(announced) if 1 <= announced < 1e9 else None
+        self.expected: int | None = (
+            None if self._announced is None else max(0, self._announced - start)
+        )
+        self.fps = fps or _rate(path, header, times)
+        self._times, self._end, self._sizes = Times(self.fps, fps is not None), 0, Sizes()
+
+    def __iter__(self) -> Iterator[Shot]:
+        with opened(self._path) as capture:
+            number = _skip(capture, self._path, self._start)
+            while True:
+                decoded, frame = capture.read()
+                if not decoded:
+                    break
+                self._times.see(number, capture.get(cv2.CAP_PROP_POS_MSEC))
+                self._sizes.see(number, frame)
+                yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+                number += 1
+            self._end = number
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """As `Stream` has it."""
+        return (*self._shortage(), *self._times.notes(), *self._sizes.notes())
+
+    def _shortage(self) -> list[str]:
+        # Sound that lasts longer than the picture makes many a header announce a few too many.
+        if self._announced is None or not 0 < self._end < 0.95 * self._announced:
+            return []
+        return [
+            f"the file announces {self._announced} frames and ends after {self._end}: perhaps a "
+            "part of it is lost."
+        ]
+
+
+class _Folder:
+    """A folder of pictures."""
+
+    def __init__(self, path: Path, frames: Images, fps: float | None, start: int):
+        if fps is None:
+            raise UserError(
+                f"{path}: a folder of frames does not say how many there are a second. Remedy: "
+                "--fps=200, for example."
+            )
+        self.fps = fps
+        self._check_gaps(path, frames)
+        self._paths = {
+            number: file for number, file in zip(frames.numbers, frames.files) if number >= start
+        }
+        if not self._paths:
+            raise UserError(
+                f"{path}: there is no frame {start}; there are {frames.numbers[0]} to "
+                f"{frames.numbers[-1]}. Correct the first frame."
+            )
+        self._first, self._last = min(self._paths), max(self._paths)
+        self.expected: int | None = self._last - self._first + 1
+        self._unread: list[str] = []
+        self._sizes = Sizes()
+
+    def _check_gaps(self, path: Path, frames: Images) -> None:
+        """Refuse numbers that are not those of one video; of all frames, wherever one starts."""
+        steps = np.diff(frames.numbers)
+        gaps, absent = int((steps > 1).sum()), int((steps - 1).sum())
+        self._absent = absent, frames.numbers[0], frames.numbers[-1]
+        if gaps > FEW + MANY * len(frames.numbers):
+            raise UserError(
+                f"{path}: in {gaps} places numbers between the frames are absent, first after "
+                f"{frames.files[int(np.argmax(steps > 1))].name}. Unpack the frames again; if "
+                "there are no more of them, number them one after the other and give their own "
+                "rate (--fps)."
+            )
+        if absent > len(frames.numbers):
+            raise UserError(
+                f"{path}: {absent} numbers between the frames are absent, most of them before "
+                f"{frames.files[int(np.argmax(steps)) + 1].name}. Is that a frame? Remedy: move "
+                "other pictures out of the folder, or number the frames one after the other."
+            )
+
+    def __iter__(self) -> Iterator[Shot]:
+        for number in range(self._first, self._last + 1):
+            frame = self._read(number)
+            if frame is not None:
+                self._sizes.see(number, frame)
+            yield number, frame
+
+    def _read(self, number: int) -> np.ndarray | None:
+        path = self._paths.get(number)
+        if path is None:
+            return None
+        try:
+            frame = pictures.read(path)
+        except UserError as error:
+            self._unread.append(str(error))
+            return None
+        return frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """As `Stream` has it."""
+        absent, first, last = self._absent
+        notes = []
+        if absent:
+            notes.append(
+                f"{absent} numbers between {first} and {last} have no frame; no movement is "
+                "followed across such a gap."
+            )
+        if self._unread:
+            more = len(self._unread) - 1
+            others = f" ({more} more files cannot be read either.)" if more else ""
+            notes.append(f"{self._unread[0]}{others}")
+        return (*notes, *self._sizes.notes())
+
+
+def _rate(path: Path, header: float, times: np.ndarray) -> float:
+    if SLOWEST <= header <= FASTEST:
+        return header
+    steps = np.diff(times)
+    rate = 1000 / max(float(steps.mean()), 1e-9)
+    if steps.min() > 0 and SLOWEST <= rate <= FASTEST:
+        return round(rate, 3)
+    raise UserError(
+        f"{path} does not say how many frames a second it has. Remedy: --fps=200, for example."
+    )
+
+
+def _times(capture: cv2.VideoCapture, most: int) -> np.ndarray:
+    times: list[float] = []
+    while len(times) < most and capture.grab():
+        times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
+    return np.array(times)
+
+
+def _skip(capture: cv2.VideoCapture, path: Path, start: int) -> int:
+    for number in range(start):
+        if not capture.grab():
+            raise UserError(
+                f"{path}: there is no frame {start}; the video ends after {number}. Correct the "
+                "first frame."
+            )
+    return start

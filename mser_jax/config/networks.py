@@ -1,0 +1,118 @@
+"""The network that a configuration names, and the clip that it sees."""
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from flax import nnx
+from ml_collections import ConfigDict
+
+from mser_jax.config import zoo
+from mser_jax.data.augment import View
+from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings, Network, cost, functional
+from mser_jax.models.baselines.capsulenet import CapsuleNet
+from mser_jax.models.baselines.dual_inception import DualInception
+from mser_jax.models.baselines.htnet import HTNet
+from mser_jax.models.baselines.off_apexnet import OFFApexNet
+from mser_jax.models.baselines.rcn import RCN
+from mser_jax.models.baselines.ststnet import STSTNet
+
+# The networks of the field, for one onset-apex flow a clip (mser_jax.config.zoo); each has one head.
+_OF_THE_FIELD: Mapping[str, Callable[..., nnx.Module]] = MappingProxyType(
+    {
+        "ststnet": STSTNet,
+        "off_apexnet": OFFApexNet,
+        "dual_inception": DualInception,
+        "rcn": RCN,
+        "capsulenet": CapsuleNet,
+        "htnet": HTNet,
+    }
+)
+
+
+def is_network(config: ConfigDict) -> bool:
+    """Whether the run trains one, rather than fitting something classical."""
+    name = config.model.get("name")
+    return name is None or not zoo.model(name).classical
+
+
+def is_of_the_field(config: ConfigDict) -> bool:
+    """Whether the run trains a network of the field, and not the paper's."""
+    return config.model.get("name") in _OF_THE_FIELD
+
+
+def constructor(config: ConfigDict, classes: int) -> Callable[[nnx.Rngs], Any]:
+    """What makes the network from its random numbers.
+
+    Args:
+      config: of a run whose model is a network.
+      classes: that it tells apart.
+    """
+    field = _OF_THE_FIELD.get(config.model.get("name"))
+    if field is not None:
+        return lambda rngs: field(classes, side=config.prep.size, rngs=rngs)
+    settings = model_settings(config, classes)
+    return lambda rngs: MSRes3D(settings, rngs=rngs)
+
+
+def network(config: ConfigDict, classes: int) -> Network:
+    """The network as pure functions; of the arguments see `constructor`."""
+    return functional(constructor(config, classes), config.model.lowering)
+
+
+def view(config: ConfigDict, variants: Sequence[str] = ("original",)) -> View:
+    """How the network sees a clip.
+
+    Args:
+      config: of the run.
+      variants: what the training varies a clip with, the original first.
+    """
+    kind = config.input.kind
+    return View(
+        size=config.prep.size,
+        variants=tuple(variants),
+        channels=() if kind == "frames" else tuple(config.input.channels),
+        images=kind == "images",
+    )
+
+
+def heads(config: ConfigDict) -> int:
+    """How many answers the network gives."""
+    return 1 if is_of_the_field(config) else model_settings(config, 2).heads
+
+
+def clip_shape(config: ConfigDict) -> tuple[int, int, int, int]:
+    """`[t, h, w, c]` of the network's input."""
+    channels = 1 if config.input.kind == "frames" else len(config.input.channels)
+    return config.prep.steps, config.prep.size, config.prep.size, channels
+
+
+def multiply_adds(config: ConfigDict, classes: int) -> int:
+    """Of the forward pass for one clip."""
+    shape = clip_shape(config)
+    if is_of_the_field(config):
+        return cost.products(constructor(config, classes), shape)
+    return sum(call.macs for call in cost.calls(model_settings(config, classes), shape))
+
+
+def model_settings(config: ConfigDict, classes: int) -> MSRes3DSettings:
+    """The switches of the paper's network from the configuration's fields."""
+    model = config.model
+    style = BranchStyle(model.rc.reduction, model.rc.restore, model.rc.chain, model.rc.weights)
+    return MSRes3DSettings(
+        classes=classes,
+        channels=clip_shape(config)[-1],
+        block=model.block,
+        width=model.width,
+        depths=tuple(model.depths),
+        attention=model.attention,
+        rc=style if model.rc.on else None,
+        fusion=model.fusion.on,
+        cascade=model.fusion.cascade,
+        cam_reduction=model.fusion.reduction,
+        hidden=model.head.hidden,
+        dropout=model.head.dropout,
+        dtype=model.dtype,
+        remat=model.remat,
+        temporal=model.get("name") != "msres2d",
+    )

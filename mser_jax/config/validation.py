@@ -1,0 +1,223 @@
+"""What the fields of a configuration may hold."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from data_prep import config as data_config
+from data_prep.common import check
+from data_prep.common.errors import UserError
+from mser_jax.config import zoo
+from mser_jax.data import protocols
+from mser_jax.evaluate import selection
+from mser_jax.evaluate.compare import ablation
+
+# What a field may hold where it names a choice.
+CHOICES = {
+    "input.kind": ("flow", "frames", "images"),
+    "input.scale": ("none", "clip", "unit"),
+    "augment.mode": ("expand", "sample", "none"),
+    "model.block": ("bottleneck", "basic"),
+    "model.dtype": ("float32", "bfloat16"),
+    "model.lowering": ("auto", "xla", "einsum", "frames"),
+    "model.rc.restore": ("last", "pointwise"),
+    "model.rc.chain": ("factorised", "depthwise"),
+    "model.rc.weights": ("softmax", "free"),
+    "evaluation.protocol": protocols.PROTOCOLS,
+    "evaluation.select": selection.RULES,
+    "train.optimizer": ("adam", "sgd"),
+    "train.schedule": ("constant", "cosine", "step", "halves", "tenths"),
+    "train.class_weights": ("none", "balanced"),
+    "train.loss": ("cross_entropy", "margin"),
+    "parallel.lift": ("auto", "vmap", "map"),
+    "parallel.data": ("auto", "resident", "streamed"),
+}
+
+
+MEMBERS = {
+    "input.channels": ("u", "v", "strain", "magnitude"),
+    "augment.variants": ("original", "left", "right", "up", "down", "mirror", "flip"),
+}
+
+
+LEAST = {
+    "seed": 0,
+    "model.width": 1,
+    "model.rc.reduction": 1,
+    "model.fusion.reduction": 1,
+    "model.head.hidden": 1,
+    "train.seeds": 1,
+    "train.epochs": 1,
+    "train.batch_size": 2,  # with one clip CAM's batch normalisation has no variance
+    "train.warmup": 0,
+    "train.weight_decay": 0.0,
+    "train.checkpoint_every": 1,
+    "train.checkpoints_kept": 1,
+    "model.head.dropout": 0.0,
+    "evaluation.folds": 2,
+    "parallel.folds_per_device": 0,
+}
+
+
+POSITIVE = ("train.learning_rate", "model.c")
+
+
+def validate(config: ConfigDict) -> None:
+    """Refuse values that no part of the program can use.
+
+    A model of the field has fewer fields than the paper's network.
+
+    Raises:
+      UserError: names the field, what it holds, and what it may hold.
+    """
+    data_config.validate(config)
+    check.choices(config, _present(config, CHOICES))
+    check.members(config, _present(config, MEMBERS))
+    check.least(config, _present(config, LEAST))
+    check.positive(config, [field for field in POSITIVE if _has(config, field)])
+    if config.seed + config.train.seeds > 2**32:
+        raise UserError(
+            f"config.seed is {config.seed}, config.train.seeds {config.train.seeds}; every seed "
+            "must be less than 2**32."
+        )
+    for field, check_field in _FURTHER.items():
+        if _has(config, field):
+            check_field(config)
+    _validate_held_out(config.evaluation.protocol, config.evaluation.held_out)
+
+
+def _has(config: ConfigDict, field: str) -> bool:
+    section, *rest = field.split(".", 1)
+    return section in config and (not rest or _has(config[section], rest[0]))
+
+
+def _present(config: ConfigDict, table: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: known for field, known in table.items() if _has(config, field)}
+
+
+def _validate_variants(config: ConfigDict) -> None:
+    if "original" not in config.augment.variants:
+        raise UserError(
+            f"config.augment.variants is {config.augment.variants}; 'original' must be among them: "
+            "it is how a test clip is seen."
+        )
+
+
+def _validate_depths(config: ConfigDict) -> None:
+    depths = tuple(config.model.depths)
+    if len(depths) != 4 or not all(isinstance(depth, int) and depth > 0 for depth in depths):
+        raise UserError(
+            f"config.model.depths is {config.model.depths}; it must hold four counts of at least 1 "
+            "(residual units in blocks 2 to 5)."
+        )
+
+
+def _validate_dropout(config: ConfigDict) -> None:
+    if config.model.head.dropout >= 1:
+        raise UserError(
+            f"config.model.head.dropout is {config.model.head.dropout}; it must be less than 1, as "
+            "it is the share that is left out."
+        )
+
+
+def _validate_input(config: ConfigDict) -> None:
+    kind, scale = config.input.kind, config.input.scale
+    if (kind == "images") != (config.data.dataset == "megc2019"):
+        raise UserError(
+            f"config.input.kind is {kind!r}, but the data set {config.data.dataset} has "
+            f"{'images' if kind != 'images' else 'flow and frames'}. Remedy: leave it as it was."
+        )
+    if (kind == "images" and scale == "clip") or (kind != "images" and scale == "unit"):
+        raise UserError(
+            f"config.input.scale is {scale!r}, which is not for {kind}: 'clip' needs the flow in "
+            "px, 'unit' divides images by 255. 'none' is for all."
+        )
+    if kind == "images" and "magnitude" in config.input.channels:
+        raise UserError(
+            "config.input.channels holds 'magnitude', which the images have lost. Remedy: u, v and "
+            "strain."
+        )
+
+
+def _validate_warmup(config: ConfigDict) -> None:
+    if config.train.warmup >= config.train.epochs:
+        raise UserError(
+            f"config.train.warmup is {config.train.warmup}, config.train.epochs "
+            f"{config.train.epochs}; the warm-up must end before the last epoch."
+        )
+
+
+def _validate_model(config: ConfigDict) -> None:
+    if config.model.name != config.preset:
+        raise UserError(
+            f"config.model.name is {config.model.name!r}, but the fields are those of "
+            f"{config.preset}. Remedy: --config=configs/megc2019.py:{config.model.name}."
+        )
+    if zoo.model(config.preset).classical and config.train.seeds > 1:
+        raise UserError(
+            f"config.train.seeds is {config.train.seeds}, but {config.preset} draws nothing at "
+            "random, and every seed would answer alike. Remedy: leave it at 1."
+        )
+
+
+def _validate_loss(config: ConfigDict) -> None:
+    capsules = config.model.get("name") == "capsulenet"
+    if (config.train.loss == "margin") != capsules:
+        raise UserError(
+            f"config.train.loss is {config.train.loss!r}: the margin loss is for CapsuleNet, whose "
+            "outputs are lengths, and no other is. Remedy: leave it as it was."
+        )
+
+
+def _validate_held_out(protocol: str, held_out: str) -> None:
+    if protocol == "hold_out" and not held_out:
+        raise UserError(
+            "config.evaluation.held_out is ''; protocol hold_out needs the database that it tests: "
+            "--config.evaluation.held_out=samm."
+        )
+    if protocol != "hold_out" and held_out:
+        raise UserError(
+            f"config.evaluation.held_out is {held_out!r} and would not be used: it needs "
+            "--config.evaluation.protocol=hold_out."
+        )
+
+
+def _validate_models(config: ConfigDict) -> None:
+    if config.suite.models:
+        check.members(config, {"suite.models": tuple(zoo.MODELS)})
+
+
+def _validate_series(config: ConfigDict) -> None:
+    check.members(config, {"ablation.members": tuple(ablation.MEMBERS)})
+    pairs = (*ablation.ADDED, *ablation.LEFT_OUT)
+    if not ablation.compared(config.ablation.members, pairs):
+        raise UserError(
+            f"config.ablation.members is {tuple(config.ablation.members)}; no two of them are "
+            "compared. The pairs: "
+            + ", ".join(f"{pair.without} and {pair.with_}" for pair in pairs)
+            + "."
+        )
+    for part in ablation.PARTS.values():
+        if check.get(config, part.field) != part.on:
+            raise UserError(
+                f"config.{part.field} is {check.get(config, part.field)}, but each member of the "
+                "ablation sets it. Remedy: leave it out, or choose with config.ablation.members."
+            )
+
+
+# What the tables above cannot say, by the field or section that it is about.
+_FURTHER: Mapping[str, Callable[[ConfigDict], None]] = MappingProxyType(
+    {
+        "augment.variants": _validate_variants,
+        "model.name": _validate_model,
+        "model.depths": _validate_depths,
+        "model.head.dropout": _validate_dropout,
+        "train.warmup": _validate_warmup,
+        "train.loss": _validate_loss,
+        "input.kind": _validate_input,
+        "suite": _validate_models,
+        "ablation": _validate_series,
+    }
+)

@@ -1,0 +1,132 @@
+"""The ablation of figure 11: its members, what is compared, and what the tables of both say.
+
+The paper adds its parts one after the other to the plain 3D-ResNet (4.3.3). Here stands that
+series, and beside it the one that leaves each part out of the whole network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mser_jax.evaluate import failures, metrics, scoring, selection
+from mser_jax.evaluate.compare import paired, published
+from mser_jax.evaluate.predictions import Predictions
+
+
+class Part(NamedTuple):
+    """What switches a part: a field, its value with the part, and without it."""
+
+    field: str
+    on: object
+    off: object
+
+
+class Comparison(NamedTuple):
+    """Two members that differ in one part."""
+
+    part: str
+    without: str
+    with_: str
+
+
+PARTS = {
+    "flow": Part("input.kind", "flow", "frames"),
+    "attention": Part("model.attention", True, False),
+    "rc": Part("model.rc.on", True, False),
+    "fusion": Part("model.fusion.on", True, False),
+}
+# The parts of each member; all are in `+fusion`, which is the whole network.
+MEMBERS = {
+    "base": (),
+    "+flow": ("flow",),
+    "+attention": ("flow", "attention"),
+    "+rc": ("flow", "attention", "rc"),
+    "+fusion": ("flow", "attention", "rc", "fusion"),
+    "no_flow": ("attention", "rc", "fusion"),
+    "no_attention": ("flow", "rc", "fusion"),
+    "no_rc": ("flow", "attention", "fusion"),
+    "no_fusion": ("flow", "attention", "rc"),
+}
+ADDED = (
+    Comparison("flow", "base", "+flow"),
+    Comparison("attention", "+flow", "+attention"),
+    Comparison("rc", "+attention", "+rc"),
+    Comparison("fusion", "+rc", "+fusion"),
+)
+LEFT_OUT = tuple(Comparison(part, f"no_{part}", "+fusion") for part in PARTS)
+
+
+def settings(member: str) -> dict[str, object]:
+    """The fields of a member, by their names with dots."""
+    return {
+        part.field: part.on if name in MEMBERS[member] else part.off for name, part in PARTS.items()
+    }
+
+
+def twin(member: str) -> str:
+    """The first member that is the same network: `no_fusion` is `+rc`. Both are one training."""
+    return next(name for name, parts in MEMBERS.items() if parts == MEMBERS[member])
+
+
+def compared(members: Sequence[str], series: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons of a series whose two members are both there."""
+    return [each for each in series if {each.without, each.with_} <= {*members}]
+
+
+def results(tables: Mapping[str, Predictions], rule: str, dataset: str) -> dict[str, Any]:
+    """Everything that ablation.json holds.
+
+    Args:
+      tables: the predictions of each member.
+      rule: one of `select.RULES`, which answers for every member; with one head all are the same.
+      dataset: as in `config.data.dataset`; says which published gains stand beside.
+
+    Returns:
+      rule, upper_bound; members: a row each; added and left_out: a row of `paired.compare` each,
+      with its part, and `published_points`: the paper's own gain in accuracy, or None.
+
+    Raises:
+      UserError: the members were not tested on the same clips, a fold of one of them failed, or a
+        table cannot be scored.
+    """
+    for name, table in tables.items():
+        failures.refuse_any(name, table)
+    gains = published.gains(dataset)
+    return {
+        "rule": rule,
+        "upper_bound": rule == selection.UPPER_BOUND,
+        "members": [_member_row(name, table, rule) for name, table in tables.items()],
+        "added": [
+            _row(tables, each, rule) | {"published_points": gains.get(each.part)}
+            for each in compared(list(tables), ADDED)
+        ],
+        "left_out": [
+            _row(tables, each, rule) | {"published_points": None}
+            for each in compared(list(tables), LEFT_OUT)
+        ],
+    }
+
+
+def _row(tables: Mapping[str, Predictions], pair: Comparison, rule: str) -> dict[str, Any]:
+    return {"part": pair.part, **paired.compare(tables, pair.without, pair.with_, rule)}
+
+
+def _member_row(name: str, table: Predictions, rule: str) -> dict[str, Any]:
+    scores = scoring.score(table, rule)
+    kept = (
+        "clips",
+        "subjects",
+        "folds",
+        "heads",
+        "seeds",
+        *metrics.HEADLINE,
+        "interval",
+        "seed_std",
+    )
+    return {
+        "member": name,
+        "parts": list(MEMBERS[name]),
+        "folder": twin(name),
+        **{key: scores[key] for key in kept},
+    }

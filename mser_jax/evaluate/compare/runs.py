@@ -1,0 +1,199 @@
+"""Two finished runs, whatever they differ in: which answers better on the clips of both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_prep.common import fields
+from data_prep.common.errors import UserError
+from mser_jax.evaluate import failures, metrics, predictions_csv, selection
+from mser_jax.evaluate.compare import paired
+from mser_jax.evaluate.predictions import Predictions
+
+NAMES = ("A", "B")
+
+
+class Run(NamedTuple):
+    """What a finished run left in its folder.
+
+    Attributes:
+      folder: as the user wrote it.
+      config: its fields.
+      predictions: its table.
+    """
+
+    folder: str
+    config: Mapping[str, Any]
+    predictions: Predictions
+
+    @property
+    def rule(self) -> str:
+        """Which head answers, of `select.RULES`."""
+        return self.config["evaluation"]["select"]
+
+
+def read(folder: str) -> Run:
+    """Read a run.
+
+    Raises:
+      UserError: the folder holds no finished run.
+    """
+    path = Path(folder).expanduser() / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        run = Run(folder, config, predictions_csv.read_csv(path.parent / "predictions.csv"))
+        _ = run.rule, config["evaluation"]["protocol"], config["name"]
+    except OSError as error:
+        raise UserError(
+            f"{path}: {error.strerror}. Remedy: give the folder of a finished run, as --workdir "
+            "named it; each member of an ablation has one of its own."
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is not the configuration of a run ({type(error).__name__}: {error}). Remedy: "
+            "remove it, and repeat the command of the run with --mode=report, which writes it anew."
+        ) from error
+    return run
+
+
+def results(one: Run, other: Run) -> dict[str, Any]:
+    """Everything that compare.json holds.
+
+    Each run answers by its own rule. Clips that only one of them tested are left out and counted.
+
+    Args:
+      one: A, which is compared with.
+      other: B, which is compared.
+
+    Returns:
+      runs: of A and B the folder, name, protocol, rule, upper_bound, folds, seeds, the clips that
+        it tested and how many of them the other did not;
+      differing: (field, value in A, in B) of the configurations;
+      full, and per_dataset: dataset, clips, subjects, the headline scores of A and B with
+        `seed_std` (`metrics.seed_std`), and B less A as `paired.difference` has it;
+      gained_clips, lost_clips: (dataset, subject, clip) that only B, or only A, gets right; empty
+        where a run has several seeds.
+
+    Raises:
+      UserError: the runs share no clip, or do not agree on the classes or on a clip's label; a
+        fold of one of them failed; a class has no shared clip; or not every clip was tested with
+        every seed.
+    """
+    _refuse_other_classes(one, other)
+    for run in (one, other):
+        failures.refuse_any(run.folder, run.predictions)
+    one_table, other_table = tables = _shared(one, other)
+    metrics.refuse_absent_class(one_table)
+    rules = (one.rule, other.rule)
+    full = _row("all clips", one_table, other_table, rules)
+    changed = paired.Discordant([], [])
+    if full["mcnemar_p"] is not None:
+        changed = paired.discordant(one_table, other_table, rules)
+    return {
+        "runs": [_run_row(*each) for each in zip(NAMES, (one, other), tables)],
+        "differing": fields.differences(one.config, other.config),
+        "full": full,
+        "per_dataset": [
+            _row(name, _of(name, one_table), _of(name, other_table), rules)
+            for name in np.unique(one_table.dataset).tolist()
+        ],
+        "gained_clips": changed.gained,
+        "lost_clips": changed.lost,
+    }
+
+
+def _row(name: str, one: Predictions, other: Predictions, rules: tuple[str, str]) -> dict[str, Any]:
+    clips = set(_clips(one))
+    return {
+        "dataset": name,
+        "clips": len(clips),
+        "subjects": len({clip[:2] for clip in clips}),
+        NAMES[0]: _scores(one, rules[0]),
+        NAMES[1]: _scores(other, rules[1]),
+        **paired.difference(one, other, rules),
+    }
+
+
+def _of(dataset: str, predictions: Predictions) -> Predictions:
+    return predictions.take(predictions.dataset == dataset)
+
+
+def _scores(predictions: Predictions, rule: str) -> dict[str, Any]:
+    counts = metrics.by_subject(predictions, rule).sum(axis=1)
+    scores = metrics.mean_scores(counts)
+    return {name: scores[name] for name in metrics.HEADLINE} | {
+        "seed_std": metrics.seed_std(counts)
+    }
+
+
+def _run_row(name: str, run: Run, shared: Predictions) -> dict[str, Any]:
+    tested = len(_labels(run.predictions))
+    return {
+        "run": name,
+        "folder": run.folder,
+        "name": run.config["name"],
+        "protocol": run.config["evaluation"]["protocol"],
+        "rule": run.rule,
+        "upper_bound": run.rule == selection.UPPER_BOUND,
+        "folds": len(np.unique(run.predictions.fold)),
+        "seeds": np.unique(run.predictions.seed).tolist(),
+        "clips": tested,
+        "not_shared": tested - len(_labels(shared)),
+    }
+
+
+def _shared(one: Run, other: Run) -> tuple[Predictions, Predictions]:
+    """Both tables, of the clips that are in both."""
+    first, second = _labels(one.predictions), _labels(other.predictions)
+    clips = first.keys() & second.keys()
+    if not clips:
+        raise UserError(
+            f"{one.folder} and {other.folder} tested no clip in common, as {'/'.join(min(first))} "
+            f"of the one and {'/'.join(min(second))} of the other. Remedy: runs of the same data."
+        )
+    for clip in sorted(clips):
+        if first[clip] != second[clip]:
+            raise UserError(
+                f"{one.folder} and {other.folder} do not agree on the clip {'/'.join(clip)}: its "
+                f"label is {first[clip]} in the one and {second[clip]} in the other. Remedy: runs "
+                "on the same annotation and classes (config.data.sheet, config.data.classes)."
+            )
+    return _whole(one, clips), _whole(other, clips)
+
+
+def _whole(run: Run, clips: set[tuple]) -> Predictions:
+    """The rows of these clips; refused where one of them lacks a seed."""
+    rows = [key in clips for key in _clips(run.predictions)]
+    shared = run.predictions.take(np.array(rows))
+    seeds = len(np.unique(shared.seed))
+    if len(shared) != seeds * len(clips):
+        raise UserError(
+            f"{run.folder}: {seeds} seeds and {len(clips)} clips are {seeds * len(clips)} rows, "
+            f"but predictions.csv has {len(shared)}. Remedy: write it again with --mode=evaluate."
+        )
+    return shared
+
+
+def _refuse_other_classes(one: Run, other: Run) -> None:
+    names = [", ".join(run.predictions.class_names) for run in (one, other)]
+    if names[0] != names[1]:
+        raise UserError(
+            f"{one.folder} has the classes {names[0]}; {other.folder} has {names[1]}. Remedy: runs "
+            "with the same classes (config.data.classes)."
+        )
+
+
+def _labels(predictions: Predictions) -> dict[tuple, str]:
+    """The label of every (dataset, subject, clip)."""
+    labels = [predictions.class_names[label] for label in predictions.label]
+    return dict(zip(_clips(predictions), labels))
+
+
+def _clips(predictions: Predictions) -> list[tuple]:
+    columns = (predictions.dataset, predictions.subject, predictions.clip)
+    return list(zip(*(column.tolist() for column in columns)))

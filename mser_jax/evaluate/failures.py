@@ -1,0 +1,50 @@
+"""Folds whose training diverged: which they are, and what needs every fold to have ended well."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from data_prep.common.errors import UserError
+from mser_jax.evaluate.predictions import Predictions
+
+REMEDY = "Remedy: train anew with a smaller --config.train.learning_rate."
+
+
+def trainings(predictions: Predictions) -> Counter[tuple[str, int]]:
+    """The rows of every (fold, seed), in the order of the table."""
+    return Counter(zip(predictions.fold.tolist(), predictions.seed.tolist()))
+
+
+def rows(predictions: Predictions) -> list[dict]:
+    """Fold, seed and number of unanswered clips of every training that failed."""
+    counts = trainings(predictions.take(predictions.failed))
+    return [{"fold": fold, "seed": seed, "clips": n} for (fold, seed), n in counts.items()]
+
+
+def refuse_any(name: str, predictions: Predictions) -> None:
+    """Refuse a table in which a fold failed, for what needs an answer to every clip.
+
+    Args:
+      name: of the table, for the message.
+      predictions: the table.
+
+    Raises:
+      UserError: names the first fold that failed.
+    """
+    if failed := rows(predictions):
+        first = f"fold {failed[0]['fold']}, seed {failed[0]['seed']}"
+        raise UserError(
+            f"{name}: {len(failed)} of {len(trainings(predictions))} trainings diverged ({first}), "
+            f"so that some clips have no answer; a comparison needs them all. {REMEDY}"
+        )
+
+
+def answered(predictions: Predictions) -> Predictions:
+    """The rows that have an answer.
+
+    Raises:
+      UserError: there is none.
+    """
+    if predictions.failed.all():
+        raise UserError(f"Every fold's training diverged: no clip has an answer. {REMEDY}")
+    return predictions.take(~predictions.failed)

@@ -1,0 +1,167 @@
+"""The table of held-out predictions as a file."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.common.errors import UserError
+from mser_jax.evaluate import selection
+from mser_jax.evaluate.predictions import Predictions
+
+_FIXED = ("dataset", "subject", "clip", "seed", "fold", "label", "prediction", "head")
+
+
+_FAILED = "failed"  # in place of an answer and of its head
+
+
+_REMEDY = "write it again with --mode=evaluate."
+
+
+def write_csv(path: Path, predictions: Predictions, rule: str) -> None:
+    """Write one line for each row, with the answer under `rule`; floats keep all of float32.
+
+    Args:
+      path: of the file; replaced when it exists.
+      predictions: the table.
+      rule: one of `select.RULES`; it fills the columns `prediction` and `head` ('all' where the
+        answer is the mean of the heads). Where the fold failed both are 'failed', and the figures
+        are empty.
+    """
+    chosen, head = selection.choose(predictions, rule)
+    answers = chosen.argmax(axis=1)
+    part = Path(f"{path}.part")  # so that an interruption leaves the whole old file or the new one
+    with part.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_header(predictions.class_names, predictions.train_loss.shape[1]))
+        for row, failed in enumerate(predictions.failed):
+            told = _failed if failed else _answered
+            writer.writerow(
+                [*_named(predictions, row), *told(predictions, row, answers[row], head[row])]
+            )
+    part.replace(path)
+
+
+def read_csv(path: Path) -> Predictions:
+    """Read what `write_csv` wrote; the columns `prediction` and `head` follow from the others.
+
+    Raises:
+      UserError: the file is absent, or a line is malformed (it is named).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} is not there: {_REMEDY}")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.reader(file)
+            names, heads = _parse_header(path, next(reader, []))
+            rows = [(reader.line_num, cells) for cells in reader]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is not a table of predictions ({error}): {_REMEDY}") from error
+    if not rows:
+        raise UserError(f"{path} holds no predictions: {_REMEDY}")
+    return _parse_rows(path, rows, names, heads)
+
+
+def _header(names: tuple[str, ...], heads: int) -> list[str]:
+    numbers = range(1, heads + 1)
+    probabilities = [f"head{head}_{name}" for head in numbers for name in names]
+    return [*_FIXED, *probabilities, *(f"train_loss_head{head}" for head in numbers)]
+
+
+def _named(predictions: Predictions, row: int) -> list[object]:
+    """What a row is of."""
+    columns = ("dataset", "subject", "clip", "seed", "fold")
+    label = predictions.class_names[predictions.label[row]]
+    return [*(getattr(predictions, column)[row] for column in columns), label]
+
+
+def _answered(predictions: Predictions, row: int, answer: int, head: int) -> list[object]:
+    figures = (*predictions.probabilities[row].ravel(), *predictions.train_loss[row])
+    return [
+        predictions.class_names[answer],
+        "all" if head == selection.ALL_HEADS else head + 1,
+        *map(_digits, figures),
+    ]
+
+
+def _failed(predictions: Predictions, row: int, *_: int) -> list[object]:
+    figures = predictions.probabilities[row].size + predictions.train_loss[row].size
+    return [_FAILED, _FAILED, *[""] * figures]
+
+
+def _digits(value: np.floating) -> str:
+    """Nine significant digits: as many as bring every float32 back exactly."""
+    return f"{value:.9g}"
+
+
+def _parse_header(path: Path, header: list[str]) -> tuple[tuple[str, ...], int]:
+    prefix = "head1_"
+    names = tuple(cell[len(prefix) :] for cell in header if cell.startswith(prefix))
+    heads = sum(cell.startswith("train_loss_head") for cell in header)
+    if not names or header != _header(names, heads):
+        raise _malformed(path, 1, f"its columns should be {', '.join(_FIXED)}, head1_<class> ...")
+    return names, heads
+
+
+def _parse_rows(
+    path: Path, rows: list[tuple[int, list[str]]], names: tuple[str, ...], heads: int
+) -> Predictions:
+    keys, labels, figures = {}, [], []
+    for line, cells in rows:
+        try:
+            key, fold, label = _parse_names(cells, names, heads)
+            figures.append(_parse_figures(cells, heads))
+        except ValueError as error:
+            raise _malformed(path, line, str(error)) from error
+        if key in keys:
+            raise _malformed(path, line, f"clip {key[2]!r} of {key[1]!r} is there twice")
+        keys[key] = fold
+        labels.append(label)
+    dataset, subject, clip, seed = (np.array(column) for column in zip(*keys, strict=True))
+    probabilities, losses = np.split(np.stack(figures), [heads * len(names)], axis=1)
+    return Predictions(
+        dataset=dataset,
+        subject=subject,
+        clip=clip,
+        seed=seed,
+        fold=np.array(list(keys.values())),
+        label=np.array(labels),
+        probabilities=probabilities.reshape(-1, heads, len(names)),
+        train_loss=losses,
+        class_names=names,
+    )
+
+
+def _parse_names(
+    cells: list[str], names: tuple[str, ...], heads: int
+) -> tuple[tuple[str, str, str, int], str, int]:
+    """(dataset, subject, clip, seed), fold and label of a line; ValueError says what is wrong."""
+    width = len(_header(names, heads))
+    if len(cells) != width:
+        raise ValueError(f"it has {len(cells)} columns, the header {width}")
+    dataset, subject, clip, seed, fold, label = cells[:6]
+    if label not in names:
+        raise ValueError(f"its label {label!r} is none of {', '.join(names)}")
+    return (dataset, subject, clip, int(seed)), fold, names.index(label)
+
+
+def _parse_figures(cells: list[str], heads: int) -> np.ndarray:
+    """Probabilities and training losses of a line, `[k * c + k]` float32; NaN where it failed."""
+    head, figures = cells[_FIXED.index("head")], cells[len(_FIXED) :]
+    if head == _FAILED and not any(figures):
+        return np.full(len(figures), np.nan, np.float32)
+    numbers = np.array([float(cell) for cell in figures], np.float32)
+    probabilities, losses = np.split(numbers, [-heads])
+    total = probabilities.reshape(heads, -1).sum(axis=-1)
+    if not (probabilities.min() >= 0 and np.abs(total - 1).max() < 0.02):  # as bfloat16 leaves it
+        raise ValueError("a head's probabilities are not a distribution")
+    if not np.isfinite(losses).all():
+        raise ValueError("a training loss is not finite")
+    return numbers
+
+
+def _malformed(path: Path, line: int, what: str) -> UserError:
+    return UserError(f"{path}, line {line}: {what}; {_REMEDY}")

@@ -1,0 +1,182 @@
+"""Everything that is said of one table of held-out predictions: what metrics.json holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from data_prep.common.errors import UserError
+from mser_jax.evaluate import calibration, failures, hardest, metrics, selection
+from mser_jax.evaluate.metrics import Groups
+from mser_jax.evaluate.predictions import Predictions
+
+
+def score(predictions: Predictions, rule: str) -> dict:
+    """Everything that metrics.json holds.
+
+    The scores come from one confusion matrix pooled over all folds. With several seeds they are
+    the mean of the seeds' scores, `seed_std` is the standard deviation over the seeds (n - 1), and
+    the confusion matrix and the per-class figures are those of all seeds together.
+
+    A fold that failed has answered nothing. No score counts its clips, neither as right nor as
+    wrong: `failed` lists such folds, and unless it is empty the scores are not of the whole set.
+
+    Args:
+      predictions: the table.
+      rule: one of `select.RULES`, the one that is reported; all of them are in `rules`.
+
+    Returns:
+      A dict of plain Python values; None stands for a score that is not defined. `clips` are those
+      that have an answer, `tested` those of the table.
+
+    Raises:
+      UserError: a class has no answered clip (UF1 and UAR are not defined then), every fold
+        failed, or no such rule.
+    """
+    whole, predictions = predictions, failures.answered(predictions)
+    _refuse_unanswered_class(whole)
+    groups = Groups(predictions)
+    pooled = groups.counts(rule)
+    by_seed = pooled.sum(axis=1)
+    return {
+        "rule": rule,
+        "upper_bound": rule == selection.UPPER_BOUND,
+        "failed": failures.rows(whole),
+        "trainings": len(failures.trainings(whole)),
+        "tested": metrics.clips(whole),
+        "clips": metrics.clips(predictions),
+        "subjects": len(groups.people),
+        "folds": len(np.unique(whole.fold)),
+        "heads": predictions.train_loss.shape[1],
+        "seeds": np.unique(whole.seed).tolist(),
+        "class_names": list(predictions.class_names),
+        **metrics.mean_scores(by_seed),
+        "accuracy_fold_mean": _fold_mean(predictions, rule),
+        "interval": metrics.bootstrap(pooled),
+        "seed_std": metrics.seed_std(by_seed),
+        "rules": [_rule_row(predictions, groups, each) for each in selection.RULES],
+        "majority": _majority(predictions),
+        "chance": _chance(predictions),
+        "confusion": by_seed.sum(axis=0).tolist(),
+        "per_class": _class_rows(predictions, by_seed.sum(axis=0)),
+        "per_seed": _seed_rows(whole, dict(zip(groups.seeds.tolist(), by_seed))),
+        "per_dataset": _dataset_rows(predictions, rule),
+        "per_subject": _subject_rows(predictions, groups, pooled),
+        "hardest": hardest.clips(predictions, rule),
+        "calibration": _calibration(predictions, rule),
+    }
+
+
+def _refuse_unanswered_class(whole: Predictions) -> None:
+    """Of each seed, because the scores are means over the seeds."""
+    metrics.refuse_absent_class(whole)
+    answered = whole.take(~whole.failed)
+    for seed in np.unique(answered.seed).tolist():
+        if absent := metrics.absent_classes(answered.take(answered.seed == seed)):
+            raise UserError(
+                f"{len(failures.rows(whole))} of {len(failures.trainings(whole))} trainings "
+                f"diverged, and no clip of class {absent} has an answer of seed {seed}: UF1 and "
+                f"UAR are not defined. {failures.REMEDY}"
+            )
+
+
+def _fold_mean(predictions: Predictions, rule: str) -> float:
+    """Mean of the folds' accuracies, as the paper averages over its trainings (4.2)."""
+    right = selection.choose(predictions, rule)[0].argmax(axis=1) == predictions.label
+    keys = [f"{seed} {fold}" for seed, fold in zip(predictions.seed, predictions.fold)]
+    _, fold = np.unique(keys, return_inverse=True)
+    return float((np.bincount(fold, weights=right) / np.bincount(fold)).mean())
+
+
+def _rule_row(predictions: Predictions, groups: Groups, rule: str) -> dict:
+    return {
+        "rule": rule,
+        "upper_bound": rule == selection.UPPER_BOUND,
+        **metrics.mean_scores(groups.counts(rule).sum(axis=1)),
+        "accuracy_fold_mean": _fold_mean(predictions, rule),
+    }
+
+
+def _majority(predictions: Predictions) -> dict:
+    """Always the most frequent class of the table."""
+    true = np.bincount(predictions.label, minlength=len(predictions.class_names))
+    counts = np.zeros((len(true), len(true)))
+    counts[:, true.argmax()] = true
+    return {"class": predictions.class_names[true.argmax()], **metrics.mean_scores(counts[None])}
+
+
+def _chance(predictions: Predictions) -> dict:
+    """Every class equally often, without looking: the scores of the expected confusion matrix."""
+    true = np.bincount(predictions.label, minlength=len(predictions.class_names))
+    return metrics.mean_scores(np.repeat(true[:, None], len(true), axis=1)[None] / len(true))
+
+
+def _seed_rows(whole: Predictions, counts: Mapping[int, np.ndarray]) -> list[dict]:
+    """Every seed, also one of which nothing is answered."""
+    nothing = np.zeros((len(whole.class_names),) * 2, int)
+    return [
+        {
+            "seed": seed,
+            "unanswered": int(whole.failed[whole.seed == seed].sum()),
+            **metrics.mean_scores(counts.get(seed, nothing)[None]),
+        }
+        for seed in np.unique(whole.seed).tolist()
+    ]
+
+
+def _class_rows(predictions: Predictions, counts: np.ndarray) -> list[dict]:
+    """Recall and F1 are None where the class has no clip, as UF1 and UAR are."""
+    precision, recall, f1 = metrics.per_class(counts)
+    there = counts.sum(axis=-1) > 0
+    return [
+        {
+            "class": name,
+            "clips": metrics.clips(predictions.take(predictions.label == index)),
+            "precision": float(precision[index]),
+            "recall": float(recall[index]) if there[index] else None,
+            "f1": float(f1[index]) if there[index] else None,
+        }
+        for index, name in enumerate(predictions.class_names)
+    ]
+
+
+def _dataset_rows(predictions: Predictions, rule: str) -> list[dict]:
+    return [
+        _dataset_row(dataset, predictions.take(predictions.dataset == dataset), rule)
+        for dataset in np.unique(predictions.dataset).tolist()
+    ]
+
+
+def _dataset_row(dataset: str, predictions: Predictions, rule: str) -> dict:
+    groups = Groups(predictions)
+    pooled = groups.counts(rule)
+    by_seed = pooled.sum(axis=1)
+    return {
+        "dataset": dataset,
+        "clips": metrics.clips(predictions),
+        "subjects": len(groups.people),
+        **metrics.mean_scores(by_seed),
+        "interval": metrics.bootstrap(pooled),
+        "accuracy_fold_mean": _fold_mean(predictions, rule),
+        "confusion": by_seed.sum(axis=0).tolist(),
+        "per_class": _class_rows(predictions, by_seed.sum(axis=0)),
+    }
+
+
+def _calibration(predictions: Predictions, rule: str) -> dict | None:
+    """None of the upper bound, which has no confidence of its own."""
+    return None if rule == selection.UPPER_BOUND else calibration.fit(predictions, rule).to_dict()
+
+
+def _subject_rows(predictions: Predictions, groups: Groups, pooled: np.ndarray) -> list[dict]:
+    """Accuracy only: one subject seldom shows every class."""
+    return [
+        {
+            "dataset": dataset,
+            "subject": subject,
+            "clips": metrics.clips(predictions.take(groups.rows(person))),
+            "accuracy": metrics.mean_scores(pooled[:, person].sum(axis=0)[None])["accuracy"],
+        }
+        for person, (dataset, subject) in enumerate(groups.people)
+    ]

@@ -1,0 +1,278 @@
+"""A run from its configuration to its report; each stage says what it finds done already."""
+
+import contextlib
+import json
+import os
+import textwrap
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from ml_collections import ConfigDict
+
+from data_prep.common import folders
+from data_prep.common.errors import UserError
+from data_prep.pipeline.prepare import Prepared, prepare
+from mser_jax import hosts, parallel
+from mser_jax.config import networks, validation
+from mser_jax.data import dataset as data
+from mser_jax.data import folds as folding
+from mser_jax.data.folds import Fold
+from mser_jax.evaluate import held_out, predictions_csv
+from mser_jax.evaluate import predictions as table
+from mser_jax.experiments import setup
+from mser_jax.experiments.provenance import provenance
+from mser_jax.experiments.workdir import open_workdir
+from mser_jax.predict import model_folder
+from mser_jax.report.run import clip_pictures
+from mser_jax.report.run import page as report
+from mser_jax.storage.log import Log
+from mser_jax.train import final, planning
+from mser_jax.train.engine import Engine
+
+_TIED = "\N{NO-BREAK SPACE}"  # where a line must not break
+
+
+class Loaded(NamedTuple):
+    """What training and evaluation start from; `limit` is the bytes of a device."""
+
+    dataset: data.Dataset
+    engine: Engine
+    limit: int
+
+
+def run(config: ConfigDict, workdir: str, mode: str) -> None:
+    """Prepare, train, evaluate and report, or the part of it that `mode` names.
+
+    Args:
+      config: of `mser_jax.config.defaults.get_config`, with the user's changes.
+      workdir: where the run keeps what it makes; '' for a folder under runs/.
+      mode: 'all', 'train', 'evaluate', 'report' or 'final'.
+
+    Raises:
+      UserError: a field, a file or the data cannot be used; nothing is lost.
+      KeyboardInterrupt: stopped by the user, after saving.
+    """
+    began = time.perf_counter()
+    validation.validate(config)
+    hosts.keep_programs()
+    with contextlib.ExitStack() as held:
+        with hosts.first_alone():
+            folder = open_workdir(config, workdir)
+            if hosts.is_first():
+                held.enter_context(folders.alone(folder))
+        home = _home(folder, mode)
+        log = Log(home / "log.jsonl" if hosts.is_first() else Path(os.devnull))
+        print(f"Run: {home}")
+        log.write("start", **provenance(config, mode))
+        if mode == "final":
+            _train_final(config, home, log)
+        elif mode != "report":
+            _prepare_and_train(config, folder, log, mode)
+        elif hosts.is_first():
+            _report(folder, config, log)
+    if hosts.is_first():
+        print(_where_the_time_went(log, time.perf_counter() - began))
+
+
+def _home(folder: Path, mode: str) -> Path:
+    """Where a mode logs and trains: the final training keeps out of what the folds have left."""
+    if mode != "final":
+        return folder
+    home = folder / final.FOLDER
+    home.mkdir(exist_ok=True)
+    return home
+
+
+def _train_final(config: ConfigDict, home: Path, log: Log) -> None:
+    """Train one network on every clip, to be kept."""
+    if not networks.is_network(config):
+        raise UserError(
+            f"{config.model.name} is no network, and there is nothing to keep of it. Remedy: a "
+            "configuration of a network, as configs/synthetic.py."
+        )
+    if jax.process_count() > 1:
+        raise UserError(
+            "--mode=final is one training, for one process. Remedy: drop --distributed."
+        )
+    with log.stage("prepare clips") as stage:
+        prepared = prepare(config)
+        stage.reused = prepared.reused
+    limit = planning.capacity(parallel.fold_mesh())
+    dataset = _read(config, prepared, limit, log)
+    folds = [folding.everything(len(dataset.clip), config.seed)]
+    setup.check_trained(dataset, folds)
+    trainer = setup.make_trainer(config, dataset, folds)
+    loaded = Loaded(dataset, setup.make_engine(config, dataset, trainer, home, limit), limit)
+    _train(config, loaded, log)
+    with log.stage("keep") as stage:
+        stage.reused = final.is_kept(home, loaded.engine)
+        if not stage.reused:
+            known = {
+                **provenance(config, "final"),
+                "set": prepared.name,
+                "fingerprint": model_folder.fingerprint(config.prep.to_dict()),
+            }
+            final.keep(home, loaded.engine, dataset, known)
+    print(
+        f"\nTrained on all {len(dataset.clip)} clips: {home / final.WEIGHTS}\nA model of it: "
+        f"python -m mser_jax.export {home.parent} model/"
+    )
+
+
+def _prepare_and_train(config: ConfigDict, folder: Path, log: Log, mode: str) -> None:
+    fitted = not networks.is_network(config)
+    if mode == "evaluate" and not (fitted or (folder / "checkpoints").is_dir()):
+        raise UserError(
+            f"{folder}: nothing is trained yet. Remedy: the same command without --mode."
+        )
+    with log.stage("prepare clips") as stage, hosts.first_alone():
+        prepared = prepare(config)
+        stage.reused = prepared.reused
+    if fitted:
+        if hosts.is_first():
+            _fit(config, prepared, folder, log)
+            if mode != "train":
+                _report(folder, config, log)
+        return
+    loaded = _load(config, prepared, folder, log)
+    if mode != "evaluate":
+        _train(config, loaded, log)
+    if mode == "train":
+        return
+    _evaluate(config, loaded, folder, log, anew=mode == "evaluate")
+    if hosts.is_first():
+        _report(folder, config, log)
+
+
+def _fit(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> None:
+    """Fit and ask what is no network: it takes seconds, so that nothing is kept or reused."""
+    dataset = _read(config, prepared, planning.capacity(parallel.fold_mesh()), log)
+    folds = setup.make_folds(config, dataset)
+    setup.check_classes(dataset, folds)
+    with log.stage("fit"):
+        predictions = fit(config, dataset, folds)
+        predictions_csv.write_csv(folder / "predictions.csv", predictions, config.evaluation.select)
+
+
+def fit(
+    config: ConfigDict, dataset: data.Dataset, folds: Sequence[Fold], *, say: bool = True
+) -> table.Predictions:
+    """The held-out answers of what is no network; `say` shows a bar."""
+    from mser_jax.experiments import classical  # with scikit-learn, which a training does without
+
+    settings = config.model.to_dict()
+    name = settings.pop("name")
+    return classical.predictions(name, settings, config.input.channels, dataset, folds, say=say)
+
+
+def _read(config: ConfigDict, prepared: Prepared, limit: int, log: Log) -> data.Dataset:
+    with log.stage("read shards"):
+        dataset = read_clips(config, prepared, limit)
+    log.write(
+        "data",
+        set=str(prepared.path.resolve()),
+        clips=len(dataset.clip),
+        digest=dataset.digest,
+        dropped=dataset.dropped,
+        release=dataset.release,
+        repaired=dataset.repaired,
+    )
+    return dataset
+
+
+def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loaded:
+    limit = planning.capacity(parallel.fold_mesh())
+    dataset = _read(config, prepared, limit, log)
+    trainer = setup.make_trainer(config, dataset)
+    setup.check_classes(dataset, trainer.folds)
+    engine = setup.make_engine(config, dataset, trainer, folder, limit)
+    return Loaded(dataset, engine, limit)
+
+
+def read_clips(config: ConfigDict, prepared: Prepared, limit: int) -> data.Dataset:
+    """The clips of a prepared set, as the configuration wants them.
+
+    Args:
+      config: of the run.
+      prepared: the set.
+      limit: bytes of a device; more than half of it stays on disk, if that is left open.
+    """
+    where = config.parallel.data if "parallel" in config else "resident"
+    return data.load(
+        prepared.path,
+        config.prep.to_dict(),
+        kind=config.input.kind,
+        scale=config.input.scale,
+        keep=lambda size: where == "resident" or (where == "auto" and 2 * size <= limit),
+    )
+
+
+def _train(config: ConfigDict, loaded: Loaded, log: Log) -> None:
+    engine = loaded.engine
+    if config.preset == "paper" and jax.default_backend() == "cpu":
+        print("Note: the full size is meant for GPUs; on a CPU an epoch of a fold takes minutes.")
+    with log.stage("train") as stage:
+        rounds = engine.rounds()
+        stage.reused = bool(rounds) and not any(each.left() for each in rounds)
+        if stage.reused:
+            done = f"all {engine.trainer.settings.epochs} epochs are in {engine.checkpoints}"
+            print(f"Reused the trained folds: {done}.")
+            return
+        engine.train(log, setup.how(config, loaded.dataset, loaded.limit))
+
+
+def _evaluate(config: ConfigDict, loaded: Loaded, folder: Path, log: Log, *, anew: bool) -> None:
+    engine, path = loaded.engine, folder / "predictions.csv"
+    rounds = engine.rounds()
+    if not rounds or any(each.left() for each in rounds):
+        raise UserError(
+            f"{folder}: not all {engine.trainer.settings.epochs} epochs are trained, and only the "
+            "last one is evaluated. Remedy: --mode=train, or no --mode."
+        )
+    with log.stage("evaluate") as stage:
+        newest = max((each.checkpoints.path(each.end) for each in rounds), key=_time)
+        made = path.is_file() and _time(path) >= _time(newest)
+        stage.reused = not anew and bool(hosts.same(made))
+        if stage.reused:
+            print(f"Reused {path}.")
+            return
+        print("Evaluating the held-out clips; compiling ...", flush=True)
+        predictions = held_out.predictions(engine.trainer, engine.logits(), loaded.dataset)
+        if hosts.is_first():
+            predictions_csv.write_csv(path, predictions, config.evaluation.select)
+
+
+def _time(path: Path) -> float:
+    return path.stat().st_mtime
+
+
+def _report(folder: Path, config: ConfigDict, log: Log) -> None:
+    with log.stage("report"):
+        path = folder / "predictions.csv"
+        if not path.is_file():
+            raise UserError(f"{path} is not there. Remedy: the same command without --mode.")
+        predictions = predictions_csv.read_csv(path)
+        predictions_csv.write_csv(
+            path, predictions, config.evaluation.select
+        )  # the rule may be another
+        events, fields = log.read(), config.to_dict()
+        pictures = clip_pictures.draw(folder, predictions, fields, events)
+        path = report.write(folder, predictions, fields, events, pictures)
+    scores = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    print(f"\n{report.text_table(scores)}\n\nReport: {path}")
+
+
+def _where_the_time_went(log: Log, seconds: float) -> str:
+    """One line: the stages of this call, newest last."""
+    events = log.read()
+    start = max(at for at, event in enumerate(events) if event["event"] == "start")
+    parts = [
+        f"{event['name']} {event['seconds']:.0f}{_TIED}s" + " (reused)" * event["reused"]
+        for event in events[start:]
+        if event["event"] == "stage"
+    ]
+    text = textwrap.fill(f"Time: {', '.join(parts)}; {seconds:.0f}{_TIED}s in all.", 79)
+    return text.replace(_TIED, " ")

@@ -1,0 +1,171 @@
+"""From the configuration's fields to the objects that train: folds, view, network, trainer."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_prep.common.errors import UserError
+from mser_jax import parallel
+from mser_jax.config import networks
+from mser_jax.data import folds as folding
+from mser_jax.data import protocols
+from mser_jax.data.dataset import Dataset, Stored
+from mser_jax.data.feed import Feed, Resident
+from mser_jax.data.folds import Fold
+from mser_jax.data.stream import Streamed
+from mser_jax.train import losses, throughput
+from mser_jax.train import trainer as train
+from mser_jax.train.engine import Engine, How
+
+
+def make_trainer(
+    config: ConfigDict, dataset: Dataset, folds: Sequence[Fold] | None = None
+) -> train.Trainer:
+    """The trainer that a configuration describes, for a data set.
+
+    Args:
+      config: of the run.
+      dataset: the clips.
+      folds: by default all those of the protocol.
+
+    Raises:
+      UserError: the protocol does not suit the clips.
+    """
+    classes = len(dataset.class_names)
+    folds = make_folds(config, dataset) if folds is None else folds
+    return train.Trainer.of(
+        folds,
+        network=networks.network(config, classes),
+        view=networks.view(config, _variants(config)),
+        settings=train.Settings(
+            epochs=config.train.epochs,
+            batch_size=config.train.batch_size,
+            learning_rate=config.train.learning_rate,
+            augment=config.augment.mode,
+            checkpoint_every=config.train.checkpoint_every,
+            schedule=config.train.schedule,
+            warmup=config.train.warmup,
+            weight_decay=config.train.weight_decay,
+            loss=config.train.loss,
+            optimizer=config.train.optimizer,
+        ),
+        heads=networks.heads(config),
+        classes=classes,
+        mesh=parallel.mesh_for(len(folds)),
+        lift=parallel.choose_lift(config.parallel.lift),
+        weights=_weights(config.train.class_weights, dataset, folds),
+    )
+
+
+def _weights(kind: str, dataset: Dataset, folds: Sequence[Fold]) -> np.ndarray | None:
+    """Of the classes in the loss of each fold, from the clips that it trains on alone."""
+    if kind == "none":
+        return None
+    labels, classes = np.asarray(dataset.clips.labels), len(dataset.class_names)
+    return np.stack([losses.balanced(labels[fold.train], classes) for fold in folds])
+
+
+def _variants(config: ConfigDict) -> tuple[str, ...]:
+    """The original first: it is what a test clip is seen as."""
+    if config.augment.mode == "none":
+        return ("original",)
+    others = [name for name in config.augment.variants if name != "original"]
+    return ("original", *others)
+
+
+def make_folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
+    """Who trains on what, each fold with every seed.
+
+    Raises:
+      UserError: the protocol does not suit the clips.
+    """
+    evaluation = config.evaluation
+    if evaluation.protocol == "leave_one_sample_out":
+        print(
+            "Warning: leave-one-sample-out trains on other clips of the tested subject; its "
+            "figures are not comparable with LOSO."
+        )
+    folds = protocols.make_folds(
+        evaluation.protocol,
+        dataset,
+        parts=evaluation.folds,
+        held_out=evaluation.held_out,
+        seed=config.seed,
+    )
+    return folding.replicate(folds, range(config.seed, config.seed + config.train.seeds))
+
+
+def make_engine(
+    config: ConfigDict, dataset: Dataset, trainer: train.Trainer, folder: Path, limit: int
+) -> Engine:
+    """What trains all folds of a run and asks them.
+
+    Args:
+      config: of the run.
+      dataset: the clips.
+      trainer: of all folds.
+      folder: of the run.
+      limit: bytes of a device.
+    """
+    return Engine(
+        trainer,
+        make_feed(dataset, trainer, limit),
+        dataset.names,
+        f"{len(dataset.clip)} clips, {dataset.digest}",
+        folder,
+        config.train.checkpoints_kept,
+    )
+
+
+def make_feed(dataset: Dataset, trainer: train.Trainer, limit: int) -> Feed:
+    """What hands out the clips, of which a device has `limit` bytes to hold."""
+    pixels = dataset.clips.pixels
+    if not isinstance(pixels, Stored):
+        return Resident(dataset.clips, trainer.mesh)
+    a_step = trainer.slots // trainer.mesh.devices.size * trainer.settings.batch_size
+    room = max(a_step, limit // 4 // (pixels.dtype.itemsize * math.prod(pixels.shape[1:])))
+    variants = len(trainer.view.variants)
+    return Streamed(dataset.clips, variants, trainer.mesh, min(room, pixels.shape[0]))
+
+
+def how(config: ConfigDict, dataset: Dataset, limit: int) -> How:
+    """What of the configuration does not change what is trained; `limit` is a device's bytes."""
+    return How(
+        folds_per_device=config.parallel.folds_per_device,
+        limit=limit,
+        flops_per_clip=_flops_per_clip(config, dataset),
+        dtype=config.model.get("dtype", "float32"),
+        inflated=config.report.inflated,
+    )
+
+
+def _flops_per_clip(config: ConfigDict, dataset: Dataset) -> float:
+    """Of a training step: two a multiply-add, and the gradients cost twice the forward pass."""
+    return throughput.TRAINING * networks.multiply_adds(config, len(dataset.class_names))
+
+
+def check_trained(dataset: Dataset, folds: Sequence[Fold]) -> None:
+    """Tell of a class of which a fold trains on no clip: its answer can never be right."""
+    for fold in {fold.name: fold for fold in folds}.values():
+        if absent := _absent(dataset, fold.train):
+            print(f"Warning: fold {fold.name} trains on no clip of class {', '.join(absent)}.")
+
+
+def check_classes(dataset: Dataset, folds: Sequence[Fold]) -> None:
+    """Before the training rather than after it: UF1 and UAR need a tested clip of every class."""
+    tested = np.concatenate([fold.test for fold in folds])
+    if absent := _absent(dataset, tested):
+        raise UserError(
+            f"No clip that is tested is of class {', '.join(absent)}; UF1 and UAR would not be "
+            "defined. Remedy: prepare more clips, or take other classes (--config.data.classes)."
+        )
+    check_trained(dataset, folds)
+
+
+def _absent(dataset: Dataset, clips: np.ndarray) -> list[str]:
+    """The classes of which no clip is there."""
+    counts = np.bincount(dataset.clips.labels[clips], minlength=len(dataset.class_names))
+    return [name for name, count in zip(dataset.class_names, counts) if not count]

@@ -1,0 +1,65 @@
+"""The page of a movement that a model has classified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from mser_jax.config import networks
+from mser_jax.predict import serving
+from mser_jax.predict.explain import gradcam
+from mser_jax.predict.explain import page as reason_page
+from mser_jax.predict.explain.gradcam import Reason
+from mser_jax.predict.model import Classified, Model
+
+
+def write(path: Path, model: Model, each: Classified, *, title: str, faces: bool) -> None:
+    """Write the page of one movement.
+
+    Args:
+      path: of the file.
+      model: that has classified it.
+      each: the movement.
+      title: what it is of, as the name of a video.
+      faces: whether pixels of the face may be shown.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    rule = model.described["rule"]
+    temperature = (
+        f"Scaled by a temperature of {rule['temperature']:.2f}, fitted on held-out clips of the "
+        "training's data set."
+    )
+    reason_page.write(
+        path,
+        each.answer,
+        each.record,
+        reason(model, each),
+        title=title,
+        faces=faces,
+        temperature_note=temperature if model.calibrated else "",
+        rule=rule["name"],
+        channels=networks.view(model.config).channels,
+        alpha=model.recipe["magnify"]["alpha"] if "magnify" in model.recipe["stages"] else 0.0,
+    )
+
+
+def reason(model: Model, each: Classified) -> Reason:
+    """What the network looked at, for the class that it answered.
+
+    Args:
+      model: that has classified the clip.
+      each: the clip.
+    """
+    seen = serving.sight(networks.view(model.config), model.config.input.scale)
+    return gradcam.explain(
+        networks.model_settings(model.config, len(model.class_names)),
+        model.params,
+        model.stats,
+        np.asarray(seen(jnp.asarray(model.pixels(each.record))[None])[0]),
+        target=model.class_names.index(each.answer.label),
+        lowering=model.config.model.lowering,
+    )

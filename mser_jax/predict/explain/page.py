@@ -1,0 +1,108 @@
+"""The page of one movement: what was seen, what each head says, and what the network looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from data_prep.common import files
+from mser_jax.predict.answers import Answer
+from mser_jax.predict.explain import sections as reason_sections
+from mser_jax.predict.explain import words
+from mser_jax.predict.explain.gradcam import Reason
+from mser_jax.predict.explain.shown import Shown
+from mser_jax.predict.views.common import clock
+from mser_jax.report import html, wording
+from mser_jax.report.html import Markup
+
+
+def write(
+    path: Path,
+    answer: Answer,
+    record: Mapping[str, Any],
+    reason: Reason,
+    *,
+    title: str,
+    faces: bool = True,
+    temperature_note: str = "",
+    rule: str = "",
+    channels: Sequence[str] | None = None,
+    alpha: float = 0.0,
+) -> None:
+    """Write the page of a movement as one file, which needs nothing beside it.
+
+    Args:
+      path: of the file; its folder is there.
+      answer: the class of the movement.
+      record: of the movement, with flow (`data_prep.pipeline.record`).
+      reason: for the same movement, as a rule for the class that was answered.
+      title: what the movement is of, as the name of a video.
+      faces: whether pixels of the face may be shown. Without them the maps remain, and those of a
+        network that sees key frames may still hint at the outline of a face.
+      temperature_note: how the confidence was calibrated, a sentence; '' where it was not.
+      rule: how the answer comes from the heads (`mser_jax.predict.serving.RULES`); '' says nothing of it.
+      channels: of the flow that the network sees; empty where it sees the key frames instead; None
+        says nothing of it.
+      alpha: of the magnification that the movement has gone through; 0 for none.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    shown = Shown(answer, record, reason, faces)
+    content = html.document(
+        f"{title}: {answer.label}",
+        *_header(answer, title, temperature_note),
+        _heads(shown, rule, "answer, calibrated" if temperature_note else "answer"),
+        *reason_sections.key_frames(shown),
+        reason_sections.movement(shown, channels, alpha),
+        reason_sections.looked(shown),
+        reason_sections.over_time(shown),
+        reason_sections.attention(shown),
+        reason_sections.branches(reason),
+        words.how_to_read(reason),
+        wording.footer(),
+    )
+    with files.at(path) as part:
+        part.write_text(content, encoding="utf-8")
+
+
+def _header(answer: Answer, title: str, temperature_note: str) -> Iterator[Markup]:
+    yield html.tag("p", title, class_="over")
+    yield html.tag("h1", answer.label)
+    kind = temperature_note or "Not calibrated: it is what the network itself gives."
+    yield html.tag(
+        "p", html.tag("strong", f"Confidence {answer.confidence:.1%}"), f". {kind}", class_="lead"
+    )
+    marks = zip(
+        ("onset", "apex", "offset"), answer.times, (answer.onset, answer.apex, answer.offset)
+    )
+    rows = [(name, f"{clock(seconds)} (frame {frame})") for name, seconds, frame in marks]
+    if answer.apex_estimated:
+        rows[1] = "apex, estimated", rows[1][1]
+    if answer.movement is not None:
+        rows.append(("movement at the apex", f"{answer.movement:.2f} px of the crop"))
+    yield html.pairs(rows)
+    yield from (html.tag("p", note, class_="note") for note in answer.notes)
+
+
+def _heads(shown: Shown, rule: str, name: str) -> Markup:
+    """The probabilities that each head gives, and below them, by its name, the answer's."""
+    answer, names = shown.answer, list(shown.answer.probabilities)
+    rows = [
+        [words.head_name(number, shown.reason.sees), *_shares(of_head, names)]
+        for number, of_head in enumerate(answer.heads)
+    ]
+    rows.append([name, *_shares(answer.probabilities, names)])
+    return html.section(
+        "What each head says",
+        html.tag("p", words.why_this_head(answer, rule)),
+        html.tag("p", f"The heads are as the network gives them; below them the {name}."),
+        html.table(["", *names], rows, marked=len(rows) - 1),
+    )
+
+
+def _shares(probabilities: Mapping[str, float], names: Sequence[str]) -> list[Markup]:
+    return [
+        html.join([f"{probabilities[name]:.1%}", html.bar(probabilities[name])]) for name in names
+    ]

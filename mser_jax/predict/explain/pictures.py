@@ -1,0 +1,138 @@
+"""The pictures of a movement's page: maps over a face, its strain, and charts of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from data_prep.common.cv import cv2
+from mser_jax.report import plots
+from mser_jax.report.plots import BLUE, VERMILION
+
+_HEAT, _WEIGHT, _STRAIN = "inferno", "viridis", "magma_r"  # even steps look even
+_COVER = 0.78  # how much of the face the strongest place of a map covers
+_GRID = "#e3e7ec"
+
+
+def png(image: np.ndarray) -> bytes:
+    """uint8 `[h, w]` grey or `[h, w, 3]` RGB as a file."""
+    ordered = image if image.ndim == 2 else image[..., ::-1]
+    return cv2.imencode(".png", np.ascontiguousarray(ordered))[1].tobytes()
+
+
+def over(face: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Lay a map over a face: the stronger a place, the brighter and the less transparent.
+
+    Args:
+      face: uint8 `[h, w]`.
+      heat: `[h, w]` in 0..1.
+
+    Returns:
+      uint8 `[h, w, 3]` RGB.
+    """
+    cover = _COVER * heat[..., None] ** 0.7
+    return _mixed(face, colormaps[_HEAT](heat), cover)
+
+
+def weights_over(face: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Lay weights over a face, their own range stretched over the colours.
+
+    Args:
+      face: uint8 `[h, w]`.
+      weights: `[h', w']`, each the middle of what it lies on.
+
+    Returns:
+      uint8 `[h, w, 3]` RGB.
+    """
+    low, high = float(weights.min()), float(weights.max())
+    stretched = (weights - low) / ((high - low) or 1.0)
+    size = face.shape[1], face.shape[0]
+    large = cv2.resize(stretched.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+    return _mixed(face, colormaps[_WEIGHT](large), np.full((1, 1, 1), 0.6))
+
+
+def strain(values: np.ndarray, largest: float) -> np.ndarray:
+    """Optical strain `[h, w]` in colours, up to `largest`: uint8 `[h, w, 3]` RGB."""
+    return _bytes(colormaps[_STRAIN](np.clip(values / largest, 0, 1)))
+
+
+def scale(name: str) -> bytes:
+    """The colours of 'heat', 'weights' or 'strain' from low to high, as a file."""
+    colours = {"heat": _HEAT, "weights": _WEIGHT, "strain": _STRAIN}[name]
+    return png(np.repeat(_bytes(colormaps[colours](np.linspace(0, 1, 256)))[None], 12, axis=0))
+
+
+def over_time(weights: np.ndarray, apex: int | None) -> bytes:
+    """The attention over the time steps as bars, as a file.
+
+    Args:
+      weights: `[t]` in 0..1.
+      apex: the index of the step that ends at the apex; None where none does.
+    """
+    figure = plots.figure(4.8, 3.2)
+    axes = figure.subplots()
+    steps = np.arange(1, len(weights) + 1)
+    colours = [VERMILION if at == apex else BLUE for at in range(len(weights))]
+    axes.bar(steps, weights, color=colours, width=0.72)
+    if apex is not None:
+        above = float(weights.max()) + 0.03
+        axes.text(steps[apex], above, "apex", ha="center", color="#a34700", fontsize=9)
+    axes.set_title("attention over time", loc="left", color=plots.INK)
+    axes.set(ylim=(0, 1.12), yticks=(0, 0.5, 1), xlabel="time step")
+    axes.xaxis.set_major_locator(MaxNLocator(9, integer=True, min_n_ticks=1))
+    axes.xaxis.label.set_color(plots.FAINT)
+    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    _plain(axes)
+    return plots.png(figure)
+
+
+def branches(title: str, weighed: Sequence[tuple[str, float]]) -> bytes:
+    """The weights of what an RC module sums as bars, with a line where all are equal; as a file.
+
+    Args:
+      title: the module's name.
+      weighed: what is summed, with its weight; without softmax a weight may be below 0.
+    """
+    figure = plots.figure(4.8, 1.2 + 0.3 * len(weighed))
+    axes = figure.subplots()
+    names, weights = zip(*weighed)
+    rows = np.arange(len(names))[::-1]
+    axes.barh(rows, weights, color=BLUE, height=0.68)
+    axes.axvline(1 / len(names), color=plots.INK, linewidth=1.2, linestyle=(0, (3, 2)))
+    for row, weight in zip(rows, weights):
+        axes.annotate(
+            f"{weight:.2f}",
+            (max(weight, 0), row),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=9,
+            color=plots.INK,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8},
+        )
+    axes.set_yticks(rows, names)
+    axes.set_title(title, loc="left", color=plots.INK)
+    axes.set_xlim(min(0, *weights), 1.18 * max(*weights, 1 / len(names)))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.grid(axis="x", color=_GRID, linewidth=0.8)
+    _plain(axes)
+    return plots.png(figure)
+
+
+def _plain(axes: Axes) -> None:
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, colors=plots.INK)
+    axes.spines[:].set_visible(False)
+
+
+def _mixed(face: np.ndarray, colours: np.ndarray, cover: np.ndarray) -> np.ndarray:
+    grey = face[..., None] / 255
+    return _bytes((1 - cover) * grey + cover * colours[..., :3])
+
+
+def _bytes(colours: np.ndarray) -> np.ndarray:
+    return np.rint(255 * colours[..., :3]).astype(np.uint8)

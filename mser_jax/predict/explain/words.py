@@ -1,0 +1,130 @@
+"""What the page of a movement says in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mser_jax.predict.answers import Answer
+from mser_jax.predict.explain.gradcam import STAGES, Reason
+from mser_jax.report import html
+from mser_jax.report.html import Markup
+
+ATTENTION = (
+    "After its first convolution the network multiplies each time step by a weight between 0 and "
+    "1, then each place. These are the weights for this movement."
+)
+BRANCHES = (
+    "After blocks 2, 3 and 4 a multi-scale module (RC) sums branches with kernels of several "
+    "sizes (time x height x width) and the average of the whole clip, each times a learned weight. "
+    "A long chain is 1x1x7, 1x7x1, 7x1x1; a short chain 1x1x3, 1x3x1, 3x1x1. The weights are the "
+    "network's and the same for every clip. The dashed line is where all are equal, as before the "
+    "training."
+)
+_ON = ("X5", "X5 with X4", "X4 with X3", "X3 with X2")  # what each head is on (section 3.3.3)
+# With `model.fusion.cascade`, where every head sees every stage.
+_ON_CASCADED = ("X5", "X5 with X4", "head 2's map with X3", "head 3's map with X2")
+_RULES = {
+    "confidence": "it gives the highest probability to any class (rule 'confidence').",
+    "train_loss": "it had the lowest loss on the clips of the training (rule 'train_loss').",
+}
+_CHANNELS = {
+    "u": "movement to the right (u)",
+    "v": "movement down (v)",
+    "strain": "strain",
+    "magnitude": "length of the movement",
+}
+
+
+def head_name(number: int, sees: np.ndarray) -> str:
+    """Which head it is, from 0, and what it is on; `sees` as in `gradcam.Reason`."""
+    if len(sees) == 1:
+        return "the only head, on X5"
+    on = _ON_CASCADED if sees.all() else _ON
+    return f"head {number + 1}, on {on[number]}"
+
+
+def magnified(alpha: float) -> str:
+    """That what is shown has been magnified by the recipe, in a sentence."""
+    return (
+        f"The movement is magnified (Eulerian, alpha {alpha:g}) before the key frames are taken, "
+        f"as in the training: what is seen here is up to {1 + alpha:g} times as large as it was."
+    )
+
+
+def why_this_head(answer: Answer, rule: str) -> str:
+    """Which head the answer comes from, in a sentence; `rule` as for `reason_page.write`."""
+    if len(answer.heads) == 1:
+        return "The network has one head."
+    if answer.head is None:
+        return "The answer is the mean of the heads (rule 'mean')."
+    why = _RULES.get(rule)
+    return f"Head {answer.head} answers{f': {why}' if why else '.'}"
+
+
+def seen_channels(channels: Sequence[str] | None) -> str:
+    """What of this the network sees; `channels` as for `reason_page.write`."""
+    if channels is None:
+        return "How the face has moved at each time step."
+    if not channels:
+        return "This network sees the key frames themselves; the flow is shown for the reader."
+    named = [_CHANNELS.get(name, name) for name in channels]
+    return f"This is what the network sees, and no picture of the face: {', '.join(named)}."
+
+
+def flow_colours(reach: float) -> str:
+    """How to read the colours of flow whose full colour is `reach` px."""
+    return (
+        "The colour is the direction in which the skin moves, as on the wheel from its centre; "
+        f"white is rest, full colour {reach:.2f} px of the crop, and what moves farther is darker."
+    )
+
+
+def grid(apex: bool, faces: bool) -> str:
+    """What the grid of maps shows."""
+    over = f"the key frame {'of the apex' if apex else 'in the middle'}" if faces else "plain grey"
+    return (
+        "Grad-CAM: the places of a stage's map whose features speak for this class in a head. Over "
+        f"time the largest value is taken. Rows are heads, columns stages; drawn over {over}."
+    )
+
+
+def over_time(head: int, mean: bool, every: int) -> str:
+    """What the strip of maps shows."""
+    which = f"head {head}, the surest of the class," if mean else f"head {head}, which answers,"
+    steps = "every time step" if every == 1 else f"one of {every} time steps"
+    return f"Grad-CAM of {which} at X2, the finest stage, which has an entry for {steps}."
+
+
+def how_to_read(reason: Reason) -> Markup:
+    """What the maps are, and what they cannot tell."""
+    steps, side, _ = reason.cams.shape[2:]
+    sizes = "; ".join(
+        f"{name} has {t} x {h} x {w}" for name, (t, h, w) in zip(STAGES, reason.sizes)
+    )
+    paragraphs = (
+        f"The maps are coarse. Of {steps} time steps x {side} x {side} pixels {sizes}; what is "
+        "drawn between these entries is interpolated. Each map is stretched to its own maximum, so "
+        "that its brightness says nothing about that of another. What speaks against the class is "
+        "left out: dark is not the same as unused.",
+        "They show where this network found what speaks for its answer, right or wrong. They do "
+        "not show why a person moved, or what a person felt.",
+        "A convincing map is no evidence that a network has learned anything. Adebayo et al. "
+        "(2018) found methods whose maps stay alike when the weights are replaced by random ones. "
+        "Ours change, and a test of this program holds them to it; that is the least to be asked, "
+        "and does not make a map right.",
+        "Attention is what the network multiplies by, not an explanation by itself: later layers "
+        "may undo it, and other weights can give the same answer. The weight of a branch is not "
+        "its share in the result, as each branch but the average is scaled by a normalisation of "
+        "its own.",
+    )
+    sources = (
+        "Selvaraju et al., Grad-CAM, ICCV 2017. Adebayo et al., Sanity checks for saliency maps, "
+        "NeurIPS 2018. Jain and Wallace, Attention is not explanation, NAACL 2019."
+    )
+    return html.section(
+        "How to read this, and what it cannot tell",
+        *(html.tag("p", paragraph) for paragraph in paragraphs),
+        html.tag("p", sources, class_="small"),
+    )

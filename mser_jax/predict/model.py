@@ -1,0 +1,292 @@
+"""A trained model in memory: from frames to classes. `mser_jax.load` makes one."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from data_prep.clip import Clip
+from data_prep.common import command
+from data_prep.common.errors import UserError
+from data_prep.config import around
+from data_prep.pipeline import record
+from data_prep.pipeline.record import Recipe, Record
+from data_prep.spotting.found import Spotted
+from data_prep.spotting.watcher import Watcher
+from mser_jax.config import networks
+from mser_jax.models import Network
+from mser_jax.predict import inputs, model_folder, serving
+from mser_jax.predict.answers import Answer, VideoAnswer
+from mser_jax.predict.serving import Rule, Said
+from mser_jax.storage import weights
+
+Tree = Any
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Classified:
+    """An answer with what it was made from.
+
+    Attributes:
+      answer: the class of the clip.
+      record: the clip's key frames and flow, as `data_prep.pipeline.record` describes them.
+    """
+
+    answer: Answer
+    record: Record
+
+
+class Model:
+    """A network with its weights, and all that it takes to ask it about a video.
+
+    Attributes:
+      described: what model.json says (`mser_jax.predict.model_folder`).
+      class_names: that it tells apart.
+      calibrated: whether its confidences are.
+      network, params, stats: as pure functions, and what they are given.
+      digest: stands for the folder that it was read from.
+    """
+
+    digest = ""
+
+    def __init__(
+        self, described: Mapping[str, Any], network: Network, params: Tree, stats: Tree
+    ) -> None:
+        self.described = described
+        self.class_names: tuple[str, ...] = tuple(described["class_names"])
+        self.calibrated = described["calibration"] is not None
+        self.network, self.params, self.stats = network, params, stats
+        self.config = ConfigDict(described["config"])
+        self.recipe: Recipe = model_folder.without_predictor(described["config"]["prep"])
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any], file: Path) -> Model:
+        """The model that a description and a file of weights make.
+
+        Raises:
+          UserError: the weights are of another network.
+        """
+        try:
+            network = networks.network(
+                ConfigDict(described["config"]), len(described["class_names"])
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{file.parent}: this program knows no such network ({error}). Remedy: load it "
+                f"with mser_jax {described['version']}, or export it anew."
+            ) from error
+        return cls(described, network, *weights.load(file, network))
+
+    @classmethod
+    def read(cls, path: Path | str) -> Model:
+        """The model in a folder; nothing in it is executed.
+
+        Raises:
+          UserError: there is none, or it is refused (`model_folder.read`).
+        """
+        folder = command.path(path)
+        model = cls.of(model_folder.read(folder), folder / model_folder.WEIGHTS)
+        model.digest = model_folder.digest(folder)
+        return model
+
+    def predict(
+        self,
+        frames: Iterable[np.ndarray],
+        fps: float,
+        *,
+        onset: int | None = None,
+        apex: int | None = None,
+        offset: int | None = None,
+        landmarks: np.ndarray | None = None,
+    ) -> VideoAnswer:
+        """Find movements in a video and say of which class each is; or say it of a marked one.
+
+        Without marks the frames are gone through once, and no more of them are held than a
+        movement needs: a generator will do.
+
+        Args:
+          frames: each `[h, w]` grey or `[h, w, 3]` RGB, 0..255, of one size; those that OpenCV
+            reads are BGR, `frame[..., ::-1]` is RGB.
+          fps: frames a second.
+          onset: index of the first frame of the one movement that is there; by default, if `apex`
+            or `offset` is given, the first frame.
+          apex: index of its peak; by default it is estimated.
+          offset: index of its last frame; by default, if another mark is given, the last one.
+          landmarks: `[68, 2]` float (x, y) px of the face in the first frame, or with marks in the
+            onset frame. By default dlib finds it.
+
+        Returns:
+          What was found.
+
+        Raises:
+          UserError: what was given are no frames, no face in a marked clip, dlib is not installed,
+            marks out of order.
+        """
+        frames = inputs.checked(frames, fps)
+        if (onset, apex, offset) != (None, None, None):
+            clip = inputs.marked(
+                np.stack([*frames]), fps, onset, apex, offset, landmarks, around(self.recipe)
+            )
+            return self.alone(self.classify(clip, self.recipe["stages"]), clip)
+        watcher = Watcher(self.recipe, fps, landmarks=landmarks)
+        found: list[Answer] = []
+        faults: list[str] = []
+
+        def take(spotted: Iterable[Spotted]) -> None:
+            for each in spotted:
+                try:
+                    found.append(self.spotted(each).answer)
+                except UserError as error:
+                    faults.append(f"A movement has no answer: {error}")
+
+        for frame in frames:
+            take(watcher.see(frame))
+        take(watcher.end())
+        answered = self.answered(watcher, found, fps)
+        return dataclasses.replace(answered, notes=(*answered.notes, *faults))
+
+    def alone(self, each: Classified, clip: Clip, source: str = "", first: int = 0) -> VideoAnswer:
+        """What is known of a video of which one movement was marked.
+
+        Args:
+          each: the movement.
+          clip: as it was read.
+          source: the video's path.
+          first: the number of the video's first frame.
+        """
+        return VideoAnswer(
+            source=source,
+            fps=clip.fps,
+            frames=clip.first + len(clip.frames) - first,
+            first=first,
+            answers=(each.answer,),
+            stretches=(),
+            course=None,
+            class_names=self.class_names,
+            calibrated=self.calibrated,
+        )
+
+    def answered(self, watcher: Watcher, found: Iterable[Answer], fps: float) -> VideoAnswer:
+        """What a watcher saw, and the answers to what it spotted."""
+        return VideoAnswer(
+            source="",
+            fps=fps,
+            frames=watcher.seen,
+            first=watcher.first,
+            answers=tuple(sorted(found, key=lambda answer: answer.apex)),
+            stretches=tuple(watcher.stretches),
+            course=watcher.course,
+            class_names=self.class_names,
+            calibrated=self.calibrated,
+            notes=tuple(watcher.notes),
+        )
+
+    def spotted(self, spotted: Spotted, first: int = 0) -> Classified:
+        """Say of which class a movement is that a watcher has told.
+
+        Args:
+          spotted: the movement.
+          first: the number of the video's first frame.
+        """
+        stages = self.recipe["stages"][1:]
+        return self.classify(spotted.clip, stages, first=first, movement=spotted.movement)
+
+    def classify(
+        self,
+        clip: Clip,
+        stages: Iterable[str],
+        *,
+        first: int = 0,
+        movement: float | None = None,
+    ) -> Classified:
+        """Say of which class a clip is.
+
+        Args:
+          clip: as read, or after the face stage.
+          stages: of the recipe that are left.
+          first: the number of the video's first frame, from which times are counted.
+          movement: of a spotted one.
+
+        Raises:
+          UserError: the clip cannot be used, or the model is for images of flow.
+        """
+        self.refuse_images()
+        made, key_frames = record.through(clip, self.recipe, tuple(stages))
+        made = record.with_flow(made, key_frames, self.recipe)
+        if not np.isfinite(made["flow"]).all():
+            raise UserError(f"{clip.name}: the optical flow is not finite: look at the frames.")
+        said = self.ask(self.pixels(made)[None])
+        return Classified(self._answer(clip, made, said, first, movement), made)
+
+    def refuse_images(self) -> None:
+        """Refuse to see videos with a network for images of flow.
+
+        Raises:
+          UserError: the model is of that kind.
+        """
+        if self.config.input.kind == "images":
+            raise UserError(
+                f"The model {self.described['name']} sees images of flow that others have made, "
+                "and how they were made from videos is not known. Remedy: its program.stablehlo "
+                "on such images, or a model that was trained on videos."
+            )
+
+    def pixels(self, made: Record) -> np.ndarray:
+        """What of a record the network sees: float32 `[t, S, S, d]`."""
+        kind = self.config.input.kind
+        return np.asarray(made["flow"] if kind == "flow" else made["frames"][1:], np.float32)
+
+    def ask(self, pixels: np.ndarray) -> Said:
+        """What the network says of clips `[b, t, S, S, d]`."""
+        return jax.tree.map(np.asarray, self._serving(self.params, self.stats, pixels))
+
+    def program(self) -> bytes:
+        """The model as StableHLO (`serving.program`)."""
+        of = functools.partial(self._of, self.params, self.stats)
+        return serving.program(of, tuple(self.described["pixels"]))
+
+    @functools.cached_property
+    def _of(self) -> Any:
+        rule = Rule(**self.described["rule"])
+        view = networks.view(self.config)
+        return serving.serving(self.network, view, rule, self.config.input.scale)
+
+    @functools.cached_property
+    def _serving(self) -> Any:
+        return jax.jit(self._of)
+
+    def _answer(
+        self, clip: Clip, made: Record, said: Said, first: int, movement: float | None
+    ) -> Answer:
+        onset, apex, offset = (clip.first + at for at in (clip.onset, made["apex"], clip.offset))
+        if made["apex"] < 0:  # the recipe estimates none, and nobody gave it
+            apex = (onset + offset) // 2
+        head, best = int(said.head[0]), int(said.probabilities[0].argmax())
+        return Answer(
+            onset=onset,
+            apex=apex,
+            offset=offset,
+            times=(
+                (onset - first) / clip.fps,
+                (apex - first) / clip.fps,
+                (offset - first) / clip.fps,
+            ),
+            label=self.class_names[best],
+            confidence=float(said.probabilities[0, best]),
+            probabilities=self._by_class(said.probabilities[0]),
+            heads=tuple(self._by_class(each) for each in said.heads[0]),
+            head=None if head < 0 else head + 1,
+            movement=movement,
+            apex_estimated=made["apex"] < 0 or bool(made["apex_estimated"]),
+            notes=tuple(made["notes"].splitlines()),
+        )
+
+    def _by_class(self, values: Any) -> dict[str, float]:
+        return dict(zip(self.class_names, map(float, values)))

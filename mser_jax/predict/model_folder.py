@@ -1,0 +1,141 @@
+"""The folder of a trained model: what is in it, how it is written, and what is refused.
+
+  model.json            what the model is: classes, rule, configuration, recipe, figures
+  weights.safetensors   the weights
+  program.stablehlo     the network as a program that needs jax alone (`mser_jax.predict.serving.program`)
+  README.md             the model card
+  SHA256SUMS            digests of these files
+
+JSON, arrays and StableHLO: nothing in it is executed as Python when it is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data_prep.common import fields, folders
+from data_prep.common.errors import UserError
+from data_prep.pipeline import record
+
+FORMAT = 1  # raise it when an older program would misread the folder
+MODEL, WEIGHTS, PROGRAM, CARD = (
+    "model.json",
+    "weights.safetensors",
+    "program.stablehlo",
+    "README.md",
+)
+FILES = (MODEL, WEIGHTS, PROGRAM, CARD)
+_PARTS = {
+    **dict.fromkeys(("name", "version"), str),
+    **dict.fromkeys(("class_names", "pixels"), list),
+    **dict.fromkeys(("rule", "fingerprint", "training", "config"), dict),
+}
+_RULE = {"name", "best", "temperature"}
+_REMEDY = "copy the folder again from where it is whole, or export it anew"
+
+
+def check_out(path: Path) -> None:
+    """Refuse to replace what is not a model's folder.
+
+    Raises:
+      UserError: something else lies there.
+    """
+    folders.check_replaceable(path, MODEL, "the name of another folder")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The description of the model in a folder, all of whose files are as they were written.
+
+    Args:
+      path: of the folder.
+
+    Returns:
+      What model.json holds.
+
+    Raises:
+      UserError: there is no model, a file was changed, its format is another, or this program
+        prepares clips in another way than the one that trained it.
+    """
+    if not (path / MODEL).is_file():
+        raise UserError(
+            f"{path}: no exported model ({MODEL} is not there). Remedy: python -m mser_jax.export "
+            "RUN MODEL"
+        )
+    described = _described(path / MODEL)
+    _check_format(path, described)
+    _check_described(path / MODEL, described)
+    digests = folders.sums(path, _REMEDY)
+    for name in FILES:
+        folders.check(path / name, digests.get(name, ""), _REMEDY)
+    _check_recipe(path, described)
+    return described
+
+
+def digest(path: Path) -> str:
+    """What stands for the model in a folder that was read."""
+    return record.digest((path / folders.SUMS).read_text(encoding="utf-8"))
+
+
+def fingerprint(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands for how clips are prepared: of the recipe and of each stage's code."""
+    shared = without_predictor(recipe)
+    return {"recipe": record.fingerprint(shared), "stages": dict(record.versions(shared))}
+
+
+def without_predictor(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe without the path of a 68-point model, which is of one machine.
+
+    A model's folder that came from elsewhere must not choose a file for dlib to read.
+    """
+    if "face" not in recipe:
+        return dict(recipe)
+    return {**recipe, "face": {**recipe["face"], "model": ""}}
+
+
+def _described(file: Path) -> dict[str, Any]:
+    try:
+        described = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise folders.damaged(file, f"it is no JSON ({error})", _REMEDY) from error
+    if not isinstance(described, dict):
+        raise folders.damaged(file, "it does not describe a model", _REMEDY)
+    return described
+
+
+def _check_described(file: Path, described: Mapping[str, Any]) -> None:
+    """Each part is there and of its kind; what is in the configuration, `trained.Model` sees."""
+    config, rule = described.get("config"), described.get("rule")
+    wrong = [name for name, kind in _PARTS.items() if not isinstance(described.get(name), kind)]
+    wrong += [name for name in ("calibration", "figures") if name not in described]
+    if isinstance(config, dict):
+        parts = ("prep", "input", "model", "data", "evaluation")
+        wrong += [f"config.{name}" for name in parts if not isinstance(config.get(name), dict)]
+    if isinstance(rule, dict) and {*rule} != _RULE:
+        wrong.append("rule")
+    if wrong:
+        raise folders.damaged(file, f"without what it must say: {', '.join(wrong)}", _REMEDY)
+
+
+def _check_format(path: Path, described: Mapping[str, Any]) -> None:
+    found = described.get("format")
+    if found != FORMAT:
+        raise UserError(
+            f"{path}: the format of this model is {found!r}, this program reads {FORMAT}. Remedy: "
+            "export it anew with this version of mser_jax, or load it with the version that "
+            f"exported it ({described.get('version', 'not said')})."
+        )
+
+
+def _check_recipe(path: Path, described: Mapping[str, Any]) -> None:
+    """The network learned from clips that were made in one way; others it cannot judge."""
+    now, then = fingerprint(described["config"]["prep"]), described["fingerprint"]
+    if now != then:
+        changed = [f"{name}: {old}, now {new}" for name, old, new in fields.differences(then, now)]
+        raise UserError(
+            f"{path}: this version of mser_jax prepares clips in another way than the one that "
+            f"trained the model ({'; '.join(changed)}). Remedy: load it with mser_jax "
+            f"{described.get('version', '')}, or train and export it anew."
+        )

@@ -1,0 +1,165 @@
+"""A film of the video with what was found drawn over it, written while the frames come."""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from data_prep.common import files, progress
+from data_prep.common.cv import cv2
+from data_prep.common.errors import UserError
+from data_prep.spotting.found import Stretch
+from mser_jax.predict.answers import Answer, VideoAnswer
+from mser_jax.predict.views import common as answer_view
+from mser_jax.predict.views import film_panel
+from mser_jax.predict.views.film_panel import DARK, LIGHT, Panel
+
+NARROWEST, LARGEST = 480, 1280  # px: width at least, the longer side at most
+
+
+def write(
+    path: Path, frames: Iterable[tuple[int, np.ndarray]], answer: VideoAnswer, title: str = "Film"
+) -> None:
+    """Write an MP4 of the frames, with the panel of `overlay_panel` below the picture.
+
+    The window that the network sees is drawn thin where there is a face; while a movement lasts in
+    its colour and with its class, and thick at onset, apex and offset. One frame is held at a time.
+
+    Args:
+      path: of the film; replaced when it exists. Nothing new is there after an error or Ctrl-C.
+      frames: number and picture of each, uint8 `[h, w, 3]` RGB or `[h, w]` grey, in their order.
+      answer: of these frames.
+      title: of the bar that shows how far it is.
+
+    Raises:
+      UserError: there is no frame, or the film cannot be written.
+    """
+    with files.at(path, ".mp4") as part:
+        written = 0
+        with contextlib.ExitStack() as stack:
+            for number, frame in progress.bar(frames, title, answer.frames, "frame", delay=1.0):
+                if not written:
+                    drawn = _Film(answer, *frame.shape[:2])
+                    film = stack.enter_context(_opened(part, answer.fps, drawn))
+                film.write(drawn.image(number, frame)[..., ::-1])
+                written += 1
+        if not written:
+            raise UserError(f"{path}: there is no frame to make a film of. Give the video.")
+        _check(part, written)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, fps: float, drawn: _Film) -> Iterator[cv2.VideoWriter]:
+    # MPEG-4 has but 16 bits for the time's denominator.
+    rate = round(fps, 2) if fps < 600 else round(fps)
+    writer = cv2.VideoWriter(
+        str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (drawn.width, drawn.height), isColor=True
+    )
+    try:
+        if not writer.isOpened():
+            raise OSError("OpenCV opens no MP4 file there")
+        yield writer
+    finally:
+        writer.release()
+
+
+def _check(path: Path, written: int) -> None:
+    """OpenCV says nothing of a disk that was full."""
+    film = cv2.VideoCapture(str(path))
+    found = film.get(cv2.CAP_PROP_FRAME_COUNT)
+    film.release()
+    if found != written:
+        raise OSError(f"{found:.0f} of {written} frames are in it; is the disk full?")
+
+
+class _Film:
+    """How a frame looks in the film.
+
+    Attributes:
+      width: px.
+      height: px, with the panel.
+    """
+
+    def __init__(self, answer: VideoAnswer, height: int, width: int):
+        """Lay out for frames of one size."""
+        scale = max(NARROWEST / width, min(1.0, LARGEST / max(height, width)))
+        # Width and height are even, as the coder wants them.
+        self.width, self._picture = (2 * round(scale * side / 2) for side in (width, height))
+        self._scale = np.array([self.width / width, self._picture / height])
+        self._panel = Panel(answer, self.width)
+        self.height = self._picture + self._panel.height
+        self._line = max(2, round(self.width / 320))
+        colours = answer_view.colours(answer.class_names)
+        self._colours = {name: film_panel.rgb(colour) for name, colour in colours.items()}
+        self._moving = _by_frame(answer.answers)
+        self._stretches = sorted(answer.stretches, key=lambda stretch: stretch.first)
+        self._starts = [stretch.first for stretch in self._stretches]
+
+    def image(self, number: int, frame: np.ndarray) -> np.ndarray:
+        """The frame with all that is drawn, uint8 `[height, width, 3]` RGB."""
+        image = np.empty((self.height, self.width, 3), np.uint8)
+        picture = image[: self._picture]
+        larger = self._scale[0] > 1
+        method = cv2.INTER_CUBIC if larger else cv2.INTER_AREA
+        resized = cv2.resize(frame, (self.width, self._picture), interpolation=method)
+        picture[:] = resized if resized.ndim == 3 else resized[..., None]
+        found, stretch = self._moving.get(number), self._stretch(number)
+        corners = self._corners(stretch)
+        if corners is not None:
+            self._window(picture, corners, number, found)
+        if found is not None:
+            # Without a window the class stands in the corner of the picture.
+            self._tag(picture, np.zeros(2) if corners is None else corners.min(axis=0), found)
+        self._panel.draw(image[self._picture :], number, found, stretch.kind if stretch else "")
+        return image
+
+    def _stretch(self, number: int) -> Stretch | None:
+        at = bisect.bisect_right(self._starts, number) - 1
+        within = at >= 0 and number <= self._stretches[at].last
+        return self._stretches[at] if within else None
+
+    def _corners(self, stretch: Stretch | None) -> np.ndarray | None:
+        """Of the window in the film, int `[4, 2]`; a pixel's middle is a whole number."""
+        if stretch is None or stretch.window is None:
+            return None
+        return np.rint((stretch.window + 0.5) * self._scale - 0.5).astype(np.int32)
+
+    def _window(
+        self, picture: np.ndarray, corners: np.ndarray, number: int, found: Answer | None
+    ) -> None:
+        """Its edge on a darker one, so that it is seen on any picture."""
+        marked = found is not None and number in (found.onset, found.apex, found.offset)
+        line = 2 * self._line if marked else self._line
+        colour = LIGHT if found is None else self._colours[found.label]
+        cv2.polylines(picture, [corners], True, DARK, line + 2, cv2.LINE_AA)
+        cv2.polylines(picture, [corners], True, colour, line, cv2.LINE_AA)
+
+    def _tag(self, picture: np.ndarray, corner: np.ndarray, found: Answer) -> None:
+        """Class and confidence above a corner (x, y), on a plate so that any picture will do."""
+        line = film_panel.pitch(self.width)
+        text = f"{found.label} {found.confidence:.0%}"
+        colour = self._colours[found.label]
+        ink = DARK if np.dot(colour, (0.3, 0.59, 0.11)) > 120 else LIGHT
+        plate = np.full((round(1.5 * line), self.width, 3), colour, np.uint8)
+        width = film_panel.write(
+            plate, (line / 2, 1.05 * line), text, 1.1 * line, ink, self.width - line
+        )
+        plate = plate[:, : round(width + line)]
+        room = np.array(picture.shape[1::-1]) - plate.shape[1::-1]
+        x, y = (corner - (0, len(plate))).clip(0, np.maximum(room, 0)).astype(int)
+        picture[y : y + len(plate), x : x + plate.shape[1]] = plate[: len(picture)]
+
+
+def _by_frame(answers: Iterable[Answer]) -> dict[int, Answer]:
+    """The movement that lasts at each frame; of several the one with the nearest apex."""
+    found: dict[int, Answer] = {}
+    for answer in answers:
+        for frame in range(answer.onset, answer.offset + 1):
+            other = found.get(frame)
+            if other is None or abs(frame - answer.apex) < abs(frame - other.apex):
+                found[frame] = answer
+    return found

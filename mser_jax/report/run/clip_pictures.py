@@ -1,0 +1,145 @@
+"""Pictures of the hardest clips: files in the run's own folder, which the page only points to.
+
+They show faces, which most databases forbid to publish. The page, passed on alone, has none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_prep.common.cv import cv2
+from data_prep.common.errors import UserError
+from data_prep.preview import flow_colour
+from data_prep.shards import dataset as shards
+from mser_jax.evaluate import hardest
+from mser_jax.evaluate.predictions import Predictions
+from mser_jax.storage import history
+
+SIDE, GAP = 256, 8  # px of a part, and of the white between two
+LEAST_REACH = 0.1  # px of the full colour: else the noise of a clip at rest would glow
+_LEGEND = 160  # px
+_NOT_NOTED = "This run did not note where its prepared clips are."
+_REMEDY = (
+    "Remedy: the same command with --mode=evaluate, which prepares them again where they are gone, "
+    "and ends with this page."
+)
+
+
+def draw(
+    workdir: Path, predictions: Predictions, config: Mapping[str, Any], events: list[dict]
+) -> hardest.Pictures:
+    """Draw the hardest clips anew, and remove what an earlier report drew beside them.
+
+    Where the prepared clips are not at hand, the pictures that an earlier report left are taken.
+    Those with faces go in any case where `config.report.faces` is False.
+
+    Args:
+      workdir: the run's folder.
+      predictions: the run's table.
+      config: the run's fields, as in config.json.
+      events: the lines of log.jsonl; the newest of 'data' says where the prepared clips are.
+
+    Raises:
+      UserError: every fold failed, or there is no such rule as the configuration's.
+    """
+    kind = _kind(config)
+    rows = hardest.clips(predictions, config["evaluation"]["select"])["clips"]
+    names = hardest.names(rows)
+    paths = {clip: workdir / hardest.FOLDER / hardest.file_name(clip, kind) for clip in names}
+    _remove_others(workdir / hardest.FOLDER, {path.name for path in paths.values()})
+    why = ""
+    try:
+        for clip, record in _records(history.last(events, "data").get("set"), config, {*names}):
+            paths[clip].parent.mkdir(exist_ok=True)
+            paths[clip].write_bytes(_png(picture(record, kind)))
+    except UserError as error:  # the page tells it: a report needs no prepared clips
+        why = str(error)
+    there = {clip: path.name for clip, path in paths.items() if path.is_file()}
+    missing = "" if len(there) == len(names) else why or "Some clips are not in the prepared set."
+    legend = b"" if kind == hardest.IMAGE else _png(flow_colour.legend(_LEGEND))
+    return hardest.Pictures(kind, there, missing, legend)
+
+
+def picture(record: Mapping[str, Any], kind: str) -> np.ndarray:
+    """A clip in parts side by side, each `SIDE` px square.
+
+    Args:
+      record: of a prepared set (`data_prep.pipeline.record`).
+      kind: `hardest.FACES`: first key frame, apex (the middle where none is known), and the flow
+        that ends there; `FLOW`: the flow alone; `IMAGE`: the image's channels u, v and strain.
+
+    Returns:
+      uint8 `[SIDE, w, 3]` RGB.
+    """
+    if kind == hardest.IMAGE:
+        image = record["image"][len(record["image"]) // 2]
+        return _beside([_grey(image[..., channel]) for channel in range(image.shape[-1])])
+    frames, apex = record["frames"][..., 0], int(record["apex_index"])
+    at = apex if apex > 0 else len(frames) // 2  # no flow ends at the first key frame
+    flow = _flow(record["flow"][at - 1])
+    if kind == hardest.FLOW:
+        return flow
+    return _beside([_grey(frames[0]), _grey(frames[at]), flow])
+
+
+def _kind(config: Mapping[str, Any]) -> str:
+    if config["input"]["kind"] == "images":
+        return hardest.IMAGE
+    report = config["report"]
+    return hardest.FACES if report["faces"] else hardest.FLOW
+
+
+def _records(
+    path: str | None, config: Mapping[str, Any], wanted: set[str]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The wanted clips of the prepared set by their names, as they come."""
+    if not path:
+        raise UserError(f"{_NOT_NOTED} {_REMEDY}")
+    if not shards.is_finished(Path(path)):
+        raise UserError(f"The prepared clips are not at {path} any more. {_REMEDY}")
+    stored, left = shards.load(path, config["prep"]), set(wanted)
+    for index in range(len(stored) if left else 0):
+        record = stored[index]
+        clip = hardest.name(record["dataset"], record["subject"], record["clip_id"])
+        if clip in left:
+            left.remove(clip)
+            yield clip, record
+        if not left:
+            return
+
+
+def _remove_others(folder: Path, kept: set[str]) -> None:
+    """The pictures of an earlier report that this one does not show; the folder too if empty."""
+    for path in folder.glob("*.png"):
+        if path.name not in kept:
+            path.unlink()
+    with contextlib.suppress(OSError):  # it is not there, or has something in it
+        folder.rmdir()
+
+
+def _flow(flow: np.ndarray) -> np.ndarray:
+    large = cv2.resize(np.asarray(flow, np.float32), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
+    reach = float(np.quantile(np.hypot(large[..., 0], large[..., 1]), 0.99))
+    return flow_colour.colours(large, max(reach, LEAST_REACH))
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    """uint8 `[h, w]` as RGB of `SIDE` px."""
+    how = cv2.INTER_CUBIC if len(image) < SIDE else cv2.INTER_AREA
+    large = cv2.resize(np.ascontiguousarray(image), (SIDE, SIDE), interpolation=how)
+    return np.repeat(large[..., None], 3, axis=-1)
+
+
+def _beside(parts: list[np.ndarray]) -> np.ndarray:
+    white = np.full((SIDE, GAP, 3), 255, np.uint8)
+    row = [piece for part in parts for piece in (white, part)]
+    return np.concatenate(row[1:], axis=1)
+
+
+def _png(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes()

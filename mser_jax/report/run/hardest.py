@@ -1,0 +1,93 @@
+"""The part of a run's page on the clips that were answered most wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from mser_jax.evaluate import hardest
+from mser_jax.evaluate.hardest import FACES, FLOW, FOLDER, IMAGE, Pictures
+from mser_jax.report import html
+from mser_jax.report.html import Markup
+from mser_jax.report.wording import many
+
+_SHOWN = {
+    FACES: "From the left: the first key frame; that of the apex (the middle one where none is "
+    "known); the flow that ends there.",
+    FLOW: "The flow that ends at the apex (at the middle key frame where none is known), without "
+    "the face.",
+    IMAGE: "From the left: the channels u, v and strain of the clip's image.",
+}
+_ALT = {
+    FACES: "First key frame, apex and flow",
+    FLOW: "Flow at the apex",
+    IMAGE: "Channels u, v and strain",
+}
+_COLOURS = (
+    "Colours of the flow: its direction, as on the wheel from its centre; white is rest, and full "
+    "colour the strongest movement of that clip."
+)
+_FACES_HERE = (
+    f"The pictures are files in {FOLDER}/ beside this page, and not in it: passed on alone, the "
+    "page shows no face. The agreements of the databases forbid to publish most faces; whoever "
+    "passes that folder on is responsible for it. The same command with ",
+    html.tag("code", "--mode=report"),
+    " ",
+    html.tag("code", "--config.report.faces=False"),
+    " removes the faces and leaves the flow.",
+)
+
+
+def hardest_clips(scores: Mapping, pictures: Pictures) -> Markup:
+    """The surest wrong answers, with pictures where there are any.
+
+    Args:
+      scores: as `scoring.score` returns them.
+      pictures: what there is of their pictures.
+    """
+    rows, wrong = scores["hardest"]["clips"], scores["hardest"]["wrong"]
+    if not rows:
+        return html.section("Hardest clips", html.tag("p", "No clip was answered wrongly."))
+    seeds = len(scores["seeds"])
+    means = f" Probabilities are means over {seeds} seeds." if seeds > 1 else ""
+    told = (
+        f"Of {many(wrong, 'clip')} that {'was' if wrong == 1 else 'were'} answered wrongly, the "
+        f"{len(rows)} whose true class got the least probability.{means}"
+    )
+    one = len(scores["per_dataset"]) == 1
+    cards = [
+        _card(place, row, name, pictures, one)
+        for place, (row, name) in enumerate(zip(rows, hardest.names(rows)), 1)
+    ]
+    return html.section(
+        "Hardest clips",
+        html.tag("p", told),
+        *_about(pictures),
+        html.tag("div", *cards, class_=f"clips {pictures.kind}"),
+    )
+
+
+def _about(pictures: Pictures) -> Iterator[Markup]:
+    if pictures.files:
+        yield html.tag("p", _SHOWN[pictures.kind], class_="small")
+    if pictures.files and pictures.legend:
+        wheel = html.image(pictures.legend, "Wheel of the directions and their colours")
+        yield html.tag("div", wheel, html.tag("p", _COLOURS, class_="small"), class_="legend")
+    if pictures.files and pictures.kind == FACES:
+        yield html.tag("p", *_FACES_HERE, class_="note")
+    if pictures.missing:
+        some = "Some pictures are missing" if pictures.files else "Pictures are missing"
+        yield html.tag("p", f"{some}. {pictures.missing}", class_="note")
+
+
+def _card(place: int, row: Mapping, name: str, pictures: Pictures, one: bool) -> Markup:
+    called = f"{row['subject']}/{row['clip']}" if one else name
+    parts = []
+    if file := pictures.files.get(name):
+        alt = f"{_ALT[pictures.kind]} of {called}: in {FOLDER}/, which is not beside this page."
+        parts.append(html.picture(f"{FOLDER}/{file}", alt))
+    caption = [
+        html.tag("strong", f"{place}. {called}"),
+        html.tag("span", f"true: {row['true']}, {row['p_true']:.1%}"),
+        html.tag("span", f"answer: {row['answer']}, {row['p_answer']:.1%}"),
+    ]
+    return html.tag("figure", *parts, html.tag("figcaption", *caption))

@@ -1,0 +1,95 @@
+"""The parts of a run's page on where it comes from: clips, time, and how to run it again."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+from data_prep.common.fields import flat
+from mser_jax.report import html
+from mser_jax.report.html import Markup
+from mser_jax.report.wording import ABSENT
+from mser_jax.storage import history
+
+
+def clips(scores: Mapping, events: list[dict]) -> Markup:
+    """Which clips there were, and which of them were tested."""
+    data = history.last(events, "data")
+    about = (*_release(data.get("release", {})), *_repaired(data.get("repaired", {})))
+    return html.section("Clips", *about, _counted(scores, data))
+
+
+def _counted(scores: Mapping, data: Mapping) -> Markup:
+    dropped = data.get("dropped")
+    if dropped is None:
+        return html.tag("p", f"Whether clips were dropped was {ABSENT}.")
+    left_out = {
+        **{f"dropped: {reason}": clips for reason, clips in dropped.items()},
+        "trained on and not tested": data.get("clips", scores["tested"]) - scores["tested"],
+        "without an answer: the fold failed": scores["tested"] - scores["clips"],
+    }
+    rows = [(what, clips) for what, clips in left_out.items() if clips]
+    if not rows:
+        return html.tag("p", f"No clip was dropped; {scores['clips']} were evaluated.")
+    return html.table(["", "clips"], [*rows, ("evaluated", scores["clips"])], len(rows))
+
+
+def _release(release: Mapping) -> Iterator[Markup]:
+    """What a database was read from, and its classes beside what is stated of it."""
+    facts = [(name, value) for name, value in release.items() if isinstance(value, str)]
+    if facts:
+        yield html.pairs(facts)
+    stated = release.get("stated")
+    if stated:
+        found = release["clips"]
+        rows = [(name, found.get(name, 0), count) for name, count in stated.items()]
+        yield html.table(["class", "clips", "stated"], rows)
+
+
+def _repaired(repaired: Mapping) -> Iterator[Markup]:
+    if repaired:
+        yield html.table(["repaired in the annotation", "values"], repaired.items())
+
+
+def time(events: list[dict]) -> Markup:
+    """How long each stage took."""
+    stages = history.stages(events)
+    if not stages:
+        return html.section("Time", html.tag("p", f"The stages were {ABSENT}."))
+    total = max(sum(stage["seconds"] for stage in stages), 1e-9)
+    rows = [
+        [
+            stage["name"],
+            f"{stage['seconds']:.1f}",
+            "reused" if stage["reused"] else "",
+            html.bar(stage["seconds"] / total),
+        ]
+        for stage in stages
+    ]
+    return html.section("Time", html.table(["stage", "seconds", "", ""], rows))
+
+
+def _whole(command: str) -> str:
+    """The command without its mode: a run that was trained by itself is here with its report."""
+    return re.sub(r" --?mode[= ]\S+", "", command)
+
+
+def again(config: Mapping, events: list[dict]) -> Markup:
+    """The command, the versions and devices that it ran with, and every field."""
+    start = history.started(events)
+    dataset = config["data"]["dataset"]
+    default = f"python -m mser_jax.main --config=configs/{dataset}.py:{config['preset']}"
+    versions = start.get("versions", {})
+    rows = [*versions.items(), ("devices", ", ".join(start.get("devices", [ABSENT])))]
+    fields = [(name, json.dumps(value)) for name, value in flat(config).items()]
+    return html.section(
+        "How to run it again",
+        html.command(_whole(start.get("command", default))),
+        html.pairs(rows),
+        html.tag(
+            "details",
+            html.tag("summary", f"The full configuration ({len(fields)} fields)"),
+            html.tag("div", html.table(["field", "value"], fields), class_="config"),
+        ),
+    )

@@ -1,0 +1,145 @@
+"""The parts of a run's page that tell its training: curves, throughput, failures, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from mser_jax.config import zoo
+from mser_jax.report import curves, html, plots
+from mser_jax.report.html import Markup
+from mser_jax.report.wording import ABSENT, many
+from mser_jax.storage import history
+
+_ON_DEVICE = {"resident": "resident on the devices", "streamed": "streamed to the devices"}
+
+_UNSEEN = "On training clips only; no held-out clip was looked at before the end."
+_WATCHED = (
+    "On training clips only. After every epoch the held-out clips were answered too "
+    "(report.inflated); nothing here depends on it."
+)
+
+
+def training(scores: Mapping, events: list[dict], watched: bool) -> Markup:
+    """How the training went.
+
+    Args:
+      scores: as `scoring.score` returns them.
+      events: the lines of log.jsonl.
+      watched: whether the held-out clips were answered after every epoch (`mser_jax.evaluate.inflated`).
+    """
+    epochs = history.epochs(events)
+    if not epochs:
+        told = f"The epochs were {ABSENT}."
+        if any(stage["name"] == "fit" for stage in history.stages(events)):
+            told = "Fitted to each fold's training clips at once, without epochs."
+        return html.section("Training", html.tag("p", told))
+    pictures = [
+        html.image(plots.png(figure), f"{title}, over the epochs")
+        for title, figure in curves.singly(epochs, len(scores["class_names"]))
+    ]
+    end = f"After epoch {epochs[-1]['epoch']}: {', '.join(_end(epochs[-1]))}."
+    return html.section(
+        "Training",
+        html.tag("div", *pictures, class_="figures"),
+        html.tag("p", f"{_WATCHED if watched else _UNSEEN} {end}", class_="small"),
+        html.pairs(_throughput(epochs, history.last(events, "train"))),
+        *_failures(scores, history.diverged(events)),
+    )
+
+
+def _end(epoch: Mapping) -> Iterator[str]:
+    for name in ("loss", "accuracy", "gradient_norm"):
+        if epoch.get(name) is not None:
+            yield f"{name.replace('_', ' ')} {epoch[name]:.3f}"
+
+
+def _throughput(epochs: list[dict], plan: Mapping) -> Iterator[tuple[str, str]]:
+    clips, share = (history.rate(epochs, name) for name in ("clips_per_second", "fraction_of_peak"))
+    flops, peak = plan.get("flops_per_clip"), plan.get("peak_flops")
+    yield "clips a second, of all folds", ABSENT if clips is None else f"{clips:,.1f}"
+    yield "share of the devices' peak", ABSENT if share is None else f"{share:.1%}"
+    yield "measured peak of the devices", ABSENT if peak is None else f"{_giga(peak)}FLOP/s"
+    yield "arithmetic of a training step", ABSENT if flops is None else f"{_giga(flops)}FLOP a clip"
+
+
+def _giga(flops: float) -> str:
+    return f"{flops / 1e12:.1f} T" if flops >= 1e12 else f"{flops / 1e9:.3g} G"
+
+
+def _failures(scores: Mapping, begun: Mapping[tuple[str, int], dict]) -> Iterator[Markup]:
+    """Where each fold that failed stopped being finite, and on which clips."""
+    if not scores["failed"]:
+        return
+    told = [
+        (row["fold"], row["seed"], begun.get((row["fold"], row["seed"]), {}))
+        for row in scores["failed"]
+    ]
+    rows = [(fold, seed, e.get("epoch", ABSENT), e.get("step", ABSENT)) for fold, seed, e in told]
+    yield html.table(["failed fold", "seed", "not finite from epoch", "step"], rows)
+    for fold, seed, event in told:
+        if clips := event.get("clips"):
+            title = f"The {many(len(clips), 'clip')} of that step of fold {fold}, seed {seed}"
+            names = html.tag("p", ", ".join(clips), class_="small")
+            yield html.tag("details", html.tag("summary", title), names)
+
+
+def _rate(train: Mapping) -> str:
+    how = train.get("schedule", "constant")
+    warmup = f", warm-up {many(train['warmup'], 'epoch')}" if train.get("warmup") else ""
+    kind = {"adam": "Adam", "sgd": "SGD with momentum"}[train.get("optimizer", "adam")]
+    return f"{train['learning_rate']:g} ({kind}), {how}{warmup}"
+
+
+def _options(train: Mapping, model: Mapping) -> Iterator[str]:
+    """What the paper does not have, where it is on."""
+    if decay := train.get("weight_decay"):
+        yield f"weight decay {decay:g}"
+    if train.get("loss", "cross_entropy") != "cross_entropy":
+        yield f"{train['loss']} loss"
+    if train.get("class_weights", "none") != "none":
+        yield f"{train['class_weights']} class weights"
+    if dropout := model.get("head", {}).get("dropout"):
+        yield f"dropout {dropout:g}"
+
+
+def what_was_run(scores: Mapping, config: Mapping, events: list[dict]) -> Markup:
+    """The settings that a reader asks for first, and on what they ran."""
+    train, model, prep = config["train"], config["model"], config["prep"]
+    plan = history.last(events, "train")
+    rows = [
+        ("data set", config["data"]["dataset"]),
+        ("preset", config["preset"]),
+        *(_trained(train, model) if "epochs" in train else ()),
+        ("augmentation", config.get("augment", {}).get("mode", "none")),
+        ("input", f"{prep['steps']} steps of {prep['size']} x {prep['size']} px"),
+        *_network(model),
+        ("seed", ", ".join(map(str, scores["seeds"]))),
+    ]
+    if "epochs" in train:
+        rows += [
+            ("updates an epoch", plan.get("updates_per_epoch", ABSENT)),
+            ("parameters", plan.get("parameters", ABSENT)),
+            ("devices", plan.get("devices", ABSENT)),
+            ("folds on a device at once", plan.get("folds_per_device", ABSENT)),
+            ("rounds of folds", plan.get("rounds", ABSENT)),
+            ("lift over the folds", plan.get("lift", ABSENT)),
+            ("clips in training", _ON_DEVICE.get(plan.get("data", ""), ABSENT)),
+        ]
+    return html.section("What was run", html.pairs(rows))
+
+
+def _trained(train: Mapping, model: Mapping) -> Iterator[tuple[str, object]]:
+    yield "learning rate", _rate(train)
+    yield "options", ", ".join(_options(train, model)) or "none"
+    yield "epochs", train["epochs"]
+    yield "batch", f"{train['batch_size']} clips a fold"
+
+
+def _network(model: Mapping) -> Iterator[tuple[str, object]]:
+    """The paper's network, or one of the field by its name."""
+    if name := model.get("name"):
+        known = zoo.MODELS[name]
+        yield "model", known.title + f" ({known.paper})" * bool(known.paper)
+    if "block" in model:
+        yield "network", f"{model['block']}, width {model['width']}"
+        yield "units in blocks 2 to 5", ", ".join(map(str, model["depths"]))

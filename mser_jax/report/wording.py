@@ -1,0 +1,88 @@
+"""What the reports say in the same words: protocols, counts, scores, warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from mser_jax.report import html
+from mser_jax.report.html import Markup
+
+UPPER_BOUND = "upper bound: uses the label"
+ABSENT = "not recorded"
+SYNTHETIC = "Accuracy on synthetic clips says nothing about SMIC, SAMM or CASME II."
+WARNING = (
+    "What a model makes of a face does not say what a person feels, least of all when it was "
+    "trained on posed or synthetic clips. Not for decisions about people."
+)
+_UNSEEN = (
+    "is answered by a network that never saw its {}, after the last epoch, which was fixed in "
+    "advance."
+)
+_PROTOCOLS = {
+    "loso": "Leave one subject out, {folds}: every clip " + _UNSEEN.format("subject"),
+    "leave_one_sample_out": "Leave one sample out, {folds}: the subject's other clips were in the "
+    "training, so these figures are higher than what an unknown person would get.",
+    "k_fold": "Subjects divided into {folds}, whole and with about as many clips in each: every "
+    "clip " + _UNSEEN.format("subject"),
+    "hold_out": "Hold out the database {held_out}: each of its clips "
+    + _UNSEEN.format("database")
+    + " The clips of the other databases were trained on and are not tested.",
+    "cross_database": "Leave one database out, {folds}: every clip " + _UNSEEN.format("database"),
+}
+_NAMED = 5  # failed folds in a sentence; the page lists all
+
+
+def protocol(config: Mapping, folds: int) -> str:
+    """Who was tested by whom, in a sentence."""
+    evaluation = config["evaluation"]
+    sentence = _PROTOCOLS[evaluation["protocol"]]
+    return sentence.format(folds=many(folds, "fold"), held_out=evaluation.get("held_out"))
+
+
+def counts(scores: Mapping) -> str:
+    """How much was tested, for a first line."""
+    seeds = scores["seeds"]
+    told = [many(scores[f"{name}s"], name) for name in ("clip", "subject", "fold")]
+    return ", ".join([*told, f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"])
+
+
+def failed(scores: Mapping) -> str:
+    """Which folds failed, and what it means for every score; '' where none did."""
+    rows = scores["failed"]
+    if not rows:
+        return ""
+    named = "; ".join(
+        f"fold {row['fold']}, seed {row['seed']} ({many(row['clips'], 'clip')})"
+        for row in rows[:_NAMED]
+    )
+    more = f"; and {len(rows) - _NAMED} more" * (len(rows) > _NAMED)
+    return (
+        f"FAILED: {len(rows)} of {many(scores['trainings'], 'training')} diverged: {named}{more}. "
+        f"These clips have no answer ({sum(row['clips'] for row in rows)} in all): every score "
+        "here is of the others alone, and is not a result on the whole set."
+    )
+
+
+def footer() -> Markup:
+    """What every page says at its end."""
+    return html.tag("footer", html.tag("p", html.tag("strong", WARNING)), html.tag("p", SYNTHETIC))
+
+
+def many(count: int, name: str) -> str:
+    """A count with its noun: '1 fold', '5 folds'."""
+    return f"{count} {name}{'s' * (count != 1)}"
+
+
+def text_row(name: str, cells: Iterable[str]) -> str:
+    """A line of a table for the terminal: 24 columns for the name, 9 a cell."""
+    return f"{name[:24]:<24}" + "".join(f"{cell:>9}" for cell in cells).rstrip()
+
+
+def short(value: float | None) -> str:
+    """A score in a narrow column."""
+    return "-" if value is None else number(value)
+
+
+def number(value: float | None) -> str:
+    """A score, or that there is none."""
+    return "undefined" if value is None else f"{value:.3f}"

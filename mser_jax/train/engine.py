@@ -1,0 +1,245 @@
+"""All folds of a run: in as many rounds as memory asks for, each trained to its end, then asked."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from data_prep.common.errors import UserError
+from mser_jax import hosts, parallel
+from mser_jax.data.feed import Feed
+from mser_jax.storage import tensorboard
+from mser_jax.storage.checkpoints import Checkpoints
+from mser_jax.storage.log import Log
+from mser_jax.train import loop, planning, throughput
+from mser_jax.train.evaluator import Answers
+from mser_jax.train.monitor import Monitor
+from mser_jax.train.planning import Plan, Program
+from mser_jax.train.state import State
+from mser_jax.train.trainer import Trainer
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """Folds that train at once.
+
+    Attributes:
+      number: from 1.
+      trainer: of these folds.
+      checkpoints: of their states.
+    """
+
+    number: int
+    trainer: Trainer
+    checkpoints: Checkpoints
+
+    @property
+    def end(self) -> int:
+        """The position of the checkpoint after the last epoch."""
+        return self.trainer.settings.epochs * self.trainer.updates_per_epoch()
+
+    def left(self) -> int:
+        """Updates that are not done yet."""
+        return self.end - self.checkpoints.position()
+
+    def restore(self) -> State:
+        """The states after the last update that was saved."""
+        start = self.trainer.start(), self.trainer.no_totals()
+        return self.checkpoints.restore(start)[1][0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+    """The training of a run and where it keeps what it makes.
+
+    Attributes:
+      trainer: of all folds.
+      feed: of the clips.
+      names: of the clips.
+      clips: stands for the clips, so that checkpoints of others are refused.
+      folder: of the run.
+      kept: checkpoints of a round, the newest.
+    """
+
+    trainer: Trainer
+    feed: Feed
+    names: list[str]
+    clips: str
+    folder: Path
+    kept: int
+
+    def rounds(self) -> list[Round]:
+        """As they were planned when the training began; none when it has not."""
+        plan = Plan.read(self._plan)
+        return [] if plan is None else self._rounds(plan)
+
+    def _rounds(self, plan: Plan) -> list[Round]:
+        trainers = dataclasses.replace(self.trainer, lift=plan.lift).rounds(plan.at_once)
+        return [
+            Round(number, trainer, self._checkpoints(number, trainer))
+            for number, trainer in enumerate(trainers, 1)
+        ]
+
+    def _checkpoints(self, number: int, trainer: Trainer) -> Checkpoints:
+        return Checkpoints(
+            self.checkpoints / f"round-{number}",
+            [fold.title for fold in trainer.folds],
+            self.clips,
+            kept=self.kept,
+            updates_per_epoch=trainer.updates_per_epoch(),
+        )
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the states are kept."""
+        return self.folder / "checkpoints"
+
+    @property
+    def _plan(self) -> Path:
+        return self.folder / "plan.json"
+
+    def train(self, log: Log, how: "How") -> None:
+        """Train every round that is not at its end.
+
+        Raises:
+          KeyboardInterrupt: Ctrl-C or SIGTERM, after saving.
+          UserError: memory does not suffice, or every fold diverged, if there is one round.
+        """
+        plan, program = self._compile(how)
+        rounds = self._rounds(plan)
+        mesh = self.trainer.mesh
+        peak = throughput.peak_flops(mesh, how.dtype)
+        log.write(
+            "train",
+            updates_per_epoch=self.trainer.updates_per_epoch(),
+            parameters=self.trainer.parameters(),
+            lift=plan.lift,
+            devices=mesh.devices.size,
+            folds_per_device=rounds[0].trainer.slots // mesh.devices.size,
+            rounds=len(rounds),
+            data="streamed" if self.feed.streamed else "resident",
+            memory=program.memory,
+            flops_per_clip=how.flops_per_clip,
+            peak_flops=peak,
+        )
+        left = [each.left() for each in rounds]
+        self._reserve(rounds, left)
+        writer = tensorboard.writer(self.folder / "tensorboard")
+        answers = self._answers(rounds)
+        for each in rounds:
+            if left[each.number - 1]:
+                monitor = Monitor(
+                    log,
+                    each.trainer,
+                    self.names,
+                    flops_per_clip=how.flops_per_clip,
+                    peak_flops=peak,
+                    number=each.number,
+                    rounds=len(rounds),
+                    later=sum(left[each.number :]),
+                    writers=[writer] if hosts.is_first() else [],
+                )
+                watched = how.inflated and each.trainer.folds[0].test.size  # else nothing is tested
+                keep = self._keeper(each, answers) if watched else None
+                loop.train(each.trainer, program.run, self.feed, each.checkpoints, monitor, keep)
+        writer.close()
+
+    def _reserve(self, rounds: Sequence[Round], left: Sequence[int]) -> None:
+        """Refuse a disk that has not the room for the checkpoints to come."""
+        todo = [each for each in rounds if left[each.number - 1]]
+        if todo:
+            carried = jax.eval_shape(todo[0].trainer.start), todo[0].trainer.no_totals()
+            todo[0].checkpoints.reserve(carried, len(todo))
+
+    def _compile(self, how: "How") -> tuple[Plan, Program]:
+        """The plan of the run, made now or when it began, and the steps of a round."""
+        began = time.perf_counter()
+        of = self.trainer
+        print(
+            f"Training {_counted(of)} on {of.mesh.devices.size} device(s), "
+            f"{of.updates_per_epoch()} updates an epoch; compiling ...",
+            flush=True,
+        )
+        plan = Plan.read(self._plan)
+        begun = plan and any(each.checkpoints.position() for each in self._rounds(plan))
+        if plan and begun:
+            program = planning.compile_steps(self._rounds(plan)[0].trainer, self.feed)
+        else:
+            plan, program = planning.choose(of, self.feed, how.folds_per_device, how.limit)
+            if hosts.is_first():
+                plan.write(self._plan)
+        kept = ", as the training began" * bool(begun)
+        print(
+            f"Compiled in {time.perf_counter() - began:.0f} s: {plan.at_once} folds at once "
+            f"({plan.lift}){kept}; {program.memory / 1e9:.2f} GB of a device.",
+            flush=True,
+        )
+        return plan, program
+
+    def _keeper(self, round_: Round, answers: Answers) -> Callable[[int, State], None]:
+        """Keeps what an epoch's networks say of the clips that they never saw."""
+        folder, answers = self.folder / "inflated", answers.alike(round_.trainer)
+
+        def keep(epoch: int, state: State) -> None:
+            said = np.concatenate(answers.of_held_out(state))
+            if hosts.is_first():
+                _save(folder / f"round-{round_.number}-epoch-{epoch}.npy", jax.nn.softmax(said))
+
+        return keep
+
+    def _answers(self, rounds: Sequence[Round]) -> Answers:
+        most = max(len(fold.test) for fold in self.trainer.folds)
+        return Answers(rounds[0].trainer, self.feed, most)
+
+    def logits(self) -> Float[np.ndarray, "f clip k n"]:
+        """What each fold's network says of every clip after the last epoch; NaN where it failed."""
+        rounds, said = self.rounds(), []
+        answers = self._answers(rounds)
+        for each in rounds:
+            state = each.restore()
+            logits = answers.alike(each.trainer).of_all(state, len(self.names))
+            failed = parallel.fetch(state.failed)[: len(logits), 0] >= 0
+            logits[failed | ~np.isfinite(logits).all(axis=(1, 2, 3))] = np.nan
+            said.append(logits)
+        return np.concatenate(said)
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+    """What does not change what is trained.
+
+    Attributes:
+      folds_per_device: at once; 0 for as many as fit.
+      limit: bytes of a device.
+      flops_per_clip: of a training step.
+      dtype: of the maps.
+      inflated: keep what each epoch says of the held-out clips, too.
+    """
+
+    folds_per_device: int
+    limit: int
+    flops_per_clip: float
+    dtype: str
+    inflated: bool
+
+
+def _save(path: Path, values: jax.Array) -> None:
+    try:
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, np.asarray(values))
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error}. Remedy: free space, then run the same command "
+            "again: it goes on from the newest checkpoint."
+        ) from error
+
+
+def _counted(trainer: Trainer) -> str:
+    seeds = len({fold.seed for fold in trainer.folds})
+    each = f" ({seeds} seeds of {len(trainer.folds) // seeds})" if seeds > 1 else ""
+    count = len(trainer.folds)
+    return f"{count} fold{'s' * (count != 1)}{each}"

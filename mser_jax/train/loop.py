@@ -1,0 +1,142 @@
+"""The loop over epochs: calls of a few seconds, checkpoints, and stopping without loss."""
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+import jax
+
+from mser_jax import hosts, parallel
+from mser_jax.data.feed import Feed, Window
+from mser_jax.storage.checkpoints import Checkpoints
+from mser_jax.train.monitor import Monitor, Pace
+from mser_jax.train.state import State
+from mser_jax.train.step import Steps
+from mser_jax.train.trainer import Trainer
+
+SECONDS = 10.0  # of a call, about: Ctrl-C, the bar and other hosts wait for its end
+
+
+def train(
+    trainer: Trainer,
+    run: Steps,
+    feed: Feed,
+    checkpoints: Checkpoints,
+    monitor: Monitor,
+    after_epoch: Callable[[int, State], object] | None = None,
+) -> State:
+    """Train every fold to the last epoch, from the newest checkpoint if there is one.
+
+    Args:
+      trainer: what to train.
+      run: its steps, compiled.
+      feed: of the clips.
+      checkpoints: where the states are kept.
+      monitor: is told of every epoch.
+      after_epoch: called with the number of epochs that are done, and the states.
+
+    Returns:
+      The states of all folds after the last epoch; dummy folds at the end.
+
+    Raises:
+      KeyboardInterrupt: Ctrl-C or SIGTERM; the last finished step has been saved.
+      UserError: every fold of the run diverged, or the last states cannot be saved.
+    """
+    updates, settings = trainer.updates_per_epoch(), trainer.settings
+    end = settings.epochs * updates
+    with checkpoints, Interrupt("the present steps") as interrupt:
+        position, (state, totals) = checkpoints.restore((trainer.start(), trainer.no_totals()))
+        if 0 < position < end:
+            print(f"Going on after {checkpoints.title(position)}, from {checkpoints.folder}.")
+        calls, weights = _Calls(trainer, feed), trainer.class_weights()
+        with monitor.open(position, end) as bar:
+            for epoch in range(position // updates, settings.epochs):
+                done, began = position - epoch * updates, calls.seconds
+                for window, first, stop in calls.of(epoch, done, updates):
+                    call = trainer.call(epoch, first, stop)
+                    state, totals = run(state, totals, window.schedule, weights, call, window.clips)
+                    jax.block_until_ready(totals)
+                    position = epoch * updates + stop
+                    bar.update(stop - first)
+                    if stop < updates and hosts.anywhere(interrupt.asked):
+                        checkpoints.save(position, (state, totals), wait=True)
+                        raise KeyboardInterrupt
+                pace = Pace(updates - done, calls.seconds - began)
+                told, failed = parallel.fetch((totals, state.failed))
+                monitor.epoch(epoch, told, failed, pace)
+                if after_epoch:
+                    after_epoch(epoch + 1, state)
+                totals = trainer.no_totals()
+                asked = hosts.anywhere(interrupt.asked)
+                if asked or position == end or (epoch + 1) % settings.checkpoint_every == 0:
+                    checkpoints.save(position, (state, totals), wait=asked or position == end)
+                if asked:
+                    raise KeyboardInterrupt
+    return state
+
+
+class _Calls:
+    """The calls of an epoch, each of as many steps as take about `SECONDS`.
+
+    Attributes:
+      seconds: of all calls so far.
+    """
+
+    def __init__(self, trainer: Trainer, feed: Feed):
+        self.seconds = 0.0
+        self._trainer, self._feed = trainer, feed
+        self._steps = 1  # of the next one, by the time that the last one took
+
+    def of(self, epoch: int, first: int, stop: int) -> Iterator[tuple[Window, int, int]]:
+        """(window, first step, the one after the last); a call's time runs until the next."""
+        for window in self._feed.windows(self._trainer.schedule(epoch), first, stop):
+            at = window.first
+            while at < window.stop:
+                last, began = min(at + self._steps, window.stop), time.perf_counter()
+                yield window, at, last
+                taken = time.perf_counter() - began
+                self.seconds += taken
+                self._steps = hosts.same(max(1, int(SECONDS * (last - at) / taken)))
+                at = last
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupt:
+    """While it is entered, the first SIGINT or SIGTERM sets `asked`; a further SIGINT raises.
+
+    A further SIGTERM changes nothing: schedulers send it to a job and to its steps.
+
+    Args:
+      what: what is finished first, for the message.
+    """
+
+    def __init__(self, what: str):
+        self.asked = False
+        self._what = what
+        self._before = {}
+
+    def __enter__(self) -> "Interrupt":
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.asked:
+            return
+        self.asked = True
+        print(
+            f"\nStopping after {self._what}, then saving. Ctrl-C once more to stop at once.",
+            file=sys.stderr,
+            flush=True,
+        )

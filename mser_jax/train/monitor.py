@@ -1,0 +1,160 @@
+"""What a training says of itself while it runs, from the training clips alone."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from data_prep.common.errors import UserError
+from mser_jax import hosts
+from mser_jax.storage.log import Log
+from mser_jax.storage.tensorboard import Writer
+from mser_jax.train.step import Totals
+from mser_jax.train.trainer import Trainer
+
+_BAR = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
+
+
+class Pace(NamedTuple):
+    """How fast an epoch went.
+
+    Attributes:
+      updates: that were done since the training was taken up, of the epoch.
+      seconds: that they took.
+    """
+
+    updates: int
+    seconds: float
+
+
+class Monitor:
+    """The bar, the log, and who else wants to know; of one round of folds.
+
+    Args:
+      log: gets an 'epoch' event an epoch, and a 'diverged' event for a fold that fails.
+      trainer: of the round.
+      names: of the clips, for what is said of a failure.
+      flops_per_clip: of a training step; 0 when it is not known.
+      peak_flops: of all devices; 0 when it is not known.
+      number: of the round, from 1.
+      rounds: how many there are.
+      later: updates of the rounds after this one.
+      writers: told of every epoch.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        trainer: Trainer,
+        names: list[str],
+        *,
+        flops_per_clip: float = 0,
+        peak_flops: float = 0,
+        number: int = 1,
+        rounds: int = 1,
+        later: int = 0,
+        writers: Sequence[Writer] = (),
+    ):
+        self._log, self._trainer, self._names, self._writers = log, trainer, names, writers
+        self._flops, self._peak = flops_per_clip, peak_flops
+        self._number, self._rounds, self._later = number, rounds, later
+        self._title = f"Round {number}/{rounds}: " if rounds > 1 else ""
+        self._bar = tqdm(disable=True)
+
+    def open(self, position: int, end: int) -> tqdm:
+        """The bar of the round, in updates."""
+        self._bar = tqdm(
+            total=end,
+            desc=f"{self._title}Training",
+            initial=position,
+            ncols=79,
+            bar_format=_BAR,
+            disable=not hosts.is_first(),
+        )
+        return self._bar
+
+    def epoch(self, epoch: int, totals: Totals, failed: np.ndarray, pace: Pace) -> None:
+        """Tell of an epoch that is through.
+
+        Args:
+          epoch: from 0.
+          totals: of all slots, on the host.
+          failed: `[slot, 2]` of the states, on the host.
+          pace: of this epoch.
+
+        Raises:
+          UserError: every fold of the run has failed, and this was its only round.
+        """
+        folds = len(self._trainer.folds)
+        totals, failed = Totals(*(leaf[:folds] for leaf in totals)), failed[:folds]
+        self._tell_failures(epoch, failed)
+        event = self._event(epoch, totals, failed[:, 0] >= 0, pace)
+        self._log.write("epoch", **event)
+        for writer in self._writers:
+            writer.write(event)
+        self._bar.set_description_str(
+            f"{self._title}Epoch {event['epoch']}/{self._trainer.settings.epochs}, {_brief(event)}"
+        )
+
+    def _tell_failures(self, epoch: int, failed: np.ndarray) -> None:
+        """Each fold that failed in this epoch."""
+        schedule = self._trainer.schedule(epoch)
+        for slot in np.flatnonzero(failed[:, 0] == epoch).tolist():
+            step = int(failed[slot, 1])
+            entries = schedule[slot, step]
+            clips = entries[entries >= 0] // len(self._trainer.view.variants)
+            fold = self._trainer.folds[slot]
+            event = {"fold": fold.name, "seed": fold.seed, "epoch": epoch + 1, "step": step + 1}
+            event["clips"] = [self._names[clip] for clip in sorted({*clips.tolist()})]
+            self._log.write("diverged", **event)
+            tqdm.write(
+                f"Diverged: fold {fold.title}, epoch {epoch + 1}, step {step + 1}, on clips "
+                f"{', '.join(event['clips'])}. It stays as it was before; any others go on."
+            )
+        if (failed[:, 0] >= 0).all() and self._rounds == 1:  # the folds of other rounds go on
+            raise UserError(
+                "Every fold has diverged: loss or gradient is not finite. Remedy: a smaller "
+                "--config.train.learning_rate, and another --workdir."
+            )
+
+    def _event(self, epoch: int, totals: Totals, failed: np.ndarray, pace: Pace) -> dict[str, Any]:
+        """One line of the log; `loss` is the sum over the heads, as it is minimised."""
+        going = ~failed
+        clips, updates = np.maximum(totals.clips, 1), np.maximum(totals.updates, 1)
+        by_fold = {
+            "loss": totals.losses.sum(axis=1) / clips,
+            "accuracy": totals.correct / clips,
+            "gradient_norm": totals.gradient / updates,
+        }
+        trainer = self._trainer
+        planned = trainer.updates_per_epoch()
+        rate = totals.clips.sum() * pace.updates / planned / pace.seconds
+        left = (trainer.settings.epochs - epoch - 1) * planned + self._later
+        surest = totals.surest[going].sum(axis=0)
+        return {
+            "round": self._number,
+            "epoch": epoch + 1,
+            **{name: _mean(values[going]) for name, values in by_fold.items()},
+            "learning_rate": trainer.rate(epoch),
+            **{f"fold_{name}": _plain(values, failed) for name, values in by_fold.items()},
+            "head_choice": (surest / max(surest.sum(), 1)).tolist(),
+            "seconds": pace.seconds * planned / pace.updates,
+            "clips_per_second": float(rate),
+            "fraction_of_peak": rate * self._flops / self._peak if self._peak else None,
+            "seconds_left": left * pace.seconds / pace.updates,
+        }
+
+
+def _brief(event: dict[str, Any]) -> str:
+    if event["loss"] is None:
+        return "every fold has diverged"
+    return f"loss {event['loss']:.3f}, accuracy {event['accuracy']:.2f}"
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if values.size else None
+
+
+def _plain(values: np.ndarray, failed: np.ndarray) -> list[float | None]:
+    return [None if bad else float(value) for value, bad in zip(values, failed)]

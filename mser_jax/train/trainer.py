@@ -1,0 +1,181 @@
+"""The training of a set of folds: their states, schedules and lifted steps."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from jaxtyping import Array, Int
+
+from mser_jax import parallel
+from mser_jax.data import schedule as folding
+from mser_jax.data.augment import View
+from mser_jax.data.folds import Fold
+from mser_jax.models import Network
+from mser_jax.train import optimizer
+from mser_jax.train import state as states
+from mser_jax.train.state import State
+from mser_jax.train.step import Call, Steps, Totals, fold_steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to train; `mser_jax.config.defaults` says what each field means."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    augment: str
+    checkpoint_every: int
+    schedule: str = "constant"
+    warmup: int = 0
+    weight_decay: float = 0.0
+    loss: str = "cross_entropy"
+    optimizer: str = "adam"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """Everything that the training of a set of folds needs, except the clips.
+
+    Attributes:
+      network: pure functions of one fold.
+      view: how the network sees a clip.
+      folds: who trains on what, each seed's folds among them.
+      settings: how.
+      heads: of the network.
+      classes: that it tells apart.
+      mesh: the devices, along the fold axis.
+      lift: 'vmap' or 'map'.
+      slots: the length of the fold axis; folds that are not there are dummies.
+      steps: the length of the schedule of an epoch; of rounds the longest has the say.
+      batch_slots: the width of the schedule, of rounds the widest.
+      weights: `[fold, class]` in the loss; None where all are 1.
+    """
+
+    network: Network
+    view: View
+    folds: Sequence[Fold]
+    settings: Settings
+    heads: int
+    classes: int
+    mesh: Mesh
+    lift: str
+    slots: int
+    steps: int
+    batch_slots: int
+    weights: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, folds: Sequence[Fold], *, mesh: Mesh, settings: Settings, view: View, **others):
+        """A trainer of all these folds at once."""
+        how = settings.batch_size, len(view.variants), settings.augment
+        return cls(
+            folds=folds,
+            mesh=mesh,
+            settings=settings,
+            view=view,
+            slots=parallel.slots(len(folds), mesh),
+            steps=folding.steps_per_epoch(folds, *how),
+            batch_slots=folding.batch_slots(folds, *how),
+            **others,
+        )
+
+    def rounds(self, at_once: int) -> list["Trainer"]:
+        """Trainers of so many folds each, the last of the rest, all of the same shapes."""
+        slots = parallel.slots(min(at_once, len(self.folds)), self.mesh)
+        return [
+            dataclasses.replace(
+                self,
+                folds=self.folds[first : first + at_once],
+                weights=None if self.weights is None else self.weights[first : first + at_once],
+                slots=slots,
+            )
+            for first in range(0, len(self.folds), at_once)
+        ]
+
+    def start(self) -> State:
+        """The states of all folds before the first step, on their devices."""
+        adam = self._optimizer()
+
+        def create(origin: Int[Array, " 2"]) -> State:
+            key = jax.random.fold_in(jax.random.key(origin[0]), origin[1])
+            return states.create(self.network, adam, key)
+
+        origins = np.array([[fold.seed, fold.key] for fold in self.folds], np.uint32)
+        lifted = parallel.over_folds(create, self.mesh, self.lift, folded=1)
+        return lifted(parallel.shard(parallel.pad_folds(origins, self.slots, 0), self.mesh))
+
+    def no_totals(self) -> Totals:
+        """The totals of all folds at the start of an epoch, on their devices."""
+        totals = Totals(
+            losses=np.zeros((self.slots, self.heads), np.float32),
+            correct=np.zeros(self.slots, np.int32),
+            surest=np.zeros((self.slots, self.heads), np.int32),
+            clips=np.zeros(self.slots, np.int32),
+            gradient=np.zeros(self.slots, np.float32),
+            updates=np.zeros(self.slots, np.int32),
+        )
+        return parallel.shard(totals, self.mesh)
+
+    def run(self, *, streamed: bool = False) -> Steps:
+        """The jitted steps of all folds; state and totals are donated.
+
+        Args:
+          streamed: each device has clips of its own (see `feed`).
+        """
+        one = fold_steps(self.network, self._optimizer(), self.view, self.settings.loss)
+        return parallel.over_folds(
+            one, self.mesh, self.lift, folded=4, donated=2, spread=int(streamed)
+        )
+
+    def schedule(self, epoch: int) -> Int[np.ndarray, "slot step b"]:
+        """The order of one epoch, its dummy folds and the steps of other rounds empty."""
+        order = folding.epoch_schedule(
+            self.folds,
+            epoch=epoch,
+            batch_size=self.settings.batch_size,
+            variants=len(self.view.variants),
+            mode=self.settings.augment,
+            steps=self.steps,
+            slots=self.batch_slots,
+        )
+        return parallel.pad_folds(order, self.slots, folding.EMPTY)
+
+    def call(self, epoch: int, first: int, stop: int) -> Call:
+        """Steps `first` to `stop` of an epoch, on the devices."""
+        call = Call(np.int32(epoch), np.int32(first), np.int32(stop), np.float32(self.rate(epoch)))
+        return parallel.replicate(call, self.mesh)
+
+    def class_weights(self) -> Array | None:
+        """`[slot, class]`, on the devices."""
+        if self.weights is None:
+            return None
+        weights = self.weights.astype(np.float32)
+        return parallel.shard(parallel.pad_folds(weights, self.slots, 1), self.mesh)
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 0."""
+        return optimizer.learning_rate(
+            epoch,
+            base=self.settings.learning_rate,
+            schedule=self.settings.schedule,
+            epochs=self.settings.epochs,
+            warmup=self.settings.warmup,
+        )
+
+    def updates_per_epoch(self) -> int:
+        """The steps of the fold with the most clips."""
+        return folding.steps_per_epoch(
+            self.folds, self.settings.batch_size, len(self.view.variants), self.settings.augment
+        )
+
+    def parameters(self) -> int:
+        """How many weights one fold's network has."""
+        params, _ = jax.eval_shape(self.network.init, jax.random.key(0))
+        return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+    def _optimizer(self) -> optax.GradientTransformation:
+        return optimizer.make(self.settings.optimizer, self.settings.weight_decay)
