@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+
+Record = dict[str, Any]  # a clip after the last stage; `data_prep.pipeline.record` has its fields
 
 
 class Frames(Protocol):

@@ -1,6 +1,6 @@
 """The recipe: every field of the preprocessing, with the paper's section.
 
-`mser_jax.config.defaults` puts these beside the fields of the training, so that one file in configs/ serves
+`mser_jax.config` puts these beside the fields of the training, so that one file in configs/ serves
 both commands.
 """
 

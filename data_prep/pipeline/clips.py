@@ -14,12 +14,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from data_prep.clip import Record
 from data_prep.common import progress as bars
 from data_prep.common.errors import UserError
 from data_prep.datasets.base.source import Entry, Finished, Source
 from data_prep.pipeline import cache, record
-from data_prep.pipeline.record import Recipe, Record
 from data_prep.pipeline.workers import executor
+from data_prep.stages.identity import Recipe
 
 _Submitted = TypeVar("_Submitted")
 

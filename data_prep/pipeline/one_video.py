@@ -18,12 +18,13 @@ from data_prep.config import around
 from data_prep.pipeline import record
 from data_prep.pipeline.video_source import Marked, VideoSource
 from data_prep.preview import film as preview
+from data_prep.stages import identity
 
 SETTINGS = "clip.json"
 
 
 def prepare(
-    marked: Marked, out: Path, recipe: record.Recipe, say: Callable[[str], None] = print
+    marked: Marked, out: Path, recipe: identity.Recipe, say: Callable[[str], None] = print
 ) -> None:
     """Make key frames, optical flow and a preview of one video.
 
@@ -59,7 +60,7 @@ def prepare(
     _tell(out, history["source"], made, say)
 
 
-def _check_landmarks(marked: Marked, recipe: record.Recipe) -> None:
+def _check_landmarks(marked: Marked, recipe: identity.Recipe) -> None:
     if marked.landmarks and (recipe["face"]["points"] != "auto" or recipe["face"]["per_frame"]):
         raise UserError(
             f"--landmarks={marked.landmarks} would not be read: it needs "
@@ -72,7 +73,7 @@ def _write(
     marked: Marked,
     history: Mapping[str, Clip],
     made: record.Record,
-    recipe: record.Recipe,
+    recipe: identity.Recipe,
 ) -> None:
     np.save(folder / "flow.npy", made["flow"])
     for index, frame in enumerate(made["frames"]):
@@ -84,7 +85,7 @@ def _write(
 
 
 def _description(
-    marked: Marked, clip: Clip, made: record.Record, recipe: record.Recipe
+    marked: Marked, clip: Clip, made: record.Record, recipe: identity.Recipe
 ) -> dict[str, Any]:
     """What `clip.json` holds; frames have the numbers that the user knows."""
     return {

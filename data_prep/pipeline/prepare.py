@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import config as configs
-from data_prep import datasets
 from data_prep.common import folders
 from data_prep.common.errors import UserError
+from data_prep.datasets import registry
 from data_prep.datasets.base import repairs
 from data_prep.datasets.base.source import Entry, Finished, Listing, Source, listing
 from data_prep.pipeline import cache, record
 from data_prep.pipeline import clips as pipeline
 from data_prep.shards import dataset as shards
-from data_prep.stages import landmarks
+from data_prep.stages import identity, landmarks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Prepared:
     """A finished set.
 
     Attributes:
-      path: its folder, for `shards.load`.
+      path: its folder, for `data_prep.shards.dataset.load`.
       name: `<data set>/<fingerprint>`.
       reused: whether it was there before.
       counts: 'written', 'noted', 'dropped' and 'quarantined' clips.
@@ -52,7 +52,7 @@ class _Job:
 
     source: Source
     entries: Sequence[Entry]
-    recipe: record.Recipe
+    recipe: identity.Recipe
     data: Any  # the section `data` of the configuration
 
     @property
@@ -99,7 +99,7 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
             _check_writable(job.data_dir)
             check_landmarks(config)
             made = _make(job)
-        stored = shards.load(job.path, job.recipe)
+        stored = shards.load_shards(job.path, job.recipe)
         counts = stored.info.counts
         _say_counts(counts, made, reused, job.path, say)
         if stored.info.repairs:
@@ -115,17 +115,17 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
     )
 
 
-def fingerprint(source: Source, entries: Sequence[Entry], recipe: record.Recipe) -> str:
+def fingerprint(source: Source, entries: Sequence[Entry], recipe: identity.Recipe) -> str:
     """Two digests, of the recipe and of the clips: `1f0c9a27-88b1d3e0`."""
     clips = [(entry.name, entry.key) for entry in entries]
-    how = record.digest(*record.made_with(recipe))
+    how = identity.digest(*identity.made_with(recipe))
     told = dataclasses.asdict(listing(source))  # what the set says of the release is of this one
-    what = record.digest(record.canonical([source.class_names, clips, told]))
+    what = identity.digest(identity.canonical([source.class_names, clips, told]))
     return f"{how[:8]}-{what[:8]}"
 
 
 def _job(config: Any) -> _Job:
-    source = datasets.source(config)
+    source = registry.source(config)
     return _Job(source, source.entries(), config.prep.to_dict(), config.data)
 
 

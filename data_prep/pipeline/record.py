@@ -23,84 +23,29 @@ A record of a video is a dict:
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import hashlib
-import importlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_prep.clip import Clip
+from data_prep.clip import Clip, Record
 from data_prep.common.errors import UserError
-from data_prep.config import is_images, margin
+from data_prep.config import margin
 from data_prep.datasets.base.source import Entry, Source
 from data_prep.pipeline import cache
-
-Record = dict[str, Any]
-Recipe = Mapping[str, Any]
-
-# Raise a stage's number when its code gives other values, and that of 'read' when the readers or
-# `Clip` change; what follows a stage is then made anew too.
-VERSIONS = {"read": 4, "face": 2, "apex": 1, "magnify": 3, "keyframes": 2, "flow": 2, "record": 3}
-VERSIONS_OF_IMAGES = {"image": 1}  # likewise, of the sources of images
-_FUNCTIONS = {"face": "crop", "apex": "estimate", "magnify": "magnify", "keyframes": "select"}
-_NOT_KEPT = ("apex",)  # its result is the faces again with one number more, and soon made anew
+from data_prep.stages.identity import FLOW, READ, RECORD, Recipe, canonical, digest, own_model
+from data_prep.stages.table import STAGES
 
 
-@dataclasses.dataclass(frozen=True)
-class _Stage:
-    """One step of the recipe for one clip; `key` stands for all that its result depends on."""
+class _Step(NamedTuple):
+    """One stage for one clip; `key` stands for all that its result depends on."""
 
     name: str
     key: str
     apply: Callable[[Clip], Clip]
     path: Path | None  # of its result in the cache
-
-
-@dataclasses.dataclass(frozen=True)
-class _Made:
-    """A clip after some stage, and the facts that a record takes from the clip as read."""
-
-    clip: Clip
-    facts: Record
-
-
-def canonical(content: Any) -> str:
-    """JSON text that is equal for equal content, whatever the order of its fields."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"))
-
-
-def digest(*parts: str) -> str:
-    """32 hexadecimal digits that stand for a sequence of texts."""
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
-
-
-def made_with(recipe: Recipe) -> tuple[str, ...]:
-    """Texts that stand for all that makes a record of a clip: our code, and the recipe."""
-    model = () if is_images(recipe) else own_model(recipe)
-    return canonical(versions(recipe)), canonical(recipe), *model
-
-
-def versions(recipe: Recipe) -> Mapping[str, int]:
-    """The number of the code of each stage, as it is now."""
-    return VERSIONS_OF_IMAGES if is_images(recipe) else VERSIONS
-
-
-def fingerprint(recipe: Recipe) -> str:
-    """16 hexadecimal digits that stand for the recipe and our code, on any machine."""
-    return digest(*made_with(recipe)[:2])[:16]
-
-
-def own_model(recipe: Recipe) -> tuple[str, ...]:
-    """What stands for the content of `face.model`; nothing where the recipe names no such file."""
-    file = Path(recipe["face"]["model"]).expanduser()
-    if not file.is_file():
-        return ()
-    return (f"{file.stat().st_size} {file.stat().st_mtime_ns}",)
 
 
 def key_frames(
@@ -120,8 +65,19 @@ def key_frames(
     Raises:
       UserError: the clip cannot be used.
     """
-    made = _after(_stages(source, recipe, entry, cache_dir), source, entry)
-    return assemble(made.facts, made.clip, source.class_names)
+    steps = _steps(source, recipe, entry, cache_dir)
+    left = steps
+    for done in range(len(steps), 0, -1):  # the newest result that is kept
+        kept = _kept(steps[done - 1])
+        if kept:
+            (clip, known), left = kept, steps[done:]
+            break
+    else:
+        clip = _load(source, entry)
+        known = facts(clip)
+    for step in left:
+        clip = _apply(step, clip, known)
+    return assemble(known, clip, source.class_names)
 
 
 def facts(clip: Clip) -> Record:
@@ -178,7 +134,7 @@ def through(clip: Clip, recipe: Recipe, stages: Sequence[str]) -> tuple[Record, 
     """
     known = facts(clip)
     for name in stages:
-        clip = _function(name)(clip, **_fields(name, recipe))
+        clip = STAGES[name].apply(clip, **_fields(name, recipe))
     return assemble(known, clip, (clip.label,))
 
 
@@ -197,38 +153,33 @@ def history(
     Args and errors are those of `key_frames`.
     """
     clip = _load(source, entry)
-    clips, made = {"source": clip}, _Made(clip, facts(clip))
-    for stage in _stages(source, recipe, entry, cache_dir):
-        made = _apply(stage, lambda made=made: made)
-        clips[stage.name] = made.clip
+    clips, known = {"source": clip}, facts(clip)
+    for step in _steps(source, recipe, entry, cache_dir):
+        kept = _kept(step)
+        clip = kept[0] if kept else _apply(step, clip, known)
+        clips[step.name] = clip
     return clips
 
 
 def path(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path) -> Path:
     """Where the cache keeps the finished record of an entry."""
-    before = _stages(source, recipe, entry, None)[-1].key
-    later = canonical([VERSIONS["flow"], VERSIONS["record"]])
+    before = _steps(source, recipe, entry, None)[-1].key
+    later = canonical([FLOW, RECORD])
     key = digest(before, later, canonical(recipe["flow"]), canonical(source.class_names))
     return _place(cache_dir, source, "record", key)
 
 
-def _stages(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path | None) -> list[_Stage]:
-    """The stages in the recipe's order, each with its own section's fields."""
-    key = digest(str(VERSIONS["read"]), entry.name, entry.key)
-    stages = []
+def _steps(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path | None) -> list[_Step]:
+    """List the stages in the recipe's order, each with its own section's fields."""
+    key = digest(str(READ), entry.name, entry.key)
+    steps = []
     for name in recipe["stages"]:
-        fields = _fields(name, recipe)
+        stage, fields = STAGES[name], _fields(name, recipe)
         content = own_model(recipe) if name == "face" else ()
-        key = digest(key, name, str(VERSIONS[name]), canonical(fields), *content)
-        keep = None if name in _NOT_KEPT else cache_dir
-        kept = None if keep is None else _place(keep, source, name, key)
-        stages.append(_Stage(name, key, functools.partial(_function(name), **fields), kept))
-    return stages
-
-
-def _function(name: str) -> Callable[..., Clip]:
-    """Of a stage."""
-    return getattr(importlib.import_module(f"data_prep.{name}"), _FUNCTIONS[name])
+        key = digest(key, name, str(stage.version), canonical(fields), *content)
+        kept = _place(cache_dir, source, name, key) if cache_dir and stage.cached else None
+        steps.append(_Step(name, key, functools.partial(stage.apply, **fields), kept))
+    return steps
 
 
 def _fields(name: str, recipe: Recipe) -> dict[str, Any]:
@@ -242,15 +193,6 @@ def _place(cache_dir: Path, source: Source, name: str, key: str) -> Path:
     return cache_dir / source.name / name / f"{key}.npz"
 
 
-def _after(stages: list[_Stage], source: Source, entry: Entry) -> _Made:
-    """The clip after the last of the stages; the earlier ones run only when they have to."""
-    if not stages:
-        clip = _load(source, entry)
-        return _Made(clip, facts(clip))
-    *earlier, last = stages
-    return _apply(last, functools.partial(_after, earlier, source, entry))
-
-
 def _load(source: Source, entry: Entry) -> Clip:
     """The clip as read; a file that may not be read is this clip's failure, not the disk's."""
     try:
@@ -262,14 +204,18 @@ def _load(source: Source, entry: Entry) -> Clip:
         ) from error
 
 
-def _apply(stage: _Stage, before: Callable[[], _Made]) -> _Made:
-    """The stage's result from the cache, or made from what `before` gives, and kept."""
-    stored = cache.read(stage.path) if stage.path else None
-    if stored is not None:
-        known, notes = stored.pop("facts"), stored.pop("notes")
-        return _Made(Clip(**stored, notes=tuple(notes)), known)
-    earlier = before()
-    clip = stage.apply(earlier.clip)
-    if stage.path:
-        cache.write(stage.path, {**vars(clip), "facts": earlier.facts})
-    return _Made(clip, earlier.facts)
+def _kept(step: _Step) -> tuple[Clip, Record] | None:
+    """Read a step's result and the facts of the clip from the cache; None where there is none."""
+    stored = cache.read(step.path) if step.path else None
+    if stored is None:
+        return None
+    known, notes = stored.pop("facts"), stored.pop("notes")
+    return Clip(**stored, notes=tuple(notes)), known
+
+
+def _apply(step: _Step, clip: Clip, known: Record) -> Clip:
+    """Apply a step to the clip before it, and keep the result where it is to be kept."""
+    clip = step.apply(clip)
+    if step.path:
+        cache.write(step.path, {**vars(clip), "facts": known})
+    return clip

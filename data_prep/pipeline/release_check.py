@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from data_prep import config as configs
-from data_prep import datasets
 from data_prep.clip import Clip
 from data_prep.common.errors import UserError
+from data_prep.datasets import registry
 from data_prep.datasets.base import repairs
 from data_prep.datasets.base.source import Finished, Listing, Source, listing
 from data_prep.pipeline.prepare import check_landmarks
 from data_prep.stages import landmarks
-from data_prep.video.frames import Images
+from data_prep.video.pictures import Images
 
 WIDTH = 79
 SMALL = 0.5  # of the median of a clip's files: a smaller one may be cut short and is read
@@ -56,9 +56,9 @@ def check(config: Any, say: Say = print) -> None:
     configs.validate(config)
     config = config.copy_and_resolve_references()
     points = _check_landmarks(config, say)
-    parts = datasets.parts(config)
+    parts = registry.parts(config)
     if len(parts) > 1:
-        datasets.class_names(config)  # which all of them must have
+        registry.class_names(config)  # which all of them must have
     found = [_check_source(part, say) for part in parts]
     if not (points and all(part.whole for part in found)):
         raise UserError("It cannot be used as it is: what is missing stands above.")
@@ -69,7 +69,7 @@ def check(config: Any, say: Say = print) -> None:
 
 def _check_training(config: Any, entries: Sequence[Any]) -> None:
     """Miss a class or a second subject here, rather than when all clips are prepared."""
-    absent = {*datasets.class_names(config)} - {entry.label for entry in entries}
+    absent = {*registry.class_names(config)} - {entry.label for entry in entries}
     lacks = [f"no clip of class {name}" for name in sorted(absent)]
     if len({_subject(entry) for entry in entries}) < 2:
         lacks.append("clips of one subject only")
@@ -101,7 +101,7 @@ def _check_landmarks(config: Any, say: Say) -> bool:
 def _check_source(config: Any, say: Say) -> _Found:
     """Say what there is of a source."""
     try:
-        source = datasets.source(config)
+        source = registry.source(config)
         entries = source.entries()
     except UserError as error:
         _say_lack(config.data.dataset, error, say)

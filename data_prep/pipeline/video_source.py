@@ -13,8 +13,7 @@ from data_prep.clip import Clip, Frames
 from data_prep.common import progress
 from data_prep.common.errors import UserError
 from data_prep.stages import landmarks
-from data_prep.video.file import FASTEST, SLOWEST
-from data_prep.video.frames import locate, open_frames
+from data_prep.video.frames import known_fps, locate, open_frames
 
 MOST = 4000  # frames that are held at once, those around the marks included
 LONG = 1.0  # s; a micro-expression lasts half a second at most
@@ -85,7 +84,7 @@ class VideoSource:
                 f"{entry.path}: more than {MOST} frames from onset to offset. Remedy: say where "
                 "the movement begins and ends, in frames: --onset=120 --offset=180."
             )
-        fps = self._fps(frames.fps)
+        fps = known_fps(entry.path, entry.fps, frames.fps)
         around = min(math.ceil(self._around * fps), (MOST - count) // 2)
         start = max(0, onset - around)
         kept = frames.part(start, offset + around + 1)
@@ -104,17 +103,6 @@ class VideoSource:
             first=frames.numbers[onset] - (onset - start),
             notes=(*frames.notes, *_length(entry, (offset - onset) / fps)),
         )
-
-    def _fps(self, said: float | None) -> float:
-        fps = said if self._marked.fps is None else self._marked.fps
-        if fps is None:
-            raise UserError(
-                f"{self._marked.path} does not say how many frames a second it has. Remedy: "
-                "--fps=200, for example."
-            )
-        if not SLOWEST <= fps <= FASTEST:
-            raise UserError(f"--fps={fps:g}: it must be {SLOWEST:g} to {FASTEST:g} a second.")
-        return fps
 
 
 def _length(marked: Marked, seconds: float) -> list[str]:

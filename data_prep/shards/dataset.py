@@ -21,18 +21,21 @@ import numpy as np
 import tensorflow_datasets as tfds
 from absl import logging as absl_logging
 
+from data_prep.clip import Record
 from data_prep.common import fields, folders
 from data_prep.common.errors import UserError
 from data_prep.config import is_images, margin
 from data_prep.datasets.base import repairs
 from data_prep.datasets.base.repairs import Repair
-from data_prep.pipeline.record import Recipe, Record
 from data_prep.shards import files as shard_files
+from data_prep.stages.identity import Recipe
 
 VERSION = "1.0.0"
 TEXTS = ("emotion", "subject", "clip_id", "dataset", "notes")
 MARKS = ("onset", "apex", "offset", "apex_index", "apex_estimated", "first")
-_DOCUMENTS = Path(__file__).parent / "datasets"  # a folder for each database, with its README.md
+_DOCUMENTS = (
+    Path(__file__).parents[1] / "datasets"
+)  # a folder for each database, with its README.md
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,16 +134,19 @@ def is_finished(path: Path) -> bool:
     return (Path(path) / "dataset_info.json").is_file()
 
 
-def load(path: Path | str, recipe: Recipe | None = None) -> Shards:
-    """Open a set.
+def load_shards(path: Path | str, recipe: Recipe | None = None) -> Shards:
+    """Open a set of prepared clips.
 
     Args:
-      path: the set's folder, as `prepare` gives it.
-      recipe: when given, the recipe that the set must have been made with.
+      path: The set's folder, as `prepare` gives it.
+      recipe: The recipe that the set must have been made with; None accepts any.
+
+    Returns:
+      The set, of which `shards[index]` reads a record.
 
     Raises:
-      UserError: when no finished set is there, or it was made with another recipe; the fields
-        that differ are listed.
+      UserError: No finished set is there, or it was made with another recipe. The fields that
+        differ are listed.
     """
     shards = Shards(Path(path))
     if recipe is not None:

@@ -37,7 +37,7 @@ def write(path: Path, out: Path) -> Path:
         written, or the library for the checksums is missing.
     """
     check(out)
-    crc32c, stored = _crc32c(), shards.load(path)
+    crc32c, stored = _crc32c(), shards.load_shards(path)
     try:
         with folders.whole(out) as folder:
             for file, (start, end) in stored.files.items():

@@ -1,4 +1,4 @@
-"""What is found in a video by watching it from its first frame to its last (`data_prep.spotting.watcher`)."""
+"""What the watcher finds in a video: movements, stretches without a face, and the course."""
 
 from __future__ import annotations
 

@@ -143,16 +143,19 @@ def _empty(clip: Clip, size: int, margin: int) -> np.ndarray:
 
 
 def align(points: np.ndarray, size: int, margin: int, name: str = "face") -> np.ndarray:
-    """The similarity `[2, 3]` that levels the eyes and puts the face into the window.
+    """Find the similarity that levels the eyes and puts the face into the window.
 
     Args:
       points: `[68, 2]` landmarks, (x, y) in pixels of the frame.
-      size: side of the window, pixels.
-      margin: pixels left of and above the window.
-      name: what to call the face in an error.
+      size: Side of the window, pixels.
+      margin: Pixels left of and above the window.
+      name: What to call the face in an error.
+
+    Returns:
+      `[2, 3]` float, from pixels of the frame to pixels of the window (`cv2.warpAffine`'s matrix).
 
     Raises:
-      UserError: the landmarks have another shape, or both eyes at one place.
+      UserError: The landmarks have another shape, or both eyes at one place.
     """
     points = np.asarray(points, np.float64)
     if points.shape != (landmarks.COUNT, 2):

@@ -20,12 +20,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from data_prep.common.errors import UserError
 from data_prep.stages import flow_images
@@ -95,52 +96,61 @@ def flow(
     )
 
 
-@functools.partial(
-    jax.jit, static_argnames=("scales", "warps", "iterations", "epsilon", "median", "gain")
-)
 def tvl1(
-    first: jax.typing.ArrayLike,
-    second: jax.typing.ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
     *,
-    smoothness: float,
-    tightness: float,
-    scales: int,
-    warps: int,
-    iterations: int,
-    epsilon: float,
-    median: bool,
-    gain: bool,
+    smoothness: float = 0.25,
+    tightness: float = 0.15,
+    scales: int = 3,
+    warps: int = 5,
+    iterations: int = 15,
+    epsilon: float = 0.0,
+    median: bool = True,
+    gain: bool = True,
 ) -> jax.Array:
-    """The flow that takes each pixel of `first` to its place in `second`, pair by pair.
+    """Compute the flow that takes each pixel of `first` to its place in `second`.
 
     Minimises the total variation of the flow plus `smoothness` times the absolute difference of
-    brightness, from coarse to fine. One program is compiled for a shape and the settings
-    that shape it; a pair's flow does not depend on the other pairs.
+    brightness, from coarse to fine. One program is compiled for a shape and the settings that
+    shape it. The defaults are those of the recipe (`data_prep.config.recipe`).
 
     Args:
-      first: float32 `[b, h, w]`, 0..255.
-      second: float32 `[b, h, w]`.
+      first: One image `[h, w]` or several `[b, h, w]`, 0..255.
+      second: As many, of the same shape. The flow of a pair does not depend on the others.
       smoothness: lambda, the weight of the brightness term: smaller is smoother.
       tightness: theta, how far the two halves of the split problem may differ.
-      scales: levels of the pyramid at most.
-      warps: times that `second` is warped and the brightness linearised anew, a level.
-      iterations: of the primal-dual scheme, a warp, at most.
-      epsilon: px; a warp also ends when the flow changes by less (root mean square) from one
+      scales: Levels of the pyramid at most.
+      warps: How often a level warps `second` and linearises the brightness anew.
+      iterations: Of the primal-dual scheme in each warp, at most.
+      epsilon: px. A warp also ends when the flow changes by less (root mean square) from one
         iteration to the next, which is looked at every CHECK_EVERY iterations. 0: never. It pays
         with many iterations only: with 15 the looks cost more than they save (benchmarks/flow.py).
-      median: take a 3x3 median of the flow before each warp (Wedel et al.).
-      gain: scale `second` to the brightness of `first`. Light that flickers by one part in a
+      median: Take a 3x3 median of the flow before each warp (Wedel et al.).
+      gain: Scale `second` to the brightness of `first`. Light that flickers by one part in a
         hundred breaks the constancy of brightness as much as a movement of a fraction of a pixel.
 
     Returns:
-      float32 `[b, h, w, 2]`.
+      float32 `[h, w, 2]` or `[b, h, w, 2]`: (u right, v down) in pixels.
     """
+    images = (jnp.asarray(first, jnp.float32), jnp.asarray(second, jnp.float32))
     weights = (jnp.asarray(smoothness), jnp.asarray(tightness))
-    settings = _Settings(*weights, scales, warps, iterations, epsilon, median, gain)
-    pairs = (jnp.asarray(first), jnp.asarray(second))
+    settings = (scales, warps, iterations, epsilon, median, gain)
+    if images[0].ndim == 2:
+        return _flows(images[0][None], images[1][None], *weights, *settings)[0]
+    return _flows(*images, *weights, *settings)
+
+
+@functools.partial(jax.jit, static_argnums=range(4, 10))
+def _flows(first: jax.Array, second: jax.Array, *settings: Any) -> jax.Array:
+    """Compute the flow `[b, h, w, 2]` of each pair."""
     # On a CPU one pair after the other: its fields stay in the cache.
-    together = 1 if jax.default_backend() == "cpu" else len(pairs[0])
-    return lax.map(lambda pair: _pair_flow(pair[0], pair[1], settings), pairs, batch_size=together)
+    together = 1 if jax.default_backend() == "cpu" else len(first)
+    return lax.map(
+        lambda pair: _pair_flow(pair[0], pair[1], _Settings(*settings)),
+        (first, second),
+        batch_size=together,
+    )
 
 
 class _Settings(NamedTuple):

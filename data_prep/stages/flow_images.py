@@ -1,4 +1,4 @@
-"""Images and fields of one pair: pyramid, derivatives, warp, median. For `data_prep.stages.flow`."""
+"""Images and fields of one pair: pyramid, derivatives, warp, median. For `stages.flow`."""
 
 from __future__ import annotations
 

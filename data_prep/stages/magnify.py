@@ -27,13 +27,15 @@ FLAT = 1e-3  # squared grey levels per px: an image of less slope says nothing o
 def magnify(
     clip: Clip,
     *,
-    alpha: float,
-    band: tuple[float, float],
-    filter: str,
-    wavelength: float,
-    levels: int,
+    alpha: float = 2.0,
+    band: tuple[float, float] = (0.5, 8.0),
+    filter: str = "ideal",
+    wavelength: float = 32.0,
+    levels: int = 4,
 ) -> Clip:
     """Enlarge the movements of a clip (eq. 3.2 to 3.7).
+
+    The defaults are those of the recipe (`data_prep.config.recipe`).
 
     What moves by d since the onset, at a temporal frequency inside `band`, moves by (1 + alpha) d.
     The onset frame stays as it is: eq. (3.2) counts the movement from there. The band-passed signal

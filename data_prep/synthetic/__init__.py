@@ -1,1 +1,1 @@
-"""TODO."""
+"""Clips and videos with known motion. Imports common and scikit-image."""

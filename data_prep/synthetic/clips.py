@@ -1,7 +1,7 @@
 """Synthetic micro-expressions: the default data set, and the project's measuring stick.
 
-Many subjects made from one photograph (`synthetic_subject`) make small, short movements of known
-action units (`synthetic_motion`): a clip runs from rest through onset, apex and offset to rest.
+Many subjects made from one photograph (`subject`) make small, short movements of known
+action units (`motion`): a clip runs from rest through onset, apex and offset to rest.
 The classes are distributions over overlapping sets of action units. Blinks, drift of the head,
 stray movements, flicker and sensor noise are in the clips as well and tell nothing of the class;
 nor does the appearance. The true motion of every pixel is known.
@@ -342,7 +342,7 @@ def _write_clip(source: SyntheticSource, entry: Entry, folder: Path) -> tuple:
 def main(arguments: list[str] | None = None) -> int:
     """Write the clips of a spec; the exit status is 2 for a spec that cannot be met."""
     parser = argparse.ArgumentParser(
-        prog="python -m data_prep.synthetic.clips", description=write.__doc__
+        prog="python -m data_prep.synthetic", description=write.__doc__
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     for field, default in config.synthetic().items():
@@ -358,7 +358,3 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     print(f"{len(source.entries())} clips in {asked.out}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

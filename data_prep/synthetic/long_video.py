@@ -1,9 +1,9 @@
 """Long synthetic videos of one subject: several small expressions, and all that is none.
 
-What moves is that of `data_prep.synthetic.clips`, but on a time line of seconds rather than in a clip:
-expressions from rest to rest with pauses between, blinks, a head that is never quite still, light
-that flickers, noise, and, when asked for, stray movements that rise and fall as an expression does.
-Drawn in seconds, the same video can be had at any number of frames a second.
+What moves is that of `data_prep.synthetic.clips`, but on a time line of seconds rather than in a
+clip: expressions from rest to rest with pauses between, blinks, a head that is never quite still,
+light that flickers, noise, and, when asked for, stray movements that rise and fall as an expression
+does. Drawn in seconds, the same video can be had at any number of frames a second.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class LongVideo:
         )
 
     def _head_of(self, rng: np.random.Generator, seconds: float, share: float) -> np.ndarray:
-        """Turns out of the plane and the drift of `synthetic_motion`, on and on: `[t, 6]`."""
+        """Turns out of the plane and the drift of `motion`, on and on: `[t, 6]`."""
         pixel = self._size / synthetic_motion.REFERENCE
         eyes = np.linalg.norm(self.landmarks[36:42].mean(0) - self.landmarks[42:48].mean(0))
         grid = synthetic_motion.pixels(self._size)

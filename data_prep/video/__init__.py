@@ -1,1 +1,1 @@
-"""TODO."""
+"""Frames of videos and of folders, read as they are asked for. Imports OpenCV and common."""

@@ -3,83 +3,88 @@
 from __future__ import annotations
 
 import functools
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from data_prep.common.errors import UserError
-from data_prep.video import pictures
-from data_prep.video.file import Video
+from data_prep.video.decoder import FASTEST, SLOWEST, Decoder, Times, open_video
+from data_prep.video.pictures import SUFFIXES, Images, frame_paths
 
 
-class Images:
-    """Picture files in the order of their numbers.
+class Video:
+    """A video's frames, RGB with 8 bits: decoded in order, and never more than one held.
 
-    Attributes:
-      numbers: of each frame, as its file's name has it.
-      fps: None, since pictures do not say it.
+    They are counted when `len` is first asked for, in a pass of its own that keeps none of them.
     """
 
-    fps: float | None = None
+    def __init__(self, path: Path, start: int = 0, stop: int | None = None):
+        """Take the frames from `start` to `stop - 1`, or to where the video ends."""
+        self._path, self._start, self._stop = path, start, stop
 
-    def __init__(self, paths: Mapping[int, Path]):
-        """Take the files by their numbers."""
-        self.numbers = sorted(paths)
-        self._paths = [paths[number] for number in self.numbers]
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Of each frame; the video's first one is 0."""
+        return range(self._start, self._start + len(self))
+
+    @property
+    def fps(self) -> float | None:
+        """Frames a second by the frames' own times; None when these make no sense."""
+        return Times(self._times).fps
 
     @property
     def files(self) -> tuple[Path, ...]:
         """From which these frames are read."""
-        return tuple(self._paths)
-
-    @property
-    def absent(self) -> int:
-        """How many numbers between the first and the last have no frame."""
-        return self.numbers[-1] - self.numbers[0] + 1 - len(self)
+        return (self._path,)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of these frames."""
-        if not self.absent:
-            return ()
-        return (
-            f"{self.absent} numbers between {self.numbers[0]} and {self.numbers[-1]} have no "
-            "frame; those that are there are taken to follow each other evenly, in number and in "
-            "time.",
-        )
+        end = self._start + len(self)
+        lost = [] if end == self._stop else self._decoder.loss(end)
+        return (*lost, *Times(self._times).unevenness())
 
-    def part(self, start: int, stop: int) -> Images:
+    def part(self, start: int, stop: int) -> Video:
         """The frames at the indices `start` to `stop - 1`."""
-        return Images(dict(zip(self.numbers[start:stop], self._paths[start:stop])))
+        part = Video(self._path, self._start + start, self._start + min(stop, len(self)))
+        part._times = self._times[start:stop]  # no second pass to count them
+        return part
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._times)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Read one frame.
+        """Decode the video up to one frame.
 
         Raises:
-          UserError: it cannot be read, or is not like the first one.
+          UserError: it cannot be decoded.
         """
-        path = self._paths[index]
-        frame = pictures.read(path)
-        kind = pictures.kind(frame)
-        if kind != self._kind:
-            raise UserError(
-                f"{path}: {kind}, but {self._paths[0].name} is {self._kind}. The frames of a clip "
-                "must have one size and type: write them anew from the original."
-            )
-        return frame
+        position = range(len(self))[index]
+        return next(self._decoded(position, position + 1))
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return (self[index] for index in range(len(self)))
+        return self._decoded(0, len(self))
+
+    def _decoded(self, start: int, stop: int) -> Iterator[np.ndarray]:
+        """The frames at the indices `start` to `stop - 1`."""
+        frames = self._decoder.frames(self._start + start)
+        for _ in range(start, stop):
+            frame = next(frames, None)
+            if frame is None:
+                raise UserError(
+                    f"{self._path} has changed while it was read. Run the command again."
+                )
+            yield frame.pixels
 
     @functools.cached_property
-    def _kind(self) -> str:
-        return pictures.kind(pictures.read(self._paths[0]))
+    def _decoder(self) -> Decoder:
+        return open_video(self._path)
+
+    @functools.cached_property
+    def _times(self) -> np.ndarray:
+        """When each frame is shown, ms; this is what counts the frames."""
+        return self._decoder.times(self._stop)[self._start :]
 
 
 def open_frames(path: Path, stop: int | None = None) -> Images | Video:
@@ -96,7 +101,7 @@ def open_frames(path: Path, stop: int | None = None) -> Images | Video:
         return Images(frame_paths(path))
     if not path.is_file():
         raise UserError(f"{path}: there is no such video or folder of frames. Correct the path.")
-    if path.suffix.lower() in pictures.SUFFIXES:
+    if path.suffix.lower() in SUFFIXES:
         raise UserError(
             f"{path}: this is one picture; movement needs two at least. Give a video, or the "
             "folder that holds the frames."
@@ -104,43 +109,25 @@ def open_frames(path: Path, stop: int | None = None) -> Images | Video:
     return Video(path, stop=stop)
 
 
-def frame_paths(folder: Path) -> dict[int, Path]:
-    """The frames of a folder by their number, in numeric order.
+def known_fps(path: Path, given: float | None, said: float | None) -> float:
+    """Return how many frames a second there are.
+
+    Args:
+      path: of the video, for an error.
+      given: by the user, who knows best.
+      said: by the file.
 
     Raises:
-      UserError: when the folder is absent, two files share a number, or fewer than 2 are there.
+      UserError: nobody says it, or the user gives a rate that no camera has.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: the clip's folder is absent. Unpack the release again.")
-    numbered: dict[int, Path] = {}
-    for name in sorted(os.listdir(folder)):
-        number = frame_number(name)
-        if number is None:
-            continue
-        if number in numbered:
-            raise UserError(
-                f"{folder}: frame {number} is there twice, as {numbered[number].name} and {name}. "
-                "Keep one of them."
-            )
-        numbered[number] = folder / name
-    if len(numbered) < 2:
+    fps = said if given is None else given
+    if fps is None:
         raise UserError(
-            f"{folder}: {len(numbered)} numbered frames ({', '.join(pictures.SUFFIXES)}), at least "
-            "2 are needed. Unpack the release again, or number the frames."
+            f"{path} does not say how many frames a second it has. Remedy: --fps=200, for example."
         )
-    return dict(sorted(numbered.items()))
-
-
-def frame_number(name: str) -> int | None:
-    """The last integer in a picture's name: `006_05562.jpg` is frame 5562.
-
-    None where there is no integer, in another file's name, and in a hidden one's.
-    """
-    stem, point, suffix = name.rpartition(".")
-    if name.startswith(".") or f"{point}{suffix}".lower() not in pictures.SUFFIXES:
-        return None
-    numbers = re.findall(r"\d+", stem)
-    return int(numbers[-1]) if numbers else None
+    if not SLOWEST <= fps <= FASTEST:
+        raise UserError(f"--fps={fps:g}: it must be {SLOWEST:g} to {FASTEST:g} a second.")
+    return fps
 
 
 def locate(

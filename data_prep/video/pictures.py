@@ -1,4 +1,4 @@
-"""One picture file: its pixels on the scale 0..255.
+"""Picture files: their pixels on the scale 0..255, and a folder of numbered ones as frames.
 
 Grey values are brought to that scale by the type that they are stored in, never by what a picture
 holds: 8 bits are taken as they are, 16 bits are multiplied by 255 / 65535, floating point stands
@@ -9,6 +9,10 @@ A camera's 12 bits in a 16-bit file are therefore dark: scale them to the full r
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +86,109 @@ def grey(picture: np.ndarray) -> np.ndarray:
     """Grey float32 `[h, w]` of a grey `[h, w]` or RGB `[h, w, 3]` picture; nothing is rounded."""
     picture = picture.astype(np.float32)
     return picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+
+
+class Images:
+    """Picture files in the order of their numbers.
+
+    Attributes:
+      numbers: of each frame, as its file's name has it.
+      fps: None, since pictures do not say it.
+    """
+
+    fps: float | None = None
+
+    def __init__(self, paths: Mapping[int, Path]):
+        """Take the files by their numbers."""
+        self.numbers = sorted(paths)
+        self._paths = [paths[number] for number in self.numbers]
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """From which these frames are read."""
+        return tuple(self._paths)
+
+    @property
+    def absent(self) -> int:
+        """How many numbers between the first and the last have no frame."""
+        return self.numbers[-1] - self.numbers[0] + 1 - len(self)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of these frames."""
+        if not self.absent:
+            return ()
+        return (
+            f"{self.absent} numbers between {self.numbers[0]} and {self.numbers[-1]} have no "
+            "frame; those that are there are taken to follow each other evenly, in number and in "
+            "time.",
+        )
+
+    def part(self, start: int, stop: int) -> Images:
+        """The frames at the indices `start` to `stop - 1`."""
+        return Images(dict(zip(self.numbers[start:stop], self._paths[start:stop])))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Read one frame.
+
+        Raises:
+          UserError: it cannot be read, or is not like the first one.
+        """
+        path = self._paths[index]
+        frame = read(path)
+        found = kind(frame)
+        if found != self._kind:
+            raise UserError(
+                f"{path}: {found}, but {self._paths[0].name} is {self._kind}. The frames of a clip "
+                "must have one size and type: write them anew from the original."
+            )
+        return frame
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[index] for index in range(len(self)))
+
+    @functools.cached_property
+    def _kind(self) -> str:
+        return kind(read(self._paths[0]))
+
+
+def frame_paths(folder: Path) -> dict[int, Path]:
+    """The frames of a folder by their number, in numeric order.
+
+    Raises:
+      UserError: when the folder is absent, two files share a number, or fewer than 2 are there.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: the clip's folder is absent. Unpack the release again.")
+    numbered: dict[int, Path] = {}
+    for name in sorted(os.listdir(folder)):
+        number = frame_number(name)
+        if number is None:
+            continue
+        if number in numbered:
+            raise UserError(
+                f"{folder}: frame {number} is there twice, as {numbered[number].name} and {name}. "
+                "Keep one of them."
+            )
+        numbered[number] = folder / name
+    if len(numbered) < 2:
+        raise UserError(
+            f"{folder}: {len(numbered)} numbered frames ({', '.join(SUFFIXES)}), at least "
+            "2 are needed. Unpack the release again, or number the frames."
+        )
+    return dict(sorted(numbered.items()))
+
+
+def frame_number(name: str) -> int | None:
+    """The last integer in a picture's name: `006_05562.jpg` is frame 5562.
+
+    None where there is no integer, in another file's name, and in a hidden one's.
+    """
+    stem, point, suffix = name.rpartition(".")
+    if name.startswith(".") or f"{point}{suffix}".lower() not in SUFFIXES:
+        return None
+    numbers = re.findall(r"\d+", stem)
+    return int(numbers[-1]) if numbers else None

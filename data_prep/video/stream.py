@@ -1,6 +1,6 @@
 """One pass over a video of any length: frame after frame, and never more than one held.
 
-`video_file` counts a video's frames before it gives the first. Here the end is where decoding
+`frames.Video` counts a video's frames before it gives the first. Here the end is where decoding
 ends, and what was wrong on the way is said afterwards.
 """
 
@@ -15,9 +15,8 @@ import numpy as np
 from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
 from data_prep.video import pictures
-from data_prep.video.file import FASTEST, SLOWEST, opened
-from data_prep.video.frames import Images, open_frames
-from data_prep.video.notes import Sizes, Times
+from data_prep.video.decoder import Sizes, Times, open_video
+from data_prep.video.frames import Images, known_fps, open_frames
 
 PROBED = 50  # frames whose times give the rate where the header does not
 FEW, MANY = 3, 0.1  # gaps in a folder's numbers, and so many a frame: more are no gaps but a step
@@ -60,8 +59,6 @@ def open_stream(path: Path, fps: float | None = None, start: int = 0) -> Stream:
       UserError: there is no such video, it has fewer than two frames or no frame `start`, or its
         frame rate is not known.
     """
-    if fps is not None and not SLOWEST <= fps <= FASTEST:
-        raise UserError(f"--fps={fps:g}: it must be {SLOWEST:g} to {FASTEST:g} a second.")
     frames = open_frames(path)
     if isinstance(frames, Images):
         return _Folder(path, frames, fps, start)
@@ -72,62 +69,42 @@ class _File:
     """A video file."""
 
     def __init__(self, path: Path, fps: float | None, start: int):
-        self._path, self._start = path, start
-        with opened(path) as capture:
-            announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-            header = capture.get(cv2.CAP_PROP_FPS)
-            known = SLOWEST <= header <= FASTEST
-            times = _times(capture, 2 if known else PROBED)  # two, to see that it is a video
-        if len(times) < 2:
-            raise UserError(
-                f"{path}: {len(times)} frames can be decoded, at least 2 are needed. Is the file "
-                "whole? Copy it again, or convert it (ffmpeg -i FILE new.mp4)."
-            )
-        self._announced = int(announced) if 1 <= announced < 1e9 else None
-        self.expected: int | None = (
-            None if self._announced is None else max(0, self._announced - start)
-        )
-        self.fps = fps or _rate(path, header, times)
-        self._times, self._end, self._sizes = Times(self.fps, fps is not None), 0, Sizes()
+        self._decoder, self._start = open_video(path), start
+        announced, header = self._decoder.announced, self._decoder.fps
+        # Two in any case, to see that it is a video.
+        times = self._decoder.times(PROBED if header is None else 2)
+        self.fps = known_fps(path, fps, Times(times).fps if header is None else header)
+        self._is_given = fps is not None
+        self.expected: int | None = None if announced is None else max(0, announced - start)
+        self._times, self._sizes, self._end = Times(), Sizes(), 0
 
     def __iter__(self) -> Iterator[Shot]:
-        with opened(self._path) as capture:
-            number = _skip(capture, self._path, self._start)
-            while True:
-                decoded, frame = capture.read()
-                if not decoded:
-                    break
-                self._times.see(number, capture.get(cv2.CAP_PROP_POS_MSEC))
-                self._sizes.see(number, frame)
-                yield number, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-                number += 1
-            self._end = number
+        number = None
+        for number, ms, pixels in self._decoder.frames(self._start):
+            self._times.see(ms)
+            self._sizes.see(number, pixels)
+            yield number, pixels
+        if number is None:
+            raise UserError(
+                f"{self._decoder.path}: there is no frame {self._start}; the video ends after "
+                f"{len(self._decoder.times())}. Correct the first frame."
+            )
+        self._end = number + 1
 
     @property
     def notes(self) -> tuple[str, ...]:
         """As `Stream` has it."""
-        return (*self._shortage(), *self._times.notes(), *self._sizes.notes())
-
-    def _shortage(self) -> list[str]:
-        # Sound that lasts longer than the picture makes many a header announce a few too many.
-        if self._announced is None or not 0 < self._end < 0.95 * self._announced:
-            return []
-        return [
-            f"the file announces {self._announced} frames and ends after {self._end}: perhaps a "
-            "part of it is lost."
-        ]
+        lost = self._decoder.loss(self._end) if self._end else []
+        # A fast camera's video is often stored to be shown slowly: the user knows better.
+        other = [] if self._is_given else self._times.difference(self.fps)
+        return (*lost, *self._times.unevenness(), *other, *self._sizes.notes())
 
 
 class _Folder:
     """A folder of pictures."""
 
     def __init__(self, path: Path, frames: Images, fps: float | None, start: int):
-        if fps is None:
-            raise UserError(
-                f"{path}: a folder of frames does not say how many there are a second. Remedy: "
-                "--fps=200, for example."
-            )
-        self.fps = fps
+        self.fps = known_fps(path, fps, frames.fps)
         self._check_gaps(path, frames)
         self._paths = {
             number: file for number, file in zip(frames.numbers, frames.files) if number >= start
@@ -194,32 +171,3 @@ class _Folder:
             others = f" ({more} more files cannot be read either.)" if more else ""
             notes.append(f"{self._unread[0]}{others}")
         return (*notes, *self._sizes.notes())
-
-
-def _rate(path: Path, header: float, times: np.ndarray) -> float:
-    if SLOWEST <= header <= FASTEST:
-        return header
-    steps = np.diff(times)
-    rate = 1000 / max(float(steps.mean()), 1e-9)
-    if steps.min() > 0 and SLOWEST <= rate <= FASTEST:
-        return round(rate, 3)
-    raise UserError(
-        f"{path} does not say how many frames a second it has. Remedy: --fps=200, for example."
-    )
-
-
-def _times(capture: cv2.VideoCapture, most: int) -> np.ndarray:
-    times: list[float] = []
-    while len(times) < most and capture.grab():
-        times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
-    return np.array(times)
-
-
-def _skip(capture: cv2.VideoCapture, path: Path, start: int) -> int:
-    for number in range(start):
-        if not capture.grab():
-            raise UserError(
-                f"{path}: there is no frame {start}; the video ends after {number}. Correct the "
-                "first frame."
-            )
-    return start

@@ -81,7 +81,7 @@ class About:
 @functools.cache
 def about(name: str) -> About:
     """Read the description of a database."""
-    file = Path(__file__).parent / name / "database.toml"
+    file = Path(__file__).parents[1] / name / "database.toml"
     read = tomllib.loads(file.read_text(encoding="utf-8"))
     read["errors"] = tuple(KnownError(**error) for error in read.get("errors", ()))
     return About(name=name, **read)

@@ -25,8 +25,8 @@ from data_prep.datasets.base.repairs import Repair
 from data_prep.datasets.base.rows import FolderEntry, Row, distinct, key
 from data_prep.datasets.base.source import Listing
 from data_prep.stages import landmarks
-from data_prep.video.file import Video
-from data_prep.video.frames import Images, frame_paths
+from data_prep.video.frames import Video
+from data_prep.video.pictures import Images, frame_paths
 
 AROUND = 2.0  # s kept before the onset and after the offset: a period of the slowest band in use
 LONGEST = 4000  # frames from onset to offset; a micro-expression lasts half a second

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.video.frames import frame_number
+from data_prep.video.pictures import frame_number
 
 DEPTH = 4  # folders below that of the user in which a release is looked for
 

@@ -1,0 +1,1 @@
+"""Read CASME II. Imports datasets.base."""

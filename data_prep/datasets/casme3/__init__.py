@@ -1,0 +1,1 @@
+"""Read CAS(ME)^3, part A. Imports datasets.base."""

@@ -1,0 +1,1 @@
+"""Read the composite of MEGC 2019 as videos. Imports its three readers."""

@@ -1,0 +1,1 @@
+"""Read a folder of videos with a sheet. Imports datasets.base and video."""

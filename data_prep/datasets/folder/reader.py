@@ -16,8 +16,9 @@ from data_prep.datasets.base.database import LONGEST
 from data_prep.datasets.base.repairs import Repair
 from data_prep.datasets.base.rows import Row
 from data_prep.datasets.base.sheet import SheetDatabase
-from data_prep.video.file import FASTEST, SLOWEST, Video
-from data_prep.video.frames import Images, open_frames
+from data_prep.video.decoder import FASTEST, SLOWEST
+from data_prep.video.frames import Video, open_frames
+from data_prep.video.pictures import Images
 
 MAP = "emotion"  # the one map from labels to classes: each is one
 NEEDED = {"subject": "subject", "clip": "clip", "emotion": "label", "path": "path"}  # -> column

@@ -1,0 +1,1 @@
+"""Read MMEW. Imports datasets.base."""

@@ -1,0 +1,1 @@
+"""Read SAMM. Imports datasets.base."""

@@ -1,0 +1,1 @@
+"""Read SMIC. Imports datasets.base."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Drawn trees in the layouts of the databases. Imports synthetic."""

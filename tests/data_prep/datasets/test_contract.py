@@ -13,11 +13,11 @@ import openpyxl
 import pytest
 from ml_collections import ConfigDict
 
-from data_prep import datasets
 from data_prep.common.errors import UserError
+from data_prep.datasets import registry
 from data_prep.datasets.base.about import about
 from data_prep.datasets.base.source import listing
-from data_prep.synthetic.release import __main__ as synthetic_release
+from data_prep.synthetic.release import tree as release_tree
 from data_prep.synthetic.release.layouts import LAYOUTS, Layout
 from data_prep.synthetic.release.sheets import break_sheet
 from data_prep.video import pictures
@@ -58,7 +58,7 @@ class Tree:
 
     name: str
     root: Path
-    planted: synthetic_release.Planted
+    planted: release_tree.Planted
 
     @property
     def layout(self) -> Layout:
@@ -124,7 +124,7 @@ def source(name, root, **data):
         "sheet": "",
         "corrections": True,
     }
-    return datasets.source(ConfigDict({"data": given | data}))
+    return registry.source(ConfigDict({"data": given | data}))
 
 
 def table(path, sheet):
@@ -169,7 +169,7 @@ def made(tmp_path_factory):
         root = tmp_path_factory.mktemp(name) / "release"
         how = {"subjects": 2, "clips": 2, "size": 64, "traps": True}
         release = "both" if name in CROPPED else "raw"
-        return Tree(name, root, synthetic_release.write(name, root, release=release, **how))
+        return Tree(name, root, release_tree.write(name, root, release=release, **how))
 
     return make
 
@@ -307,7 +307,7 @@ def test_sheet_that_is_broken_is_named_and_so_are_the_frames(name, tmp_path, mad
 
 def test_composite_is_its_parts(made, tmp_path):
     megc = {"classes": "megc2019"}
-    roots = {name: str(made(name).root) for name in synthetic_release.COMPOSITE}
+    roots = {name: str(made(name).root) for name in release_tree.COMPOSITE}
     read = source("composite", "", parts=roots, **megc)
     alone = [made(name).source(**megc) for name in roots]
     assert read.entries() == [entry for part in alone for entry in part.entries()]

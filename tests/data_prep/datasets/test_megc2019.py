@@ -15,16 +15,17 @@ import pytest
 from ml_collections import ConfigDict
 
 from data_prep import config as configs
-from data_prep import datasets
 from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
 from data_prep.common.fields import flat
+from data_prep.datasets import registry
 from data_prep.pipeline import release_check
 from data_prep.pipeline.prepare import prepare
 from data_prep.shards import dataset as shards
 from data_prep.shards import tfrecord
-from data_prep.synthetic.release import __main__ as release
+from data_prep.synthetic.release import __main__ as command_line
 from data_prep.synthetic.release import images as synthetic_images
+from data_prep.synthetic.release import tree as release_tree
 
 CLASSES = ("negative", "positive", "surprise")
 DATABASES = {"smic": (164, 16), "casme2": (145, 24), "samm": (133, 28)}
@@ -39,14 +40,14 @@ def config(root, **data):
 
 
 def source(root) -> Any:
-    return datasets.source(config(root))
+    return registry.source(config(root))
 
 
 @pytest.fixture(scope="session")
 def drawn(tmp_path_factory):
     """A tree that no test changes: (its root, what was planted)."""
     root = tmp_path_factory.mktemp("megc2019") / "HTNet"
-    return root, release.write("megc2019", root, subjects=2, clips=3, size=64)
+    return root, release_tree.write("megc2019", root, subjects=2, clips=3, size=64)
 
 
 @pytest.fixture
@@ -329,7 +330,7 @@ def test_records_come_back_from_the_shards_to_the_byte(drawn, tmp_path):
     first = prepare(made, said.append)
     assert not first.reused
     assert first.counts == {"written": 18, "noted": 0, "dropped": 0, "quarantined": 0}
-    read, stored = source(root), shards.load(first.path, made.prep.to_dict())
+    read, stored = source(root), shards.load_shards(first.path, made.prep.to_dict())
     assert stored.info.class_names == CLASSES
     assert stored.info.recipe == {"form": "images", "size": 28, "steps": 1}
     assert stored.info.release["images"] == IMAGES
@@ -376,7 +377,7 @@ def test_the_set_is_exported_as_tfrecord(drawn, tmp_path):
     prepared = prepare(config(drawn[0], data_dir=str(tmp_path)), lambda line: None)
     out = tfrecord.write(prepared.path, tmp_path / "tfrecord")
     (file,) = out.glob("*.tfrecord-*")
-    serialized = shards.load(prepared.path).serialized(17)
+    serialized = shards.load_shards(prepared.path).serialized(17)
     assert file.read_bytes()[-4 - len(serialized) : -4] == serialized
 
 
@@ -405,7 +406,7 @@ def test_what_the_images_are_cannot_be_set(drawn, field, value):
 
 def test_another_map_of_classes_is_refused(drawn):
     made = config(drawn[0], classes="paper")
-    for refuses in (configs.validate, datasets.class_names, datasets.source):
+    for refuses in (configs.validate, registry.class_names, registry.source):
         with pytest.raises(UserError, match=r"config\.data\.classes 'paper'.* One of: megc2019"):
             refuses(made)
 
@@ -496,7 +497,7 @@ def test_every_channel_of_every_image_is_stretched(drawn):
 
 
 def test_classes_of_drawn_images_can_be_learnt_across_people(tmp_path):
-    release.write("megc2019", tmp_path, subjects=4, clips=3)
+    release_tree.write("megc2019", tmp_path, subjects=4, clips=3)
     read = source(tmp_path)
     entries = read.entries()
     images = np.stack([read.record(entry)["image"].ravel() / 255 for entry in entries])
@@ -517,14 +518,14 @@ def test_the_layout_has_one_release_and_no_traps(tmp_path):
     mistakes: tuple[dict[str, Any], ...] = ({"traps": True}, {"release": "both"})
     for flags in mistakes:
         with pytest.raises(UserError, match="megc2019"):
-            release.write("megc2019", tmp_path / "tree", **flags)
+            release_tree.write("megc2019", tmp_path / "tree", **flags)
     assert not (tmp_path / "tree").exists()
 
 
 def test_the_command_draws_and_says_how_to_read(tmp_path, capsys):
     out = tmp_path / "tree"
     flags = ["--subjects=1", "--clips=1", "--size=64"]
-    assert release.main(["--layout=megc2019", f"--out={out}", *flags]) == 0
+    assert command_line.main(["--layout=megc2019", f"--out={out}", *flags]) == 0
     told = capsys.readouterr().out
     assert f"3 clips without a trap in {out}" in told
     assert told.splitlines()[-1] == f"  --config.data.manual_dir={out}"
@@ -547,7 +548,7 @@ def test_the_real_clone_is_the_composite_of_the_challenge(tmp_path):
     assert read.listing.deviation == ""
     assert not read.listing.repairs
     prepared = prepare(config(CLONE, data_dir=str(tmp_path)), lambda line: None)
-    stored = shards.load(prepared.path)
+    stored = shards.load_shards(prepared.path)
     assert len(stored) == 442
     for index in (0, 200, 441):
         np.testing.assert_array_equal(stored[index]["image"][0], pixels(entries[index].file))

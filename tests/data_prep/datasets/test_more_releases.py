@@ -11,9 +11,10 @@ import openpyxl
 import pytest
 from ml_collections import ConfigDict
 
-from data_prep import config, datasets
+from data_prep import config
 from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
+from data_prep.datasets import registry
 from data_prep.datasets.base.about import about
 from data_prep.datasets.composite.reader import READERS
 from data_prep.synthetic.clips import COLUMNS
@@ -47,7 +48,7 @@ def configured(dataset, root, **changed):
 
 
 def source(dataset, root, **changed) -> Any:
-    return datasets.source(configured(dataset, root, **changed))
+    return registry.source(configured(dataset, root, **changed))
 
 
 def refusal(dataset, root, **changed):
@@ -322,7 +323,7 @@ def test_folder_reads_pictures_with_and_without_marks(clips):
     labels(clips, PLAIN, GOOD)
     read = source("folder", clips)
     plain, good = read.entries()
-    assert read.class_names == ("happy", "sad") == datasets.class_names(configured("folder", clips))
+    assert read.class_names == ("happy", "sad") == registry.class_names(configured("folder", clips))
     assert [plain.name, good.name] == ["folder/bob/1", "folder/ann/1"]
     clip = read.load(good)
     assert (marks(clip), clip.first, clip.fps, clip.label) == ((11, 13, 18), 10, 200.0, "happy")
@@ -516,13 +517,13 @@ def test_composite_takes_each_database_from_its_own_place(three, tmp_path):
     changed = configured("composite", "")
     for name in READERS:
         changed.data.parts[name] = str(tmp_path / name.upper())
-    assert len(datasets.source(changed).entries()) == 3
+    assert len(registry.source(changed).entries()) == 3
 
 
 def test_composite_needs_no_field_for_its_parts(three):
     changed = configured("casme2", three, classes="megc2019")
     changed.data.dataset = "composite"
-    assert len(datasets.source(changed).entries()) == 3
+    assert len(registry.source(changed).entries()) == 3
 
 
 def test_composite_tells_at_once_all_that_is_missing(three):

@@ -9,75 +9,20 @@ import openpyxl
 import pytest
 from ml_collections import ConfigDict
 
-from data_prep import datasets
-from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
+from data_prep.datasets import registry
 from data_prep.datasets.base.about import about
 from data_prep.datasets.base.cells import frame
 from data_prep.datasets.base.search import files
 from data_prep.datasets.casme2.reader import Casme2
 from data_prep.datasets.samm.reader import Samm
 from data_prep.datasets.smic.reader import Smic
-
-SAMM_HEADER = (
-    "Subject",
-    "Filename",
-    "Inducement Code",
-    "Onset Frame",
-    "Apex Frame",
-    "Offset Frame",
-    "Duration",
-    "Micro",
-    "Action Units",
-    "Estimated Emotion",
-    "Objective Classes",
-    "Notes",
-)
-CASME2_HEADER = (
-    "Subject",
-    "Filename",
-    None,
-    "OnsetFrame",
-    "ApexFrame",
-    "OffsetFrame",
-    None,
-    "Action Units",
-    "Estimated Emotion",
-)
-
-
-def draw(folder, names, shape=(6, 8)):
-    """Frames of which the first pixel tells the position in `names`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for position, name in enumerate(names):
-        image = np.full(shape, 7, np.uint8)
-        image[0, 0] = position
-        cv2.imwrite(str(folder / name), image)
+from helpers.releases import CASME2_HEADER, SAMM_HEADER, casme2_row, draw, samm_row, sheet
 
 
 def positions(clip):
     """The first pixels of the frames, as `draw` made them."""
     return [int(frame[0, 0]) for frame in clip.frames]
-
-
-def sheet(path, header, rows, above=0):
-    book = openpyxl.Workbook()
-    page = book.worksheets[0]
-    for line in range(above):
-        page.append([f"Explanation {line}"])
-    page.append(header)
-    for row in rows:
-        page.append(row)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    book.save(path)
-
-
-def samm_row(subject, clip, onset, apex, offset, emotion):
-    return (subject, clip, "x", onset, apex, offset, 5, "Micro", "4", emotion, 2, "")
-
-
-def casme2_row(subject, clip, onset, apex, offset, emotion):
-    return (subject, clip, None, onset, apex, offset, None, "4", emotion)
 
 
 @pytest.fixture
@@ -94,36 +39,6 @@ def samm(tmp_path):
         samm_row("011", "unmarked", "?", 2, 4, "Surprise"),
     ]
     sheet(tmp_path / "SAMM_Micro_FACS_Codes_v2.xlsx", SAMM_HEADER, rows, above=13)
-    return tmp_path
-
-
-@pytest.fixture
-def casme2(tmp_path):
-    for release, prefix in (("Cropped", "reg_img"), ("CASME2_RAW_selected", "img")):
-        for subject in ("sub01", "sub02"):
-            names = [f"{prefix}{number}.png" for number in (9, 10, 11, 12)]
-            draw(tmp_path / release / subject / "EP02_01f", names)
-    rows = [
-        casme2_row("01", "EP02_01f", 9, 10, 12, "happiness"),
-        casme2_row(2, "EP02_01f", 9, "/", 11, "repression"),  # the same clip name, another subject
-        casme2_row("02", "EP03_01", 9, 10, 11, "fear"),
-        casme2_row("02", "EP03_02", 9, 10, 11, "sadness"),
-        casme2_row("02", "EP03_03", 9, 10, 11, "fear"),
-    ]
-    sheet(tmp_path / "CASME2-coding-20140508.xlsx", CASME2_HEADER, rows)
-    return tmp_path
-
-
-@pytest.fixture
-def smic(tmp_path):
-    for subject, clip, first in (
-        ("s01", "negative/s1_ne_01", 99998),
-        ("s3", "surprise/s3_sur_02", 5),
-    ):
-        names = [f"image{number}.bmp" for number in range(first, first + 4)]
-        for camera in ("HS", "NIR"):
-            draw(tmp_path / "SMIC" / camera / subject / "micro" / clip, names)
-    draw(tmp_path / "SMIC" / "HS" / "s01" / "non_micro" / "s1_non_01", ["image1.bmp", "image2.bmp"])
     return tmp_path
 
 
@@ -408,7 +323,7 @@ def test_registry_knows_its_names_and_suggests(samm):
         where = {"dataset": name, "manual_dir": str(samm), "landmarks_dir": ""}
         return ConfigDict({"data": given | where})
 
-    assert datasets.source(config("samm")).name == "samm"
-    assert len(datasets.parts(config("samm"))) == 1
+    assert registry.source(config("samm")).name == "samm"
+    assert len(registry.parts(config("samm"))) == 1
     with pytest.raises(UserError, match="Did you mean 'samm'"):
-        datasets.source(config("sam"))
+        registry.source(config("sam"))

@@ -1,7 +1,6 @@
 """The pipeline over small made-up clips: cache of stages, resume, quarantine, processes."""
 
 import concurrent.futures
-import dataclasses
 import json
 import os
 import signal
@@ -15,86 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_prep import config as configs
-from data_prep.clip import Clip
 from data_prep.common.errors import UserError
 from data_prep.pipeline import cache, record
 from data_prep.pipeline import clips as pipeline
-from data_prep.stages import apex, face, keyframes, magnify
+from data_prep.stages.table import STAGES
+from helpers.noise import RECIPE, NoiseSource, NumberedEntry, with_flow
 
-
-def recipe() -> dict[str, Any]:
-    """The paper's, as small as can be."""
-    made = configs.recipe()
-    made.size, made.steps = 18, 3
-    made.face.points = "box"
-    made.magnify.update(alpha=2.0, band=(1.0, 20.0), wavelength=8.0, levels=2)
-    made.keyframes.update(rule="uniform", radius=1)
-    made.flow.update(scales=1, warps=1, iterations=2)
-    return made.to_dict()
-
-
-RECIPE = recipe()
 SIDE = 18 + 2 * 2
-
-
-@dataclasses.dataclass(frozen=True)
-class NumberedEntry:
-    number: int
-    key: str = "1"
-
-    @property
-    def name(self) -> str:
-        return f"noise/s{self.number % 2}/{self.number}"
-
-
-class NoiseSource:
-    """Clips of noise; those in `bad` cannot be loaded, those in `broken` have a fault.
-
-    Those in `odd` have a note, and of those in `locked` the files may not be read.
-    """
-
-    name = "noise"
-    class_names: tuple[str, ...] = ("calm", "wild")
-
-    def __init__(self, count: int, bad=(), broken=(), deadly=(), odd=(), locked=()):
-        self.count, self.bad, self.broken, self.locked = count, bad, broken, locked
-        self.deadly, self.odd = deadly, odd
-
-    def entries(self):
-        return [NumberedEntry(number) for number in range(self.count)]
-
-    def load(self, entry):
-        if entry.number in self.bad:
-            raise UserError(f"{entry.name}: frame 7 is absent.")
-        if entry.number in self.broken:
-            raise ZeroDivisionError("a fault")
-        if entry.number in self.locked:
-            raise PermissionError(13, "Permission denied", f"/clips/{entry.number}")
-        if entry.number in self.deadly:
-            os._exit(1)
-        rng = np.random.default_rng(entry.number)
-        return Clip(
-            # One picture with a little noise: more would be a movement that is noted.
-            frames=rng.integers(0, 240, (30, 26), np.uint8)
-            + rng.integers(0, 16, (12, 30, 26), np.uint8),
-            fps=100.0,
-            onset=1,
-            apex=5 if entry.number else None,
-            offset=9,
-            subject=f"s{entry.number % 2}",
-            clip_id=f"clip {entry.number} é",
-            label=self.class_names[entry.number % 2],
-            emotion="Sérénité",
-            dataset=self.name,
-            notes=("Two faces.", "Dark.") if entry.number in self.odd else (),
-        )
-
-
-def with_flow(partial, frames, recipe):
-    """A flow that needs no compilation: the differences to the first key frame."""
-    flow = np.stack([frames[1:] - frames[:1]] * 2, axis=-1)
-    return {"flow": flow.astype(np.float16), **partial}
 
 
 @pytest.fixture
@@ -107,19 +33,16 @@ def called(monkeypatch) -> list[str]:
     """The names of what runs, in order: 'load' and the stages."""
     names = []
 
-    def watch(owner, function, name):
-        original = getattr(owner, function)
-
-        def watched(*args, **kwargs):
+    def watched(name, original):
+        def call(*args, **kwargs):
             names.append(name)
             return original(*args, **kwargs)
 
-        monkeypatch.setattr(owner, function, watched)
+        return call
 
-    watch(NoiseSource, "load", "load")
-    for module in (face, apex, magnify, keyframes):
-        name = module.__name__.removeprefix("data_prep.")
-        watch(module, record._FUNCTIONS[name], name)
+    monkeypatch.setattr(NoiseSource, "load", watched("load", NoiseSource.load))
+    for name, stage in STAGES.items():
+        monkeypatch.setitem(STAGES, name, stage._replace(apply=watched(name, stage.apply)))
     return names
 
 
@@ -247,7 +170,8 @@ def test_a_new_version_of_a_stage_runs_it_and_what_follows(
 ):
     run(NoiseSource(1), tmp_path)
     called.clear()
-    monkeypatch.setitem(record.VERSIONS, "magnify", record.VERSIONS["magnify"] + 1)
+    raised = STAGES["magnify"]._replace(version=STAGES["magnify"].version + 1)
+    monkeypatch.setitem(STAGES, "magnify", raised)
     assert not run(NoiseSource(1), tmp_path)[0].reused
     assert called == ["apex", "magnify", "keyframes"]
 
@@ -450,11 +374,11 @@ def test_workers_import_no_jax_and_leave_ctrl_c_to_the_parent(tmp_path):
     main = tmp_path / "main.py"
     main.write_text(
         "import jax\n"
-        "from data_prep import record, workers\n"
+        "from data_prep.pipeline import workers\n"
         "modules = \"__import__('sys').modules\"\n"
         "mask = \"__import__('signal').pthread_sigmask(0, [])\"\n"
         "with workers.executor(2) as pool:\n"
-        "    pool.submit(record.canonical, {}).result()\n"
+        "    pool.submit(exec, 'import data_prep.pipeline.record').result()\n"
         "    print(*(pool.submit(eval, f'{x!r} in {modules}').result()"
         " for x in ('jax', 'data_prep.pipeline.record')))\n"
         "    print(pool.submit(eval, mask).result())\n"

@@ -16,8 +16,7 @@ from data_prep.pipeline import one_video, video_source
 from data_prep.stages import landmarks
 from data_prep.video import pictures
 from data_prep.video.frames import open_frames
-
-ROOT = Path(__file__).parents[2]
+from helpers import ROOT
 
 
 def small():

@@ -15,18 +15,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from test_pipeline import RECIPE, NoiseSource, NumberedEntry, with_flow
 
 from data_prep import config as configs
-from data_prep import datasets
 from data_prep.common import command, folders
 from data_prep.common.errors import UserError
+from data_prep.datasets import registry
 from data_prep.datasets.base import repairs
 from data_prep.datasets.base.source import Listing
 from data_prep.pipeline import cache, record
 from data_prep.pipeline.prepare import prepare
 from data_prep.shards import dataset as shards
 from data_prep.shards import files as shard_files
+from helpers.noise import RECIPE, NoiseSource, NumberedEntry, with_flow
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def config(tmp_path):
 def source(monkeypatch):
     made = NoiseSource(3)
 
-    monkeypatch.setattr(datasets, "source", lambda config: made)
+    monkeypatch.setattr(registry, "source", lambda config: made)
     monkeypatch.setattr(record, "with_flow", with_flow)
     return made
 
@@ -56,7 +56,7 @@ def test_set_is_made_then_found_again(config, source):
     assert first.path == second.path
     assert said[0] == f"Reused 0 of 3 clips, made 3, left out 0, failed 0:\n{first.path}"
     assert said[1].startswith(f"Reused {first.path}: 3 clips")
-    names = [shards.load(first.path)[number]["clip_id"] for number in range(3)]
+    names = [shards.load_shards(first.path)[number]["clip_id"] for number in range(3)]
     assert names == ["clip 0 é", "clip 1 é", "clip 2 é"]
 
 
@@ -79,7 +79,7 @@ def test_set_says_what_its_own_release_was(config, source):
     second = prepare(config)
     assert second.reused_clips == 3
     for made, sheet in ((first, "first.xlsx"), (second, "second.xlsx")):
-        assert shards.load(made.path).info.release["sheet"] == sheet
+        assert shards.load_shards(made.path).info.release["sheet"] == sheet
 
 
 def test_another_recipe_lies_in_another_folder_and_is_not_mixed_up(config, source):
@@ -88,7 +88,7 @@ def test_another_recipe_lies_in_another_folder_and_is_not_mixed_up(config, sourc
     second = prepare(config)
     assert first.path != second.path
     with pytest.raises(UserError, match=r"prep\.magnify\.alpha: the set has 2\.0, .* 9\.0"):
-        shards.load(first.path, config.prep.to_dict())
+        shards.load_shards(first.path, config.prep.to_dict())
 
 
 def test_what_is_left_out_is_counted_and_said(config, source):
@@ -100,7 +100,7 @@ def test_what_is_left_out_is_counted_and_said(config, source):
     said = []
     made = prepare(config, said.append)
     assert made.counts == {"written": 2, "noted": 1, "dropped": 4, "quarantined": 1}
-    info = shards.load(made.path).info
+    info = shards.load_shards(made.path).info
     assert info.dropped == {reason: 4}
     assert info.release["stated"] == {"calm": 7}
     assert info.quarantined == {"noise/s1/1": "noise/s1/1: frame 7 is absent."}
@@ -112,7 +112,7 @@ def test_what_is_left_out_is_counted_and_said(config, source):
     with sheet.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows == info.repairs
-    apex = shards.load(made.path)[0]
+    apex = shards.load_shards(made.path)[0]
     assert apex["apex_estimated"] == 1
     assert rows[-1]["now"] == str(apex["apex"])
     assert rows[-1]["reason"] == "no apex is marked; estimated from the flow"
@@ -120,7 +120,7 @@ def test_what_is_left_out_is_counted_and_said(config, source):
     notes, file = (made.path.parent / name for name in ("notes.jsonl", "quarantine.jsonl"))
     assert f"Clips with a note: 1, in\n{notes}" in told
     assert json.loads(notes.read_text())["notes"] == ["Two faces.", "Dark."]
-    assert shards.load(made.path)[1]["notes"] == "Two faces.\nDark."
+    assert shards.load_shards(made.path)[1]["notes"] == "Two faces.\nDark."
     assert f"Clips that failed and are not in the set: 1; each with its reason in\n{file}" in told
     assert json.loads(file.read_text())["clip"] == "noise/s1/1"
 
@@ -175,7 +175,7 @@ def test_memory_does_not_grow_with_the_number_of_clips(config, source):
         path = prepare(config, lambda line: None).path
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    record_size = sum(np.asarray(value).nbytes for value in shards.load(path)[0].values())
+    record_size = sum(np.asarray(value).nbytes for value in shards.load_shards(path)[0].values())
     assert peaks[2] - peaks[1] < 5 * record_size
 
 
@@ -319,16 +319,18 @@ def test_wrong_configuration_file_is_told(config_file, flags, message):
 
 SLOW = """
 import sys, time
-from data_prep import command, datasets, record
+from data_prep.datasets import registry
+from data_prep.common import command
+from data_prep.pipeline import record
 from data_prep.pipeline.prepare import prepare
-from test_pipeline import NoiseSource, with_flow
+from helpers.noise import NoiseSource, with_flow
 
 def slow(*args):
     print("clip", flush=True)
     time.sleep(0.2)
     return with_flow(*args)
 
-datasets.source = lambda config: NoiseSource(8)
+registry.source = lambda config: NoiseSource(8)
 record.with_flow = slow
 sys.exit(command.run(prepare))
 """

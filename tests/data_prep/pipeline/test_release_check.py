@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from test_datasets import SAMM_HEADER, casme2, draw, samm_row, sheet, smic
 
 from data_prep import config as configs
 from data_prep.common.errors import UserError
 from data_prep.pipeline import release_check
+from helpers.releases import SAMM_HEADER, casme2, draw, samm_row, sheet, smic
 
 __all__ = ["casme2", "smic"]  # fixtures
 

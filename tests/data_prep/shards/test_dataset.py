@@ -3,10 +3,7 @@
 import copy
 import hashlib
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import grain
@@ -16,69 +13,14 @@ import pytest
 from data_prep.common.errors import UserError
 from data_prep.shards import dataset as shards
 from data_prep.shards import files as shard_files
-
-RECIPE = {"size": 18, "steps": 2, "stages": ("face", "keyframes"), "flow": {"warps": 5, "bands": 1}}
-SIDE = 18 + 2 * 2
-DESCRIPTION = {
-    "counts": {"written": 3, "noted": 1, "dropped": 2, "quarantined": 1},
-    "release": {"sheet": "labels.xlsx", "clips": {"calm": 3}, "stated": {}},
-    "repairs": [
-        {"clip": f"noise/s1/{clip}", "field": field, "was": "", "now": now, "reason": reason}
-        for clip, field, now, reason in (
-            ("8", "row", "left out", "emotion 'fear'"),
-            ("9", "row", "left out", "emotion 'fear'"),
-            ("5", "apex", "7", "no apex is marked"),
-        )
-    ],
-    "quarantined": {"noise/s1/7": "no face"},
-}
-
-
-def made(number: int) -> dict:
-    rng = np.random.default_rng(number)
-    return {
-        "flow": rng.standard_normal((2, SIDE, SIDE, 2)).astype(np.float16),
-        "frames": rng.integers(0, 256, (3, SIDE, SIDE, 1), np.uint8),
-        "positions": np.array([0.0, 7.25, 9.0], np.float32),
-        "label": number % 2,
-        "emotion": "Überraschung",
-        "subject": "006",
-        "clip_id": f"EP{number} é",
-        "dataset": "noise",
-        "onset": 0,
-        "apex": -1,
-        "offset": 10**10 + number,
-        "apex_index": -1,
-        "apex_estimated": 0,
-        "first": 46,
-        "fps": 99.875,
-        "notes": "One line.\nAnother.",
-    }
-
-
-def run(script: str, argument: Path) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(["", *sys.path])}
-    command = [sys.executable, "-c", script, str(argument)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment)
-
-
-def write(folder, records, name="noise", recipe=RECIPE):
-    return shards.write(
-        records,
-        data_dir=folder,
-        name=name,
-        fingerprint="0123abcd-4567cdef",
-        recipe=recipe,
-        class_names=("calm", "wild"),
-        describe=lambda: DESCRIPTION,
-    )
+from helpers.made_shards import DESCRIPTION, RECIPE, made, run, write
 
 
 def test_round_trip_keeps_values_types_text_and_order(tmp_path):
     written = [made(number) for number in (5, 3, 8)]
     path = write(tmp_path, written)
     assert path == tmp_path / "noise" / "0123abcd-4567cdef" / "1.0.0"
-    read = shards.load(path)
+    read = shards.load_shards(path)
     assert len(read) == 3
     for number, wanted in enumerate(written):
         record = read[number]
@@ -89,7 +31,7 @@ def test_round_trip_keeps_values_types_text_and_order(tmp_path):
 
 
 def test_info_says_how_the_set_was_made(tmp_path):
-    info = shards.load(write(tmp_path, [made(1)])).info
+    info = shards.load_shards(write(tmp_path, [made(1)])).info
     assert info.source == "noise"
     assert info.class_names == ("calm", "wild")
     assert info.recipe == json.loads(json.dumps(RECIPE))
@@ -97,11 +39,10 @@ def test_info_says_how_the_set_was_made(tmp_path):
     assert info.dropped == {"emotion 'fear'": 2}
 
 
-def test_set_of_an_earlier_version_is_told(tmp_path, monkeypatch):
+def test_set_of_an_earlier_version_is_told(tmp_path):
     earlier = {name: value for name, value in DESCRIPTION.items() if name != "repairs"}
-    monkeypatch.setitem(globals(), "DESCRIPTION", earlier)
     with pytest.raises(UserError, match="made by an earlier version"):
-        shards.load(write(tmp_path, [made(1)]))
+        shards.load_shards(write(tmp_path, [made(1)], description=earlier))
 
 
 def test_counts_are_taken_when_the_records_are_at_their_end(tmp_path):
@@ -121,7 +62,7 @@ def test_counts_are_taken_when_the_records_are_at_their_end(tmp_path):
         class_names=("calm", "wild"),
         describe=lambda: DESCRIPTION | {"counts": counts},
     )
-    assert shards.load(path).info.counts["written"] == 3
+    assert shards.load_shards(path).info.counts["written"] == 3
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
@@ -136,12 +77,12 @@ def test_half_written_set_is_never_read(tmp_path, error):
     assert not shards.is_finished(path)
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
     with pytest.raises(UserError, match="no finished set"):
-        shards.load(path)
+        shards.load_shards(path)
 
 
 def test_leftover_of_a_killed_process_is_never_read(tmp_path):
     script = (
-        "import os, pathlib, sys; import test_shards as t\n"
+        "import os, pathlib, sys; from helpers import made_shards as t\n"
         "def killed():\n"
         "    yield t.made(0)\n"
         "    os.kill(os.getpid(), 9)\n"
@@ -151,12 +92,12 @@ def test_leftover_of_a_killed_process_is_never_read(tmp_path):
     path = shards.set_path(tmp_path, "noise", "0123abcd-4567cdef")
     assert list(path.parent.iterdir())  # something was left
     assert not shards.is_finished(path)
-    assert len(shards.load(write(tmp_path, [made(1), made(2)]))) == 2
+    assert len(shards.load_shards(write(tmp_path, [made(1), made(2)]))) == 2
 
 
 def read_all(path: Path) -> list[dict]:
     """Every record in order, as the training reads them."""
-    records = grain.MapDataset.source(shards.load(path))
+    records = grain.MapDataset.source(shards.load_shards(path))
     return list(records.to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)))
 
 
@@ -208,7 +149,7 @@ def test_damaged_shard_among_several_is_named_and_the_others_are_read(tmp_path, 
     files = sorted(path.glob("*.array_record-*"))
     assert files[0].name == "noise-clips.array_record-00000-of-00003"
     files[1].write_bytes(b"")
-    stored = shards.load(path)
+    stored = shards.load_shards(path)
     assert [end - start for start, end in stored.files.values()] == [3, 3, 1]
     assert stored[2]["clip_id"] == "EP2 é"
     assert stored[6]["clip_id"] == "EP6 é"
@@ -229,17 +170,17 @@ def test_damaged_description_is_found_and_named(tmp_path, name):
     if name != "dataset_info.json":  # its absence is that of the set
         (path / name).unlink()
         with pytest.raises(UserError, match=name):
-            shards.load(path)
+            shards.load_shards(path)
 
 
 def test_damaged_digests_are_found(tmp_path):
     path = write(tmp_path, [made(0)])
     (path / "SHA256SUMS").write_bytes(b"\xff\0\n")
     with pytest.raises(UserError, match="SHA256SUMS: damaged"):
-        shards.load(path)
+        shards.load_shards(path)
     (path / "SHA256SUMS").unlink()
     with pytest.raises(UserError, match="SHA256SUMS: damaged"):
-        shards.load(path)
+        shards.load_shards(path)
 
 
 def test_digests_are_those_of_sha256sum(tmp_path):
@@ -254,7 +195,7 @@ def test_digests_are_those_of_sha256sum(tmp_path):
 
 def test_set_written_by_another_process_has_the_same_bytes(tmp_path):
     script = (
-        "import pathlib, sys; import test_shards as t\n"
+        "import pathlib, sys; from helpers import made_shards as t\n"
         "t.write(pathlib.Path(sys.argv[1]), [t.made(1), t.made(2)])\n"
     )
     assert run(script, tmp_path / "there").returncode == 0
@@ -264,7 +205,7 @@ def test_set_written_by_another_process_has_the_same_bytes(tmp_path):
 
 
 def test_index_beyond_the_end_is_refused(tmp_path):
-    stored = shards.load(write(tmp_path, [made(0), made(1)]))
+    stored = shards.load_shards(write(tmp_path, [made(0), made(1)]))
     assert [record["clip_id"] for record in stored] == ["EP0 é", "EP1 é"]
     for index in (2, -1):
         with pytest.raises(IndexError):
@@ -278,12 +219,12 @@ def test_another_recipe_is_refused_with_the_fields_that_differ(tmp_path):
     other["stages"] = ("face", "magnify", "keyframes")
     del other["flow"]["bands"]
     with pytest.raises(UserError) as caught:
-        shards.load(path, other)
+        shards.load_shards(path, other)
     lines = [line.strip() for line in str(caught.value).splitlines()]
     assert "prep.flow.warps: the set has 5, the configuration 3" in lines
     assert "prep.flow.bands: the set has 1, the configuration absent" in lines
     assert sum(line.startswith("prep.") for line in lines) == 3
-    assert len(shards.load(path, RECIPE)) == 1
+    assert len(shards.load_shards(path, RECIPE)) == 1
 
 
 def test_set_without_a_record_is_refused_with_the_first_reason(tmp_path):
@@ -301,7 +242,7 @@ def test_nothing_is_said_fetched_or_left_behind(tmp_path, monkeypatch, capfd):
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     path = write(tmp_path / "data", [made(0), made(1)])
-    shards.load(path)[1]
+    shards.load_shards(path)[1]
     assert capfd.readouterr() == ("", "")
     assert list(scratch.iterdir()) == []
     assert [child.name for child in (tmp_path / "data").iterdir()] == ["noise"]
@@ -319,7 +260,7 @@ def test_database_documents_go_into_the_set(tmp_path):
 def test_tensorflow_and_jax_are_not_imported(tmp_path):
     path = write(tmp_path, [made(0)])
     script = (
-        "import sys; from data_prep import shards; shards.load(sys.argv[1])[0]\n"
+        "import sys; from data_prep.shards import dataset; dataset.load_shards(sys.argv[1])[0]\n"
         "print([name for name in ('tensorflow', 'jax') if name in sys.modules])\n"
     )
     assert run(script, path).stdout == "[]\n"

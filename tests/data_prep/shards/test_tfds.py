@@ -1,6 +1,6 @@
 """A set as TensorFlow Datasets finds it: by its name."""
 
-from test_shards import made, run, write
+from helpers.made_shards import made, run, write
 
 SCRIPT = """
 import sys

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_shards import made, write
 
 from data_prep.common import folders
 from data_prep.common.errors import UserError
 from data_prep.shards import dataset as shards
 from data_prep.shards import files as shard_files
 from data_prep.shards import tfrecord
+from helpers.made_shards import made, write
 
 # What tf.io.TFRecordWriter of TensorFlow 2.21 writes for the one record b"clip".
 FRAME = "040000000000000042455204636c69708c3e0c27"
@@ -69,7 +69,7 @@ def test_files_hold_the_records_of_the_set_in_order(path, tmp_path, crc32c):
         "noise-clips.tfrecord-00000-of-00002",
         "noise-clips.tfrecord-00001-of-00002",
     ]
-    stored = shards.load(path)
+    stored = shards.load_shards(path)
     held = [records(file.read_bytes(), crc32c) for file in files]
     assert [len(file) for file in held] == [3, 2]
     assert [*held[0], *held[1]] == [stored.serialized(index) for index in range(5)]

@@ -9,8 +9,8 @@ import pytest
 from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
 from data_prep.video import pictures
-from data_prep.video.file import Video
-from data_prep.video.frames import Images, frame_paths, locate, open_frames
+from data_prep.video.frames import Video, locate, open_frames
+from data_prep.video.pictures import Images, frame_paths
 
 RAMP = np.arange(0, 65536, 1024, dtype=np.uint16).reshape(8, 8)
 

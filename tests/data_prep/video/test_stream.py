@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from data_prep.common.errors import UserError
-from data_prep.video.notes import Times
+from data_prep.video.decoder import Times
 from data_prep.video.stream import open_stream
 
 
@@ -158,12 +158,9 @@ def test_a_change_of_size_is_told(tmp_path):
     )
 
 
-def taken(steps, fps, given=False):
-    times, shown = Times(fps, given), 0.0
-    for number, step in enumerate([0.0, *steps]):
-        shown += step
-        times.see(number, shown)
-    return times.notes()
+def taken(steps, fps):
+    times = Times(np.cumsum([0.0, *steps]))
+    return [*times.unevenness(), *times.difference(fps)]
 
 
 def test_a_rate_that_changes_is_told():

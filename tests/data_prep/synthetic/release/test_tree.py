@@ -15,7 +15,8 @@ from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
 from data_prep.stages import landmarks
 from data_prep.synthetic.clips import Entry, Spec, SyntheticSource
-from data_prep.synthetic.release import __main__ as synthetic_release
+from data_prep.synthetic.release import __main__ as command_line
+from data_prep.synthetic.release import tree as release_tree
 from data_prep.synthetic.release.layouts import LAYOUTS
 from data_prep.synthetic.release.sheets import break_sheet
 
@@ -62,7 +63,7 @@ def trees(tmp_path_factory):
     @functools.cache
     def tree(layout):
         out = tmp_path_factory.mktemp("trees") / layout
-        return out, synthetic_release.write(layout, out, traps=True, **SMALL)
+        return out, release_tree.write(layout, out, traps=True, **SMALL)
 
     return tree
 
@@ -208,9 +209,7 @@ def test_names_recur_where_they_do_in_the_release(trees):
 
 
 def test_cropped_frames_are_the_face_s_part_of_the_whole_ones(tmp_path):
-    planted = synthetic_release.write(
-        "smic", tmp_path, subjects=1, clips=2, size=64, release="both"
-    )
+    planted = release_tree.write("smic", tmp_path, subjects=1, clips=2, size=64, release="both")
     for name in planted.clips:
         points = name.partition("/")[2] + ".csv"
         whole = landmarks.read(tmp_path / "landmarks" / points, 0)
@@ -238,7 +237,7 @@ def test_cropped_frames_are_the_face_s_part_of_the_whole_ones(tmp_path):
     ],
 )
 def test_other_releases_of_the_same_clips(tmp_path, layout, release, pattern):
-    synthetic_release.write(layout, tmp_path, subjects=1, clips=1, size=64, release=release)
+    release_tree.write(layout, tmp_path, subjects=1, clips=1, size=64, release=release)
     assert (tmp_path / pattern).is_file()
     assert (tmp_path / "landmarks_cropped").is_dir() == (release == "cropped")
 
@@ -248,14 +247,14 @@ def test_other_releases_of_the_same_clips(tmp_path, layout, release, pattern):
 
 def test_the_same_bytes_whatever_was_drawn_before(tmp_path, trees):
     first, _ = trees("casme3")
-    synthetic_release.write("casme3", tmp_path / "again", traps=True, **SMALL)
+    release_tree.write("casme3", tmp_path / "again", traps=True, **SMALL)
     assert digests(tmp_path / "again") == digests(first)
 
 
 def test_another_seed_is_another_tree(tmp_path):
     for seed in (0, 1):
         out = tmp_path / str(seed)
-        synthetic_release.write("mmew", out, subjects=1, clips=1, size=64, seed=seed)
+        release_tree.write("mmew", out, subjects=1, clips=1, size=64, seed=seed)
     one, other = digests(tmp_path / "0"), digests(tmp_path / "1")
     assert not {*one.values()} & {*other.values()}
 
@@ -272,7 +271,7 @@ def test_workbooks_hold_no_time_of_day(trees):
 def test_a_composite_has_the_clips_of_the_single_trees_and_traps_leave_them_as_they_are(
     tmp_path, trees
 ):
-    planted = synthetic_release.write("composite", tmp_path, subjects=2, clips=1, size=64)
+    planted = release_tree.write("composite", tmp_path, subjects=2, clips=1, size=64)
     assert planted.traps == {}
     assert len(planted.clips) == 6
     for layout, title in (("smic", "SMIC"), ("casme2", "CASME2"), ("samm", "SAMM")):
@@ -396,7 +395,7 @@ def test_traps_of_some_layouts(trees):
 
 
 def test_a_broken_sheet_cannot_be_read(tmp_path):
-    planted = synthetic_release.write("mmew", tmp_path, subjects=1, clips=1, size=64)
+    planted = release_tree.write("mmew", tmp_path, subjects=1, clips=1, size=64)
     break_sheet(planted.sheets[0])
     with pytest.raises(zipfile.BadZipFile):
         openpyxl.load_workbook(planted.sheets[0])
@@ -419,7 +418,7 @@ def test_a_broken_sheet_cannot_be_read(tmp_path):
 def test_mistakes_are_named_before_anything_is_written(tmp_path, arguments, message):
     out = tmp_path / "tree"
     with pytest.raises(UserError, match=message):
-        synthetic_release.write(**{"out": out, **arguments})
+        release_tree.write(**{"out": out, **arguments})
     assert not out.exists()
 
 
@@ -427,30 +426,27 @@ def test_nothing_is_written_over(tmp_path):
     (tmp_path / "kept.txt").write_text("mine")
     for out in (tmp_path, tmp_path / "kept.txt"):
         with pytest.raises(UserError, match=rf"{re.escape(str(out))} is there already"):
-            synthetic_release.write("smic", out)
+            release_tree.write("smic", out)
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
 
 def test_the_command_writes_a_tree_without_traps_and_says_how_to_read_it(tmp_path, capsys):
     out = tmp_path / "tree"
     small = ["--subjects=2", "--clips=1", "--size=64"]
-    assert (
-        synthetic_release.main(["--layout=casme2", f"--out={out}", "--release=cropped", *small])
-        == 0
-    )
+    assert command_line.main(["--layout=casme2", f"--out={out}", "--release=cropped", *small]) == 0
     said = capsys.readouterr().out
     assert "2 clips without a trap" in said
     flags = f"--config.data.manual_dir={out} --config.data.landmarks_dir={out}/landmarks_cropped"
     assert f"{flags} --config.data.frames=cropped\n" in said
     assert len(table(out, "casme2")) == 2
-    assert synthetic_release.main(["--layout=casme2", f"--out={out}", *small]) == 2
+    assert command_line.main(["--layout=casme2", f"--out={out}", *small]) == 2
     assert "Give another --out" in capsys.readouterr().err
 
 
 def test_the_command_says_which_landmarks_are_of_which_frames(tmp_path, capsys):
     out = tmp_path / "tree"
     small = ["--subjects=1", "--clips=1", "--size=64"]
-    synthetic_release.main(["--layout=smic", f"--out={out}", "--release=both", *small])
+    command_line.main(["--layout=smic", f"--out={out}", "--release=both", *small])
     whole, cropped = capsys.readouterr().out.splitlines()[1:]
     assert whole.endswith(f"--config.data.landmarks_dir={out}/landmarks")
     assert cropped.endswith(f"={out}/landmarks_cropped --config.data.frames=cropped")
@@ -459,7 +455,7 @@ def test_the_command_says_which_landmarks_are_of_which_frames(tmp_path, capsys):
 def test_a_folder_that_cannot_be_made_is_named(tmp_path, capsys):
     (tmp_path / "file").touch()
     out = tmp_path / "file" / "tree"
-    assert synthetic_release.main(["--layout=smic", f"--out={out}"]) == 2
+    assert command_line.main(["--layout=smic", f"--out={out}"]) == 2
     told = capsys.readouterr().err
     assert told.startswith(f"{out}: cannot be written (Not a directory).")
     assert "give another --out" in told
@@ -468,7 +464,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path, capsys):
 def test_the_command_lists_the_traps(tmp_path, capsys):
     out = tmp_path / "tree"
     command = ["--layout=smic", f"--out={out}", "--subjects=1", "--clips=1", "--size=64"]
-    assert synthetic_release.main([*command, "--traps"]) == 0
+    assert command_line.main([*command, "--traps"]) == 0
     said = capsys.readouterr().out
     assert re.search(r"^gap: smic/s01/s1_\w+$", said, re.MULTILINE)
     assert "1 clips without a trap" in said
