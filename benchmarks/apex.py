@@ -2,11 +2,12 @@
 
     taskset -c 0 python -m benchmarks.apex
 
-The seed and the subjects are those of no configuration; what `data_prep.stages.apex` and its fields hold
-was chosen on other seeds. A method is given onset and offset, and the apex is hidden from it. Clips
-are made at 200 frames a second; fewer a second are every second of them or less. Synthetic apexes
-lie near the middle, so the second table moves them: it skips frames of the rise or of the fall, or
-ends the clip before the movement does. TV-L1 takes its time and is in the first table's last rows.
+The seed and the subjects are those of no configuration; what `data_prep.stages.apex` and its fields
+hold was chosen on other seeds. A method is given onset and offset, and the apex is hidden from it.
+Clips are made at 200 frames a second; fewer a second are every second of them or less. Synthetic
+apexes lie near the middle, so the second table moves them: it skips frames of the rise or of the
+fall, or ends the clip before the movement does. TV-L1 takes its time and is in the first table's
+last rows.
 """
 
 import argparse

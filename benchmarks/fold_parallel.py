@@ -7,7 +7,7 @@
 
 On a CPU the processor's time is counted and its devices are fake: threads of one process, on the
 cores that `taskset` gives. They show what a device more costs, and not how much faster it is.
-PyTorch's network is the twin of tests/heavy; without PyTorch its rows are left out.
+PyTorch's network is the twin of tests/helpers; without PyTorch its rows are left out.
 """
 
 import argparse

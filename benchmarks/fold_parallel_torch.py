@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mser_jax.data.augment import Clips
-from tests.heavy import torch_twin
+from tests.helpers import torch_twin
 
 Run = Callable[[], object]
 

@@ -6,7 +6,7 @@
 Some epochs of some folds, and from them 800 epochs of 68 folds. 442 clips of noise, 28x28x3, and
 batches of up to 256. "As published" is the loop of github.com/christy1206/STSTNet, its authors':
 plain Adam, a DataLoader, and the test subject asked after every epoch, which ours asks at the end.
-On a CPU the processor's time is counted. PyTorch's network is the twin of tests/heavy; without
+On a CPU the processor's time is counted. PyTorch's network is the twin of tests/helpers; without
 PyTorch its rows are left out.
 """
 
@@ -108,8 +108,8 @@ def _ours(clips: Clips, folds: Sequence[Fold], batch: int, epochs: int) -> Run:
     def run() -> None:
         for epoch in range(epochs):
             (window,) = feed.windows(trainer.schedule(epoch), 0, trainer.steps)
-            call, totals = trainer.call(epoch, 0, trainer.steps), trainer.no_totals()
-            kept[0], _ = compiled(kept[0], totals, window.schedule, None, call, window.clips)
+            call, metrics = trainer.step_range(epoch, 0, trainer.steps), trainer.zero_metrics()
+            kept[0], _ = compiled(kept[0], metrics, window.schedule, None, call, window.clips)
         jax.block_until_ready(kept)
 
     return run

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from benchmarks.fold_parallel_torch import DEVICE, OneStream
 from mser_jax.data.augment import Clips
 from mser_jax.data.folds import Fold
-from tests.heavy import torch_twin
+from tests.helpers import torch_twin
 
 Run = Callable[[], object]
 

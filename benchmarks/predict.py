@@ -23,8 +23,9 @@ from data_prep.stages import landmarks
 from data_prep.synthetic.long_video import LongVideo
 from data_prep.video.stream import open_stream
 from mser_jax import hosts, load
+from mser_jax.predict.answers import Classified
 from mser_jax.predict.explain import movement as reasons
-from mser_jax.predict.model import Classified, Model
+from mser_jax.predict.model import Model
 
 SEED, FPS, SIZE = 90_909, 30.0, 320
 ROUNDS = 3  # of which the median is taken
@@ -76,12 +77,12 @@ def _row(model: Model, video: Path, folder: Path) -> str:
     def explain(each: Classified) -> None:
         reasons.write(page, model, each, title=video.name, faces=True)
 
-    classified = [model.spotted(each) for each in found]  # and compiled
+    classified = [model.classify(each) for each in found]  # and compiled
     for each in classified[:1]:
         explain(each)
     taken = Taken(
         _median(lambda: _watched(model, video)),
-        _median(lambda: [model.spotted(each) for each in found]),
+        _median(lambda: [model.classify(each) for each in found]),
         _median(lambda: [explain(each) for each in classified]),
     )
     shown, count = frames / fps, len(found)

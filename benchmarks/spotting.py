@@ -5,9 +5,9 @@
 A video is watched as a user's is: dlib finds the face, and nothing is known of what is planted. An
 interval counts as found when it and the planted one share at least half of what they cover together
 (the rule of the MEGC spotting challenges). The seed is that of no configuration and no test; what
-`data_prep.spotting.spotter` holds was chosen on others. In every video there are blinks, a wandering head,
-flicker and noise. "Strays" are local movements that rise and fall as an expression does and are
-counted as false: no spotter can tell them from one.
+`data_prep.spotting.spotter` holds was chosen on others. In every video there are blinks, a
+wandering head, flicker and noise. "Strays" are local movements that rise and fall as an expression
+does and are counted as false: no spotter can tell them from one.
 """
 
 import argparse

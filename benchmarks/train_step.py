@@ -3,10 +3,10 @@
     taskset -c 0 python -m benchmarks.train_step --batch 4
     python -m benchmarks.train_step --batch 16 --dtype bfloat16 --lowerings xla einsum    for a GPU
 
-A step is one of an epoch as `mser_jax.train.step` runs it: loss, gradients, Adam. Operations are XLA's
-count for the network as it is written down, the peak is that of a product of square matrices in the
-same run. On a CPU the processor's time is counted, on a GPU the wall clock. PyTorch's network is
-the twin of tests/heavy; without PyTorch its rows are left out.
+A step is one of an epoch as `mser_jax.train.step` runs it: loss, gradients, Adam. Operations are
+XLA's count for the network as it is written down, the peak is that of a product of square matrices
+in the same run. On a CPU the processor's time is counted, on a GPU the wall clock. PyTorch's
+network is the twin of tests/helpers; without PyTorch its rows are left out.
 """
 
 import argparse

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tests.heavy import torch_twin
+from tests.helpers import torch_twin
 
 Run = Callable[[], object]
 

@@ -1,6 +1,6 @@
 """What the benchmarks of training share: networks, clips, the real engine, its operations.
 
-`program` and `runner` are all that knows how `mser_jax.train.step.Trainer` is called.
+`program` and `runner` are all that knows how `mser_jax.train.trainer.Trainer` is called.
 """
 
 from collections.abc import Callable
@@ -86,10 +86,10 @@ def program(of: Trainer, feed: Feed) -> Any:
 def runner(compiled: Any, of: Trainer, feed: Feed) -> Run:
     """Run an epoch, which goes on from where the one before ended."""
     (window,) = feed.windows(of.schedule(0), 0, of.steps)
-    kept, call = [], of.call(0, 0, of.steps)
+    kept, call = [], of.step_range(0, 0, of.steps)
 
     def run() -> None:
-        carried = kept.pop() if kept else (of.start(), of.no_totals())
+        carried = kept.pop() if kept else (of.start(), of.zero_metrics())
         kept.append(compiled(*carried, window.schedule, None, call, window.clips))
         jax.block_until_ready(kept)
 

@@ -25,7 +25,14 @@ _LIFTS = {"cpu": "map", "gpu": "map", "tpu": "map"}
 
 
 def fold_mesh(devices: Sequence[Any] | None = None) -> Mesh:
-    """All devices in a row, along the fold axis."""
+    """Put devices in a row, along the fold axis.
+
+    Args:
+      devices: Those to use; None means all.
+
+    Returns:
+      The mesh that `over_folds` spreads the folds over.
+    """
     return Mesh(np.array(jax.devices() if devices is None else devices), (AXIS,))
 
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Clips in memory, folds and batches. Imports parallel; only dataset and stream read shards."""

@@ -46,7 +46,7 @@ class Dataset:
       class_names: in the order of the labels.
       digest: stands for the clips: their names, order, labels and pixels, and not where they lie.
       dropped: reason -> clips of the release that are not here.
-      release: what a database was read from (`shards.Info`).
+      release: what a database was read from (`data_prep.shards.dataset.Info`).
       repaired: what was repaired of its annotation, and why -> number of values.
     """
 
@@ -70,6 +70,20 @@ class Dataset:
         """'dataset/subject/clip' of each clip."""
         return [f"{group}/{clip}" for group, clip in zip(self.groups, self.clip)]
 
+    def facts(self) -> dict[str, Any]:
+        """Return what a reader of a model should know of the clips that it was trained on."""
+        labels = np.asarray(self.clips.labels)
+        counts = np.bincount(labels, minlength=len(self.class_names)).tolist()
+        names, clips = np.unique(self.dataset, return_counts=True)
+        return {
+            "class_names": list(self.class_names),
+            "clips": len(labels),
+            "per_class": dict(zip(self.class_names, counts)),
+            "subjects": len(set(self.groups)),
+            "per_dataset": dict(zip(names.tolist(), clips.tolist())),
+            "digest": self.digest,
+        }
+
 
 def load(
     path: Path, recipe: dict[str, Any], *, kind: str, scale: str, keep: Callable[[int], bool]
@@ -88,7 +102,7 @@ def load(
     Raises:
       UserError: no such set, another recipe, or a clip whose flow is not finite.
     """
-    source = shards.load(path, recipe)
+    source = shards.load_shards(path, recipe)
     stored = Stored(source, kind)
     size = math.prod(stored.shape) * stored.dtype.itemsize
     pixels = np.empty(stored.shape, stored.dtype) if keep(size) else stored

@@ -6,13 +6,11 @@
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-import jax
-import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Int
 
 from mser_jax import parallel
 from mser_jax.data.augment import Clips
+from mser_jax.data.schedule import Batch
 
 
 class Window(NamedTuple):
@@ -21,13 +19,13 @@ class Window(NamedTuple):
     Attributes:
       first: the first step.
       stop: the one after the last.
-      schedule: `[slot, step, b]`, on the devices; its clips are numbered as in `clips`.
+      schedule: batches `[slot, step, b]`, on the devices; their clips are indices into `clips`.
       clips: on the devices.
     """
 
     first: int
     stop: int
-    schedule: jax.Array
+    schedule: Batch
     clips: Clips
 
 
@@ -36,10 +34,8 @@ class Feed(Protocol):
 
     streamed: bool  # whether each device gets clips of its own
 
-    def windows(
-        self, schedule: Int[np.ndarray, "slot step b"], first: int, stop: int
-    ) -> Iterator[Window]:
-        """Windows that cover the steps from `first` to `stop`, in order."""
+    def windows(self, schedule: Batch, first: int, stop: int) -> Iterator[Window]:
+        """Yield windows that cover the steps from `first` to `stop`, in order."""
         ...
 
 
@@ -52,8 +48,6 @@ class Resident:
         self._mesh = mesh
         self._clips = parallel.replicate(clips, mesh)
 
-    def windows(
-        self, schedule: Int[np.ndarray, "slot step b"], first: int, stop: int
-    ) -> Iterator[Window]:
-        """One window."""
+    def windows(self, schedule: Batch, first: int, stop: int) -> Iterator[Window]:
+        """Yield one window."""
         yield Window(first, stop, parallel.shard(schedule, self._mesh), self._clips)

@@ -7,11 +7,11 @@ import grain
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Int
 
 from mser_jax import parallel
 from mser_jax.data.augment import Clips
 from mser_jax.data.feed import Window
+from mser_jax.data.schedule import Batch
 
 THREADS = 4
 
@@ -38,43 +38,33 @@ class Streamed:
 
     Args:
       clips: `pixels` may be anything that gives a clip for an index.
-      variants: how many variants a clip has.
       mesh: the devices.
       room: how many clips a device holds of a window; at least those of one step.
     """
 
     streamed = True
 
-    def __init__(self, clips: Clips, variants: int, mesh: Mesh, room: int):
-        self._clips, self._variants, self._mesh, self._room = clips, variants, mesh, room
+    def __init__(self, clips: Clips, mesh: Mesh, room: int):
+        self._clips, self._mesh, self._room = clips, mesh, room
 
-    def windows(
-        self, schedule: Int[np.ndarray, "slot step b"], first: int, stop: int
-    ) -> Iterator[Window]:
-        """As many as it takes, in order."""
-        by_device = np.split(schedule, self._mesh.devices.size)
-        plans = list(_plans([self._clip(part) for part in by_device], first, stop, self._room))
+    def windows(self, schedule: Batch, first: int, stop: int) -> Iterator[Window]:
+        """Yield as many windows as it takes, in order."""
+        devices = self._mesh.devices.size
+        by_device = [Batch(*part) for part in zip(*(np.split(leaf, devices) for leaf in schedule))]
+        plans = list(_plans(by_device, first, stop, self._room))
         pixels = self._read([clip for plan in plans for part in self._own(plan) for clip in part])
         for plan in plans:
-            numbered = [self._numbered(part, clips) for part, clips in zip(by_device, plan.clips)]
+            places = [_places(part.clip, clips) for part, clips in zip(by_device, plan.clips)]
+            numbered = schedule._replace(clip=np.concatenate(places))
             yield Window(
                 plan.first,
                 plan.stop,
-                parallel.shard(np.concatenate(numbered), self._mesh),
+                parallel.shard(numbered, self._mesh),
                 self._on_devices(plan, pixels),
             )
 
-    def _clip(self, entries: np.ndarray) -> np.ndarray:
-        """The clips of entries; -1 of empty ones."""
-        return np.where(entries < 0, -1, entries // self._variants)
-
-    def _numbered(self, entries: np.ndarray, clips: np.ndarray) -> np.ndarray:
-        """The entries with the clips' places in the window; of other windows' steps anything."""
-        place = np.minimum(np.searchsorted(clips, self._clip(entries)), len(clips) - 1)
-        return np.where(entries < 0, entries, place * self._variants + entries % self._variants)
-
     def _own(self, plan: Plan) -> list[np.ndarray]:
-        """Of the devices of this process."""
+        """Return the clips needed by the devices of this process."""
         here = jax.process_index()
         return [
             clips
@@ -121,14 +111,20 @@ class _Ordered:
         return self._pixels[self._order[index]]
 
 
-def _plans(
-    by_device: Sequence[Int[np.ndarray, "slot step b"]], first: int, stop: int, room: int
-) -> Iterator[Plan]:
-    """Steps into windows, each as long as it may be."""
+def _places(clip: np.ndarray, clips: np.ndarray) -> np.ndarray:
+    """Renumber clips to index those of a window.
+
+    Steps outside the window get arbitrary valid indices.
+    """
+    return np.minimum(np.searchsorted(clips, clip), len(clips) - 1).astype(np.int32)
+
+
+def _plans(by_device: Sequence[Batch], first: int, stop: int, room: int) -> Iterator[Plan]:
+    """Divide steps into windows, each as long as the room allows."""
     need: list[set[int]] = [set() for _ in by_device]
     began = first
     for step in range(first, stop):
-        more = [set(part[:, step][part[:, step] >= 0].tolist()) for part in by_device]
+        more = [set(part.clip[:, step][part.mask[:, step]].tolist()) for part in by_device]
         together = [old | new for old, new in zip(need, more)]
         if max(map(len, together)) > room and step > began:
             yield Plan(began, step, [_sorted(clips) for clips in need])
@@ -139,5 +135,5 @@ def _plans(
 
 
 def _sorted(clips: set[int]) -> np.ndarray:
-    """In rising order; never empty, so that every entry has a place."""
+    """Sort clips; return clip 0 where there is none, so that every slot has a place."""
     return np.array(sorted(clips) or [0])

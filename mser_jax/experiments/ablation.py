@@ -18,7 +18,7 @@ def run_series(config: ConfigDict, workdir: str, mode: str) -> None:
     """Run every member that is not done yet, then compare them.
 
     Args:
-      config: of `mser_jax.config.defaults.series`, with the user's changes; they hold for every member.
+      config: of `config.defaults.series`, with the user's changes; they hold for every member.
       workdir: each member has a folder in it, named after it; '' for a folder under runs/.
       mode: as in `run.run`, for each member; 'train' compares nothing.
 

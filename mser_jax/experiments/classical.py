@@ -18,8 +18,8 @@ from tqdm import tqdm
 from mser_jax.data.augment import IMAGE_CHANNELS
 from mser_jax.data.dataset import Dataset
 from mser_jax.data.folds import Fold
-from mser_jax.evaluate import held_out
 from mser_jax.evaluate.predictions import Predictions
+from mser_jax.experiments import held_out
 from mser_jax.experiments.mirror_svm import MirrorSVM
 
 # c: the weight of the errors; the classes weigh alike, as negative clips are more than half.

@@ -25,8 +25,8 @@ def training(trainer: Trainer, feed: Feed) -> float:
     few = trainer.rounds(trainer.mesh.devices.size)[0]
     compiling, program = _timed(lambda: planning.compile_steps(few, feed))
     (window,) = feed.windows(few.schedule(0), 0, few.steps)
-    weights, call = few.class_weights(), few.call(0, 0, 1)
-    carried = few.start(), few.no_totals()
+    weights, call = few.class_weights(), few.step_range(0, 0, 1)
+    carried = few.start(), few.zero_metrics()
 
     def step() -> None:
         nonlocal carried

@@ -10,22 +10,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from data_prep.common import folders
 from data_prep.common.errors import UserError
 from data_prep.pipeline.prepare import Prepared, prepare
+from data_prep.stages import identity
 from mser_jax import hosts, parallel
 from mser_jax.config import networks, validation
 from mser_jax.data import dataset as data
 from mser_jax.data import folds as folding
 from mser_jax.data.folds import Fold
-from mser_jax.evaluate import held_out, predictions_csv
-from mser_jax.evaluate import predictions as table
-from mser_jax.experiments import setup
+from mser_jax.evaluate import predictions_csv
+from mser_jax.evaluate.predictions import Predictions
+from mser_jax.experiments import held_out, setup
 from mser_jax.experiments.provenance import provenance
 from mser_jax.experiments.workdir import open_workdir
-from mser_jax.predict import model_folder
 from mser_jax.report.run import clip_pictures
 from mser_jax.report.run import page as report
 from mser_jax.storage.log import Log
@@ -113,9 +114,11 @@ def _train_final(config: ConfigDict, home: Path, log: Log) -> None:
             known = {
                 **provenance(config, "final"),
                 "set": prepared.name,
-                "fingerprint": model_folder.fingerprint(config.prep.to_dict()),
+                "fingerprint": identity.portable(config.prep.to_dict()),
             }
-            final.keep(home, loaded.engine, dataset, known)
+            final.keep(
+                home, loaded.engine, np.asarray(dataset.clips.labels), dataset.facts(), known
+            )
     print(
         f"\nTrained on all {len(dataset.clip)} clips: {home / final.WEIGHTS}\nA model of it: "
         f"python -m mser_jax.export {home.parent} model/"
@@ -133,33 +136,34 @@ def _prepare_and_train(config: ConfigDict, folder: Path, log: Log, mode: str) ->
         stage.reused = prepared.reused
     if fitted:
         if hosts.is_first():
-            _fit(config, prepared, folder, log)
+            predictions = _fit(config, prepared, folder, log)
             if mode != "train":
-                _report(folder, config, log)
+                _report(folder, config, log, predictions)
         return
     loaded = _load(config, prepared, folder, log)
     if mode != "evaluate":
         _train(config, loaded, log)
     if mode == "train":
         return
-    _evaluate(config, loaded, folder, log, anew=mode == "evaluate")
+    predictions = _evaluate(config, loaded, folder, log, anew=mode == "evaluate")
     if hosts.is_first():
-        _report(folder, config, log)
+        _report(folder, config, log, predictions)
 
 
-def _fit(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> None:
-    """Fit and ask what is no network: it takes seconds, so that nothing is kept or reused."""
+def _fit(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Predictions:
+    """Fit and evaluate a model that is no network; it takes seconds, so nothing is reused."""
     dataset = _read(config, prepared, planning.capacity(parallel.fold_mesh()), log)
     folds = setup.make_folds(config, dataset)
     setup.check_classes(dataset, folds)
     with log.stage("fit"):
         predictions = fit(config, dataset, folds)
         predictions_csv.write_csv(folder / "predictions.csv", predictions, config.evaluation.select)
+    return predictions
 
 
 def fit(
     config: ConfigDict, dataset: data.Dataset, folds: Sequence[Fold], *, say: bool = True
-) -> table.Predictions:
+) -> Predictions:
     """The held-out answers of what is no network; `say` shows a bar."""
     from mser_jax.experiments import classical  # with scikit-learn, which a training does without
 
@@ -221,10 +225,14 @@ def _train(config: ConfigDict, loaded: Loaded, log: Log) -> None:
             done = f"all {engine.trainer.settings.epochs} epochs are in {engine.checkpoints}"
             print(f"Reused the trained folds: {done}.")
             return
-        engine.train(log, setup.how(config, loaded.dataset, loaded.limit))
+        options = setup.training_options(config, loaded.dataset)
+        engine.train(log, limit=loaded.limit, **options)
 
 
-def _evaluate(config: ConfigDict, loaded: Loaded, folder: Path, log: Log, *, anew: bool) -> None:
+def _evaluate(
+    config: ConfigDict, loaded: Loaded, folder: Path, log: Log, *, anew: bool
+) -> Predictions | None:
+    """Write the held-out predictions; return None where those of the folder are reused."""
     engine, path = loaded.engine, folder / "predictions.csv"
     rounds = engine.rounds()
     if not rounds or any(each.left() for each in rounds):
@@ -238,31 +246,39 @@ def _evaluate(config: ConfigDict, loaded: Loaded, folder: Path, log: Log, *, ane
         stage.reused = not anew and bool(hosts.same(made))
         if stage.reused:
             print(f"Reused {path}.")
-            return
+            return None
         print("Evaluating the held-out clips; compiling ...", flush=True)
-        predictions = held_out.predictions(engine.trainer, engine.logits(), loaded.dataset)
+        predictions = held_out.predictions(engine.trainer.folds, engine.logits(), loaded.dataset)
         if hosts.is_first():
             predictions_csv.write_csv(path, predictions, config.evaluation.select)
+    return predictions
 
 
 def _time(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def _report(folder: Path, config: ConfigDict, log: Log) -> None:
+def _report(
+    folder: Path, config: ConfigDict, log: Log, predictions: Predictions | None = None
+) -> None:
+    """Write metrics and page, from these predictions or from those in the folder."""
     with log.stage("report"):
-        path = folder / "predictions.csv"
-        if not path.is_file():
-            raise UserError(f"{path} is not there. Remedy: the same command without --mode.")
-        predictions = predictions_csv.read_csv(path)
-        predictions_csv.write_csv(
-            path, predictions, config.evaluation.select
-        )  # the rule may be another
+        if predictions is None:
+            predictions = _reread(folder / "predictions.csv", config.evaluation.select)
         events, fields = log.read(), config.to_dict()
         pictures = clip_pictures.draw(folder, predictions, fields, events)
         path = report.write(folder, predictions, fields, events, pictures)
     scores = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     print(f"\n{report.text_table(scores)}\n\nReport: {path}")
+
+
+def _reread(path: Path, rule: str) -> Predictions:
+    """Read the predictions of an earlier call; the rule that answers may be another by now."""
+    if not path.is_file():
+        raise UserError(f"{path} is not there. Remedy: the same command without --mode.")
+    predictions = predictions_csv.read_csv(path)
+    predictions_csv.write_csv(path, predictions, rule)
+    return predictions
 
 
 def _where_the_time_went(log: Log, seconds: float) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -17,13 +18,13 @@ from mser_jax.data.feed import Feed, Resident
 from mser_jax.data.folds import Fold
 from mser_jax.data.stream import Streamed
 from mser_jax.train import losses, throughput
-from mser_jax.train import trainer as train
-from mser_jax.train.engine import Engine, How
+from mser_jax.train.engine import Engine
+from mser_jax.train.trainer import Settings, Trainer
 
 
 def make_trainer(
     config: ConfigDict, dataset: Dataset, folds: Sequence[Fold] | None = None
-) -> train.Trainer:
+) -> Trainer:
     """The trainer that a configuration describes, for a data set.
 
     Args:
@@ -36,11 +37,11 @@ def make_trainer(
     """
     classes = len(dataset.class_names)
     folds = make_folds(config, dataset) if folds is None else folds
-    return train.Trainer.of(
+    return Trainer.of(
         folds,
         network=networks.network(config, classes),
         view=networks.view(config, _variants(config)),
-        settings=train.Settings(
+        settings=Settings(
             epochs=config.train.epochs,
             batch_size=config.train.batch_size,
             learning_rate=config.train.learning_rate,
@@ -99,7 +100,7 @@ def make_folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
 
 
 def make_engine(
-    config: ConfigDict, dataset: Dataset, trainer: train.Trainer, folder: Path, limit: int
+    config: ConfigDict, dataset: Dataset, trainer: Trainer, folder: Path, limit: int
 ) -> Engine:
     """What trains all folds of a run and asks them.
 
@@ -120,26 +121,24 @@ def make_engine(
     )
 
 
-def make_feed(dataset: Dataset, trainer: train.Trainer, limit: int) -> Feed:
+def make_feed(dataset: Dataset, trainer: Trainer, limit: int) -> Feed:
     """What hands out the clips, of which a device has `limit` bytes to hold."""
     pixels = dataset.clips.pixels
     if not isinstance(pixels, Stored):
         return Resident(dataset.clips, trainer.mesh)
     a_step = trainer.slots // trainer.mesh.devices.size * trainer.settings.batch_size
     room = max(a_step, limit // 4 // (pixels.dtype.itemsize * math.prod(pixels.shape[1:])))
-    variants = len(trainer.view.variants)
-    return Streamed(dataset.clips, variants, trainer.mesh, min(room, pixels.shape[0]))
+    return Streamed(dataset.clips, trainer.mesh, min(room, pixels.shape[0]))
 
 
-def how(config: ConfigDict, dataset: Dataset, limit: int) -> How:
-    """What of the configuration does not change what is trained; `limit` is a device's bytes."""
-    return How(
-        folds_per_device=config.parallel.folds_per_device,
-        limit=limit,
-        flops_per_clip=_flops_per_clip(config, dataset),
-        dtype=config.model.get("dtype", "float32"),
-        inflated=config.report.inflated,
-    )
+def training_options(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
+    """Return the options of `Engine.train`, none of which changes what is trained."""
+    return {
+        "folds_per_device": config.parallel.folds_per_device,
+        "flops_per_clip": _flops_per_clip(config, dataset),
+        "dtype": config.model.get("dtype", "float32"),
+        "inflated": config.report.inflated,
+    }
 
 
 def _flops_per_clip(config: ConfigDict, dataset: Dataset) -> float:

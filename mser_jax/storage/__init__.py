@@ -1,1 +1,1 @@
-"""TODO."""
+"""Keep checkpoints, weights and log. Imports models and hosts; knows no training."""

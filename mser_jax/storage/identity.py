@@ -9,7 +9,7 @@ import mser_jax
 from data_prep.common.errors import UserError
 
 # What a checkpoint holds and how; to be raised when the training's states get another meaning.
-FORMAT = 1
+FORMAT = 2  # 1: the state's fields had other names
 _LISTED = 6  # of the names that differ
 
 _OTHER = {

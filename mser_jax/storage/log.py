@@ -1,4 +1,4 @@
-"""log.jsonl: a line for everything that happened in a run (`mser_jax.storage.history` lists the events)."""
+"""log.jsonl: a line for everything that happened in a run (`storage.history` lists the events)."""
 
 import contextlib
 import json

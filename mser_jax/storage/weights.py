@@ -12,7 +12,7 @@ import safetensors
 from safetensors.numpy import load_file, save_file
 
 from data_prep.common.errors import UserError
-from mser_jax.models import Network
+from mser_jax.models.network import Network
 
 Tree = Any
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Train all folds at once. Imports data, models, storage, parallel; never evaluate or report."""

@@ -16,7 +16,7 @@ from mser_jax.storage import tensorboard
 from mser_jax.storage.checkpoints import Checkpoints
 from mser_jax.storage.log import Log
 from mser_jax.train import loop, planning, throughput
-from mser_jax.train.evaluator import Answers
+from mser_jax.train.evaluator import Evaluator
 from mser_jax.train.monitor import Monitor
 from mser_jax.train.planning import Plan, Program
 from mser_jax.train.state import State
@@ -48,7 +48,7 @@ class Round:
 
     def restore(self) -> State:
         """The states after the last update that was saved."""
-        start = self.trainer.start(), self.trainer.no_totals()
+        start = self.trainer.start(), self.trainer.zero_metrics()
         return self.checkpoints.restore(start)[1][0]
 
 
@@ -102,17 +102,34 @@ class Engine:
     def _plan(self) -> Path:
         return self.folder / "plan.json"
 
-    def train(self, log: Log, how: "How") -> None:
-        """Train every round that is not at its end.
+    def train(
+        self,
+        log: Log,
+        *,
+        limit: int,
+        folds_per_device: int = 0,
+        flops_per_clip: float = 0,
+        dtype: str = "float32",
+        inflated: bool = False,
+    ) -> None:
+        """Train every round that is not at its end; no argument changes what is trained.
+
+        Args:
+          log: of the run.
+          limit: bytes of a device.
+          folds_per_device: at once; 0 for as many as fit.
+          flops_per_clip: of a training step; 0 when it is not known.
+          dtype: of the maps.
+          inflated: whether to keep what each epoch says of the held-out clips, too.
 
         Raises:
           KeyboardInterrupt: Ctrl-C or SIGTERM, after saving.
           UserError: memory does not suffice, or every fold diverged, if there is one round.
         """
-        plan, program = self._compile(how)
+        plan, program = self._compile(folds_per_device, limit)
         rounds = self._rounds(plan)
         mesh = self.trainer.mesh
-        peak = throughput.peak_flops(mesh, how.dtype)
+        peak = throughput.peak_flops(mesh, dtype)
         log.write(
             "train",
             updates_per_epoch=self.trainer.updates_per_epoch(),
@@ -123,28 +140,28 @@ class Engine:
             rounds=len(rounds),
             data="streamed" if self.feed.streamed else "resident",
             memory=program.memory,
-            flops_per_clip=how.flops_per_clip,
+            flops_per_clip=flops_per_clip,
             peak_flops=peak,
         )
         left = [each.left() for each in rounds]
         self._reserve(rounds, left)
         writer = tensorboard.writer(self.folder / "tensorboard")
-        answers = self._answers(rounds)
+        evaluator = self._evaluator(rounds)
         for each in rounds:
             if left[each.number - 1]:
                 monitor = Monitor(
                     log,
                     each.trainer,
                     self.names,
-                    flops_per_clip=how.flops_per_clip,
+                    flops_per_clip=flops_per_clip,
                     peak_flops=peak,
                     number=each.number,
                     rounds=len(rounds),
                     later=sum(left[each.number :]),
                     writers=[writer] if hosts.is_first() else [],
                 )
-                watched = how.inflated and each.trainer.folds[0].test.size  # else nothing is tested
-                keep = self._keeper(each, answers) if watched else None
+                watched = inflated and each.trainer.folds[0].test.size  # else nothing is tested
+                keep = self._keeper(each, evaluator) if watched else None
                 loop.train(each.trainer, program.run, self.feed, each.checkpoints, monitor, keep)
         writer.close()
 
@@ -152,11 +169,11 @@ class Engine:
         """Refuse a disk that has not the room for the checkpoints to come."""
         todo = [each for each in rounds if left[each.number - 1]]
         if todo:
-            carried = jax.eval_shape(todo[0].trainer.start), todo[0].trainer.no_totals()
+            carried = jax.eval_shape(todo[0].trainer.start), todo[0].trainer.zero_metrics()
             todo[0].checkpoints.reserve(carried, len(todo))
 
-    def _compile(self, how: "How") -> tuple[Plan, Program]:
-        """The plan of the run, made now or when it began, and the steps of a round."""
+    def _compile(self, folds_per_device: int, limit: int) -> tuple[Plan, Program]:
+        """Return the plan of the run, made now or when it began, and the steps of a round."""
         began = time.perf_counter()
         of = self.trainer
         print(
@@ -169,7 +186,7 @@ class Engine:
         if plan and begun:
             program = planning.compile_steps(self._rounds(plan)[0].trainer, self.feed)
         else:
-            plan, program = planning.choose(of, self.feed, how.folds_per_device, how.limit)
+            plan, program = planning.choose(of, self.feed, folds_per_device, limit)
             if hosts.is_first():
                 plan.write(self._plan)
         kept = ", as the training began" * bool(begun)
@@ -180,51 +197,32 @@ class Engine:
         )
         return plan, program
 
-    def _keeper(self, round_: Round, answers: Answers) -> Callable[[int, State], None]:
+    def _keeper(self, round_: Round, evaluator: Evaluator) -> Callable[[int, State], None]:
         """Keeps what an epoch's networks say of the clips that they never saw."""
-        folder, answers = self.folder / "inflated", answers.alike(round_.trainer)
+        folder, evaluator = self.folder / "inflated", evaluator.for_trainer(round_.trainer)
 
         def keep(epoch: int, state: State) -> None:
-            said = np.concatenate(answers.of_held_out(state))
+            said = np.concatenate(evaluator.held_out_logits(state))
             if hosts.is_first():
                 _save(folder / f"round-{round_.number}-epoch-{epoch}.npy", jax.nn.softmax(said))
 
         return keep
 
-    def _answers(self, rounds: Sequence[Round]) -> Answers:
+    def _evaluator(self, rounds: Sequence[Round]) -> Evaluator:
         most = max(len(fold.test) for fold in self.trainer.folds)
-        return Answers(rounds[0].trainer, self.feed, most)
+        return Evaluator(rounds[0].trainer, self.feed, most)
 
     def logits(self) -> Float[np.ndarray, "f clip k n"]:
         """What each fold's network says of every clip after the last epoch; NaN where it failed."""
         rounds, said = self.rounds(), []
-        answers = self._answers(rounds)
+        evaluator = self._evaluator(rounds)
         for each in rounds:
             state = each.restore()
-            logits = answers.alike(each.trainer).of_all(state, len(self.names))
+            logits = evaluator.for_trainer(each.trainer).logits(state, len(self.names))
             failed = parallel.fetch(state.failed)[: len(logits), 0] >= 0
             logits[failed | ~np.isfinite(logits).all(axis=(1, 2, 3))] = np.nan
             said.append(logits)
         return np.concatenate(said)
-
-
-@dataclasses.dataclass(frozen=True)
-class How:
-    """What does not change what is trained.
-
-    Attributes:
-      folds_per_device: at once; 0 for as many as fit.
-      limit: bytes of a device.
-      flops_per_clip: of a training step.
-      dtype: of the maps.
-      inflated: keep what each epoch says of the held-out clips, too.
-    """
-
-    folds_per_device: int
-    limit: int
-    flops_per_clip: float
-    dtype: str
-    inflated: bool
 
 
 def _save(path: Path, values: jax.Array) -> None:

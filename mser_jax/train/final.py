@@ -16,7 +16,6 @@ import numpy as np
 from data_prep.common import files
 from data_prep.common.errors import UserError
 from mser_jax import parallel
-from mser_jax.data.dataset import Dataset
 from mser_jax.storage import weights
 from mser_jax.train.engine import Engine
 from mser_jax.train.state import State
@@ -40,29 +39,36 @@ def is_kept(home: Path, engine: Engine) -> bool:
     return written and facts.stat().st_mtime >= newest.stat().st_mtime
 
 
-def keep(home: Path, engine: Engine, dataset: Dataset, known: Mapping[str, Any]) -> None:
+def keep(
+    home: Path,
+    engine: Engine,
+    labels: np.ndarray,
+    clips: Mapping[str, Any],
+    known: Mapping[str, Any],
+) -> None:
     """Write the weights after the last epoch, and what they were trained on.
 
     Args:
       home: the run's folder `FOLDER`.
       engine: trained; its one fold has every clip.
-      dataset: the clips.
-      known: of the run: versions, date, devices and the like.
+      labels: the class of each clip.
+      clips: facts of the clips, as `Dataset.facts` returns them.
+      known: facts of the run: versions, date, devices and the like.
 
     Raises:
       UserError: the training diverged, or the disk is full.
     """
     state = _state(engine)
     facts = {
-        **_facts(dataset),
+        **clips,
         "seed": engine.trainer.folds[0].seed,
         "epochs": engine.trainer.settings.epochs,
         "parameters": weights.count(state.params),
-        "train_loss": _train_loss(engine, np.asarray(dataset.clips.labels)),
+        "train_loss": _train_loss(engine, labels),
         **known,
     }
     with files.at(home / WEIGHTS) as part:
-        weights.save(part, state.params, state.stats)
+        weights.save(part, state.params, state.batch_stats)
     with files.at(home / FACTS) as part:  # last of all: where it is, the weights are whole
         part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
@@ -112,18 +118,3 @@ def _train_loss(engine: Engine, labels: np.ndarray) -> list[float]:
     """Of each head on its own training clips: what the rule 'train_loss' chooses by."""
     log_probabilities = np.asarray(jax.nn.log_softmax(engine.logits()[0]))
     return [float(loss) for loss in -log_probabilities[np.arange(len(labels)), :, labels].mean(0)]
-
-
-def _facts(dataset: Dataset) -> dict[str, Any]:
-    """What the clips are."""
-    labels = np.asarray(dataset.clips.labels)
-    counts = np.bincount(labels, minlength=len(dataset.class_names)).tolist()
-    names, clips = np.unique(dataset.dataset, return_counts=True)
-    return {
-        "class_names": list(dataset.class_names),
-        "clips": len(labels),
-        "per_class": dict(zip(dataset.class_names, counts)),
-        "subjects": len(set(dataset.groups)),
-        "per_dataset": dict(zip(names.tolist(), clips.tolist())),
-        "digest": dataset.digest,
-    }

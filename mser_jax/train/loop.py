@@ -14,7 +14,7 @@ from mser_jax.data.feed import Feed, Window
 from mser_jax.storage.checkpoints import Checkpoints
 from mser_jax.train.monitor import Monitor, Pace
 from mser_jax.train.state import State
-from mser_jax.train.step import Steps
+from mser_jax.train.step import TrainSteps
 from mser_jax.train.trainer import Trainer
 
 SECONDS = 10.0  # of a call, about: Ctrl-C, the bar and other hosts wait for its end
@@ -22,7 +22,7 @@ SECONDS = 10.0  # of a call, about: Ctrl-C, the bar and other hosts wait for its
 
 def train(
     trainer: Trainer,
-    run: Steps,
+    train_steps: TrainSteps,
     feed: Feed,
     checkpoints: Checkpoints,
     monitor: Monitor,
@@ -32,7 +32,7 @@ def train(
 
     Args:
       trainer: what to train.
-      run: its steps, compiled.
+      train_steps: its steps, compiled.
       feed: of the clips.
       checkpoints: where the states are kept.
       monitor: is told of every epoch.
@@ -48,7 +48,7 @@ def train(
     updates, settings = trainer.updates_per_epoch(), trainer.settings
     end = settings.epochs * updates
     with checkpoints, Interrupt("the present steps") as interrupt:
-        position, (state, totals) = checkpoints.restore((trainer.start(), trainer.no_totals()))
+        position, (state, metrics) = checkpoints.restore((trainer.start(), trainer.zero_metrics()))
         if 0 < position < end:
             print(f"Going on after {checkpoints.title(position)}, from {checkpoints.folder}.")
         calls, weights = _Calls(trainer, feed), trainer.class_weights()
@@ -56,23 +56,25 @@ def train(
             for epoch in range(position // updates, settings.epochs):
                 done, began = position - epoch * updates, calls.seconds
                 for window, first, stop in calls.of(epoch, done, updates):
-                    call = trainer.call(epoch, first, stop)
-                    state, totals = run(state, totals, window.schedule, weights, call, window.clips)
-                    jax.block_until_ready(totals)
+                    steps = trainer.step_range(epoch, first, stop)
+                    state, metrics = train_steps(
+                        state, metrics, window.schedule, weights, steps, window.clips
+                    )
+                    jax.block_until_ready(metrics)
                     position = epoch * updates + stop
                     bar.update(stop - first)
                     if stop < updates and hosts.anywhere(interrupt.asked):
-                        checkpoints.save(position, (state, totals), wait=True)
+                        checkpoints.save(position, (state, metrics), wait=True)
                         raise KeyboardInterrupt
                 pace = Pace(updates - done, calls.seconds - began)
-                told, failed = parallel.fetch((totals, state.failed))
+                told, failed = parallel.fetch((metrics, state.failed))
                 monitor.epoch(epoch, told, failed, pace)
                 if after_epoch:
                     after_epoch(epoch + 1, state)
-                totals = trainer.no_totals()
+                metrics = trainer.zero_metrics()
                 asked = hosts.anywhere(interrupt.asked)
                 if asked or position == end or (epoch + 1) % settings.checkpoint_every == 0:
-                    checkpoints.save(position, (state, totals), wait=asked or position == end)
+                    checkpoints.save(position, (state, metrics), wait=asked or position == end)
                 if asked:
                     raise KeyboardInterrupt
     return state

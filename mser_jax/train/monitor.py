@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
+from data_prep.common import progress
 from data_prep.common.errors import UserError
 from mser_jax import hosts
 from mser_jax.storage.log import Log
 from mser_jax.storage.tensorboard import Writer
-from mser_jax.train.step import Totals
+from mser_jax.train.step import StepMetrics
 from mser_jax.train.trainer import Trainer
 
 _BAR = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
@@ -60,11 +60,11 @@ class Monitor:
         self._flops, self._peak = flops_per_clip, peak_flops
         self._number, self._rounds, self._later = number, rounds, later
         self._title = f"Round {number}/{rounds}: " if rounds > 1 else ""
-        self._bar = tqdm(disable=True)
+        self._bar = progress.counter(disable=True)
 
-    def open(self, position: int, end: int) -> tqdm:
-        """The bar of the round, in updates."""
-        self._bar = tqdm(
+    def open(self, position: int, end: int) -> Any:
+        """Open the bar of the round, in updates."""
+        self._bar = progress.counter(
             total=end,
             desc=f"{self._title}Training",
             initial=position,
@@ -74,12 +74,12 @@ class Monitor:
         )
         return self._bar
 
-    def epoch(self, epoch: int, totals: Totals, failed: np.ndarray, pace: Pace) -> None:
+    def epoch(self, epoch: int, metrics: StepMetrics, failed: np.ndarray, pace: Pace) -> None:
         """Tell of an epoch that is through.
 
         Args:
           epoch: from 0.
-          totals: of all slots, on the host.
+          metrics: of all slots, on the host.
           failed: `[slot, 2]` of the states, on the host.
           pace: of this epoch.
 
@@ -87,9 +87,9 @@ class Monitor:
           UserError: every fold of the run has failed, and this was its only round.
         """
         folds = len(self._trainer.folds)
-        totals, failed = Totals(*(leaf[:folds] for leaf in totals)), failed[:folds]
+        metrics, failed = StepMetrics(*(leaf[:folds] for leaf in metrics)), failed[:folds]
         self._tell_failures(epoch, failed)
-        event = self._event(epoch, totals, failed[:, 0] >= 0, pace)
+        event = self._event(epoch, metrics, failed[:, 0] >= 0, pace)
         self._log.write("epoch", **event)
         for writer in self._writers:
             writer.write(event)
@@ -102,13 +102,12 @@ class Monitor:
         schedule = self._trainer.schedule(epoch)
         for slot in np.flatnonzero(failed[:, 0] == epoch).tolist():
             step = int(failed[slot, 1])
-            entries = schedule[slot, step]
-            clips = entries[entries >= 0] // len(self._trainer.view.variants)
+            clips = schedule.clip[slot, step][schedule.mask[slot, step]]
             fold = self._trainer.folds[slot]
             event = {"fold": fold.name, "seed": fold.seed, "epoch": epoch + 1, "step": step + 1}
             event["clips"] = [self._names[clip] for clip in sorted({*clips.tolist()})]
             self._log.write("diverged", **event)
-            tqdm.write(
+            progress.say(
                 f"Diverged: fold {fold.title}, epoch {epoch + 1}, step {step + 1}, on clips "
                 f"{', '.join(event['clips'])}. It stays as it was before; any others go on."
             )
@@ -118,27 +117,29 @@ class Monitor:
                 "--config.train.learning_rate, and another --workdir."
             )
 
-    def _event(self, epoch: int, totals: Totals, failed: np.ndarray, pace: Pace) -> dict[str, Any]:
+    def _event(
+        self, epoch: int, metrics: StepMetrics, failed: np.ndarray, pace: Pace
+    ) -> dict[str, Any]:
         """One line of the log; `loss` is the sum over the heads, as it is minimised."""
-        going = ~failed
-        clips, updates = np.maximum(totals.clips, 1), np.maximum(totals.updates, 1)
+        active = ~failed
+        clips, updates = np.maximum(metrics.clips, 1), np.maximum(metrics.updates, 1)
         by_fold = {
-            "loss": totals.losses.sum(axis=1) / clips,
-            "accuracy": totals.correct / clips,
-            "gradient_norm": totals.gradient / updates,
+            "loss": metrics.losses.sum(axis=1) / clips,
+            "accuracy": metrics.correct / clips,
+            "gradient_norm": metrics.gradient / updates,
         }
         trainer = self._trainer
         planned = trainer.updates_per_epoch()
-        rate = totals.clips.sum() * pace.updates / planned / pace.seconds
+        rate = metrics.clips.sum() * pace.updates / planned / pace.seconds
         left = (trainer.settings.epochs - epoch - 1) * planned + self._later
-        surest = totals.surest[going].sum(axis=0)
+        confident = metrics.most_confident[active].sum(axis=0)
         return {
             "round": self._number,
             "epoch": epoch + 1,
-            **{name: _mean(values[going]) for name, values in by_fold.items()},
-            "learning_rate": trainer.rate(epoch),
+            **{name: _mean(values[active]) for name, values in by_fold.items()},
+            "learning_rate": trainer.learning_rate(epoch),
             **{f"fold_{name}": _plain(values, failed) for name, values in by_fold.items()},
-            "head_choice": (surest / max(surest.sum(), 1)).tolist(),
+            "head_choice": (confident / max(confident.sum(), 1)).tolist(),
             "seconds": pace.seconds * planned / pace.updates,
             "clips_per_second": float(rate),
             "fraction_of_peak": rate * self._flops / self._peak if self._peak else None,

@@ -69,7 +69,7 @@ class Program:
     """The compiled steps of all folds of a round.
 
     Attributes:
-      run: as `Trainer.run` gives it.
+      run: as `Trainer.train_steps` gives it.
       memory: bytes that it needs on a device, its arguments among them.
       copies: bytes of the states while they are saved, where the device is the host.
     """
@@ -88,14 +88,14 @@ def compile_steps(trainer: Trainer, feed: Feed) -> Program:
     """Compile ahead of the first step, so that its time and its memory are known."""
     window = next(feed.windows(trainer.schedule(0), 0, 1))
     states = jax.eval_shape(trainer.start)
-    totals = jax.eval_shape(trainer.no_totals)
+    metrics = jax.eval_shape(trainer.zero_metrics)
     on_folds = jax.sharding.NamedSharding(trainer.mesh, jax.sharding.PartitionSpec(parallel.AXIS))
     shapes = jax.tree.map(
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on_folds),
-        (states, totals),
+        (states, metrics),
     )
-    lowered = trainer.run(streamed=feed.streamed).lower(
-        *shapes, window.schedule, trainer.class_weights(), trainer.call(0, 0, 0), window.clips
+    lowered = trainer.train_steps(streamed=feed.streamed).lower(
+        *shapes, window.schedule, trainer.class_weights(), trainer.step_range(0, 0, 0), window.clips
     )
     compiled = lowered.compile()
     return Program(compiled, _bytes(compiled), _copies(states, trainer))

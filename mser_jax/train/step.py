@@ -1,4 +1,4 @@
-"""Training: one fold's steps, written once, and what runs every fold's steps together."""
+"""One fold's training step, written once. `parallel.over_folds` lifts the steps to all folds."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,23 +6,24 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from mser_jax.data.augment import Clips, View
-from mser_jax.models import Network
+from mser_jax.data.schedule import Batch
+from mser_jax.models.network import Network
 from mser_jax.train import losses
 from mser_jax.train.state import State
 
 Figure = Any  # an array, on the devices or on the host
 
 
-class Totals(NamedTuple):
-    """Sums over what an epoch has trained on so far, each taken before its update.
+class StepMetrics(NamedTuple):
+    """Sums over the updates of an epoch so far, each taken before its update.
 
     Attributes:
       losses: `[k]`, the cross-entropy of each head.
       correct: clips that the mean of the heads gets right.
-      surest: `[k]`, clips of which this head is the most confident.
+      most_confident: `[k]`, clips of which this head is the most confident.
       clips: how many there were.
       gradient: the norms of the gradients of the updates.
       updates: how many there were.
@@ -30,114 +31,125 @@ class Totals(NamedTuple):
 
     losses: Figure
     correct: Figure
-    surest: Figure
+    most_confident: Figure
     clips: Figure
     gradient: Figure
     updates: Figure
 
 
-class Call(NamedTuple):
-    """Which steps of which epoch are done next, the same for every fold.
+class StepRange(NamedTuple):
+    """The steps of an epoch that are done next, the same for every fold.
 
     Attributes:
-      epoch: from 0.
+      epoch: counted from 0.
       first: the first step.
       stop: the one after the last. Both may be any numbers without another compilation.
-      rate: the learning rate.
+      learning_rate: of the epoch.
     """
 
     epoch: Figure
     first: Figure
     stop: Figure
-    rate: Figure
+    learning_rate: Figure
 
 
 Weights = Float[Array, " n"] | None
-Steps = Callable[..., tuple[State, Totals]]
+TrainSteps = Callable[..., tuple[State, StepMetrics]]
 
 
-def fold_steps(
-    network: Network, directions: optax.GradientTransformation, view: View, loss_name: str
-) -> Steps:
-    """Some steps of an epoch of ONE fold; `parallel.over_folds` lifts them to all folds.
+def make_train_steps(
+    network: Network, optimizer: optax.GradientTransformation, view: View, loss_name: str
+) -> TrainSteps:
+    """Make the function that trains ONE fold for some steps of an epoch.
 
     Args:
       network: as pure functions.
-      directions: gives updates that the learning rate has yet to scale.
+      optimizer: gives updates that the learning rate has yet to scale.
       view: how the network sees a clip.
       loss_name: of `losses.LOSSES`.
 
     Returns:
-      `(state, totals, schedule [step, b], weights, call, clips) -> (state, totals)`: the schedule
-      of the whole epoch, the weights of the classes in the loss or None.
+      `(state, metrics, schedule, class_weights, steps, clips) -> (state, metrics)`. The schedule
+      is a `Batch` `[step, b]` of the whole epoch, the class weights are `[n]` or None.
     """
 
-    def update(
+    def train_step(
         state: State,
-        totals: Totals,
-        entries: Int[Array, " b"],
-        weights: Weights,
-        call: Call,
-        step: Array,
+        batch: Batch,
         clips: Clips,
-    ) -> tuple[State, Totals]:
-        mask = entries >= 0
-        # Under an empty slot lies a clip of the batch: 0 times what is not finite is not 0.
-        clip, variant = jnp.divmod(
-            jnp.maximum(jnp.where(mask, entries, entries[0]), 0), len(view.variants)
-        )
-        inputs, labels = view(clips, clip, variant), clips.labels[clip]
-        key = jax.random.fold_in(jax.random.wrap_key_data(state.key), call.epoch)
-        key = jax.random.fold_in(key, step)
+        class_weights: Weights,
+        learning_rate: Array,
+        key: Array,
+    ) -> tuple[State, StepMetrics]:
+        inputs = view(clips, batch.clip, batch.variant)
+        labels = jnp.asarray(clips.labels)[batch.clip]
 
-        def loss(params):
-            logits, stats = network.apply(params, state.stats, inputs, mask, True, key)
-            head_losses = losses.LOSSES[loss_name](logits, labels, mask, weights)
-            return jnp.sum(head_losses), (stats, logits, head_losses)
+        def loss_fn(params):
+            logits, batch_stats = network.apply(
+                params, state.batch_stats, inputs, batch.mask, True, key
+            )
+            head_losses = losses.LOSSES[loss_name](logits, labels, batch.mask, class_weights)
+            return jnp.sum(head_losses), (batch_stats, logits, head_losses)
 
-        grads, (stats, logits, head_losses) = jax.grad(loss, has_aux=True)(state.params)
-        updates, opt = directions.update(grads, state.opt, state.params)
-        params = jax.tree.map(lambda p, u: p - call.rate * u, state.params, updates)
-        norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(grads)))
-        # A step that must change nothing, an empty one or any after a failure, keeps the old
-        # state: Adam moves even without a gradient, and the running statistics move towards those
-        # of no clip.
-        going = mask.any() & (state.failed[0] < 0)
-        finite = jnp.isfinite(jnp.sum(head_losses)) & jnp.isfinite(norm)
-        failed = jnp.where(going & ~finite, jnp.stack([call.epoch, step]), state.failed)
-        moved = (
-            State(params, stats, opt, state.key, state.failed),
-            _add(totals, logits, labels, mask, head_losses, norm),
-        )
-        state, totals = _where(going & finite, moved, (state, totals))
-        return state._replace(failed=failed), totals
+        grads, (batch_stats, logits, head_losses) = jax.grad(loss_fn, has_aux=True)(state.params)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
+        metrics = _measure(logits, labels, batch.mask, head_losses, _norm(grads))
+        updated = state._replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
+        return updated, metrics
 
-    def steps(state: State, totals: Totals, schedule, weights, call: Call, clips: Clips):
-        def body(step: Array, carry: tuple[State, Totals]) -> tuple[State, Totals]:
-            state, totals = carry
-            return update(state, totals, schedule[step], weights, call, step, clips)
+    def train_steps(
+        state: State,
+        metrics: StepMetrics,
+        schedule: Batch,
+        class_weights: Weights,
+        steps: StepRange,
+        clips: Clips,
+    ) -> tuple[State, StepMetrics]:
+        epoch_key = jax.random.fold_in(jax.random.wrap_key_data(state.key), steps.epoch)
 
-        return jax.lax.fori_loop(call.first, call.stop, body, (state, totals))
+        def body(step: Array, carry: tuple[State, StepMetrics]) -> tuple[State, StepMetrics]:
+            state, metrics = carry
+            batch = jax.tree.map(lambda leaf: leaf[step], schedule)
+            key = jax.random.fold_in(epoch_key, step)
+            updated, measured = train_step(
+                state, batch, clips, class_weights, steps.learning_rate, key
+            )
+            # A step that must change nothing, an empty one or any after a failure, keeps the old
+            # state: Adam moves even without a gradient, and the running statistics move towards
+            # those of no clip.
+            active = batch.mask.any() & (state.failed[0] < 0)
+            finite = jnp.isfinite(measured.losses).all() & jnp.isfinite(measured.gradient)
+            failed = jnp.where(active & ~finite, jnp.stack([steps.epoch, step]), state.failed)
+            summed = jax.tree.map(jnp.add, metrics, measured)
+            state, metrics = _where(active & finite, (updated, summed), carry)
+            return state._replace(failed=failed), metrics
 
-    return steps
+        return jax.lax.fori_loop(steps.first, steps.stop, body, (state, metrics))
+
+    return train_steps
 
 
 def _where(condition: Array, one, other):
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
 
 
-def _add(totals: Totals, logits, labels, mask, head_losses, norm) -> Totals:
-    """The totals with those of one update."""
+def _norm(tree) -> Array:
+    return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
+
+
+def _measure(logits, labels, mask, head_losses, norm) -> StepMetrics:
+    """Measure one update; the losses of the heads count once for each clip."""
     clips = jnp.sum(mask)
     probabilities = jax.nn.softmax(logits)
     correct = (jnp.argmax(jnp.mean(probabilities, axis=1), axis=-1) == labels) & mask
-    surest = jnp.argmax(jnp.max(probabilities, axis=-1), axis=-1)
-    chosen = jax.nn.one_hot(surest, logits.shape[1], dtype=jnp.int32) * mask[:, None]
-    return Totals(
-        totals.losses + clips * head_losses,
-        totals.correct + jnp.sum(correct),
-        totals.surest + jnp.sum(chosen, axis=0),
-        totals.clips + clips,
-        totals.gradient + norm,
-        totals.updates + 1,
+    head = jnp.argmax(jnp.max(probabilities, axis=-1), axis=-1)
+    most_confident = jax.nn.one_hot(head, logits.shape[1], dtype=jnp.int32) * mask[:, None]
+    return StepMetrics(
+        losses=clips * head_losses,
+        correct=jnp.sum(correct),
+        most_confident=jnp.sum(most_confident, axis=0),
+        clips=clips,
+        gradient=norm,
+        updates=1,
     )

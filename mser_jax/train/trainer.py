@@ -10,14 +10,15 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from mser_jax import parallel
-from mser_jax.data import schedule as folding
+from mser_jax.data import schedule
 from mser_jax.data.augment import View
 from mser_jax.data.folds import Fold
-from mser_jax.models import Network
+from mser_jax.data.schedule import Batch
+from mser_jax.models.network import Network
 from mser_jax.train import optimizer
 from mser_jax.train import state as states
 from mser_jax.train.state import State
-from mser_jax.train.step import Call, Steps, Totals, fold_steps
+from mser_jax.train.step import StepMetrics, StepRange, TrainSteps, make_train_steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +79,8 @@ class Trainer:
             settings=settings,
             view=view,
             slots=parallel.slots(len(folds), mesh),
-            steps=folding.steps_per_epoch(folds, *how),
-            batch_slots=folding.batch_slots(folds, *how),
+            steps=schedule.steps_per_epoch(folds, *how),
+            batch_slots=schedule.batch_slots(folds, *how),
             **others,
         )
 
@@ -108,32 +109,32 @@ class Trainer:
         lifted = parallel.over_folds(create, self.mesh, self.lift, folded=1)
         return lifted(parallel.shard(parallel.pad_folds(origins, self.slots, 0), self.mesh))
 
-    def no_totals(self) -> Totals:
-        """The totals of all folds at the start of an epoch, on their devices."""
-        totals = Totals(
+    def zero_metrics(self) -> StepMetrics:
+        """Return the metrics of all folds at the start of an epoch, on their devices."""
+        metrics = StepMetrics(
             losses=np.zeros((self.slots, self.heads), np.float32),
             correct=np.zeros(self.slots, np.int32),
-            surest=np.zeros((self.slots, self.heads), np.int32),
+            most_confident=np.zeros((self.slots, self.heads), np.int32),
             clips=np.zeros(self.slots, np.int32),
             gradient=np.zeros(self.slots, np.float32),
             updates=np.zeros(self.slots, np.int32),
         )
-        return parallel.shard(totals, self.mesh)
+        return parallel.shard(metrics, self.mesh)
 
-    def run(self, *, streamed: bool = False) -> Steps:
-        """The jitted steps of all folds; state and totals are donated.
+    def train_steps(self, *, streamed: bool = False) -> TrainSteps:
+        """Return the jitted steps of all folds; state and metrics are donated.
 
         Args:
           streamed: each device has clips of its own (see `feed`).
         """
-        one = fold_steps(self.network, self._optimizer(), self.view, self.settings.loss)
+        one_fold = make_train_steps(self.network, self._optimizer(), self.view, self.settings.loss)
         return parallel.over_folds(
-            one, self.mesh, self.lift, folded=4, donated=2, spread=int(streamed)
+            one_fold, self.mesh, self.lift, folded=4, donated=2, spread=int(streamed)
         )
 
-    def schedule(self, epoch: int) -> Int[np.ndarray, "slot step b"]:
-        """The order of one epoch, its dummy folds and the steps of other rounds empty."""
-        order = folding.epoch_schedule(
+    def schedule(self, epoch: int) -> Batch:
+        """Return the batches `[slot, step, b]` of an epoch; dummy folds have empty ones."""
+        order = schedule.epoch_schedule(
             self.folds,
             epoch=epoch,
             batch_size=self.settings.batch_size,
@@ -142,12 +143,13 @@ class Trainer:
             steps=self.steps,
             slots=self.batch_slots,
         )
-        return parallel.pad_folds(order, self.slots, folding.EMPTY)
+        return Batch(*(parallel.pad_folds(leaf, self.slots, 0) for leaf in order))
 
-    def call(self, epoch: int, first: int, stop: int) -> Call:
-        """Steps `first` to `stop` of an epoch, on the devices."""
-        call = Call(np.int32(epoch), np.int32(first), np.int32(stop), np.float32(self.rate(epoch)))
-        return parallel.replicate(call, self.mesh)
+    def step_range(self, epoch: int, first: int, stop: int) -> StepRange:
+        """Return the steps `first` to `stop - 1` of an epoch, on the devices."""
+        rate = np.float32(self.learning_rate(epoch))
+        steps = StepRange(np.int32(epoch), np.int32(first), np.int32(stop), rate)
+        return parallel.replicate(steps, self.mesh)
 
     def class_weights(self) -> Array | None:
         """`[slot, class]`, on the devices."""
@@ -156,8 +158,8 @@ class Trainer:
         weights = self.weights.astype(np.float32)
         return parallel.shard(parallel.pad_folds(weights, self.slots, 1), self.mesh)
 
-    def rate(self, epoch: int) -> float:
-        """The learning rate of an epoch, counted from 0."""
+    def learning_rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch, counted from 0."""
         return optimizer.learning_rate(
             epoch,
             base=self.settings.learning_rate,
@@ -168,7 +170,7 @@ class Trainer:
 
     def updates_per_epoch(self) -> int:
         """The steps of the fold with the most clips."""
-        return folding.steps_per_epoch(
+        return schedule.steps_per_epoch(
             self.folds, self.settings.batch_size, len(self.view.variants), self.settings.augment
         )
 

@@ -4,6 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
+from helpers.packed import EMPTY, packed
 from mser_jax.data.folds import (
     Fold,
     check_no_leak,
@@ -13,7 +14,7 @@ from mser_jax.data.folds import (
     loso,
     replicate,
 )
-from mser_jax.data.schedule import EMPTY, batch_slots, epoch_schedule, steps_per_epoch
+from mser_jax.data.schedule import batch_slots, epoch_schedule, steps_per_epoch
 
 GROUPS = ["b/2", "a/1", "a/1", "b/2", "a/2", "a/1", "b/1", "a/2", "b/2", "b/2", "b/2"]
 DATABASES = [group[0] for group in GROUPS]
@@ -23,7 +24,7 @@ MODES = ("expand", "sample", "none")
 
 
 def scheduled(folds, mode="expand", epoch=0, seed=0, batch_size=4, more=0):
-    return epoch_schedule(
+    made = epoch_schedule(
         replicate(folds, [seed]),
         epoch=epoch,
         batch_size=batch_size,
@@ -31,6 +32,7 @@ def scheduled(folds, mode="expand", epoch=0, seed=0, batch_size=4, more=0):
         mode=mode,
         steps=steps_per_epoch(folds, batch_size, VARIANTS, mode) + more,
     )
+    return packed(made, VARIANTS)
 
 
 def entries(rows):
@@ -191,7 +193,9 @@ def test_batches_have_the_slots_that_the_largest_fills(clips, batch_size, slots)
     assert batch_slots(folds, batch_size, 1, "none") == slots
     steps = steps_per_epoch(folds, batch_size, 1, "none")
     order = {"epoch": 0, "batch_size": batch_size, "variants": 1, "mode": "none", "steps": steps}
-    wide, narrow = epoch_schedule(folds, **order), epoch_schedule(folds, **order, slots=slots)
+    wide, narrow = (
+        packed(epoch_schedule(folds, **order, slots=count), 1) for count in (None, slots)
+    )
     np.testing.assert_array_equal(wide[..., :slots], narrow)
     assert (wide[..., slots:] == EMPTY).all()
 

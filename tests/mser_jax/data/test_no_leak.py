@@ -4,30 +4,23 @@ import functools
 
 import numpy as np
 import pytest
-from test_evaluate import DATASET
-from test_fold_parallel import (
+
+from helpers.toy import (
     FOLDS,
-    GROUPS,
     LIFTS,
-    VARIANTS,
-    Program,
     assert_same_bits,
     differ,
     fold_of,
-    made_clips,
+    predicted,
     program,
+    rows_of,
     small,
     toy,
     trained,
     trainer,
 )
-
-from mser_jax import parallel
+from helpers.toy_clips import DATASET, GROUPS, VARIANTS, made_clips
 from mser_jax.data.augment import Clips
-from mser_jax.data.feed import Resident
-from mser_jax.data.schedule import EMPTY
-from mser_jax.evaluate import held_out
-from mser_jax.train import evaluator
 
 CLIP = 0  # what an empty step is computed with; its subject is tested by fold 0
 ITS_FOLD = next(slot for slot, fold in enumerate(FOLDS) if CLIP in fold.test)
@@ -58,25 +51,9 @@ def test_a_tested_clip_changes_no_bit_of_the_training_of_its_fold(network, lift)
     assert_only_its_own_fold_is_the_same(seen, other_seen)
 
 
-def predicted(made: Program, clips: Clips):
-    """The table after two epochs."""
-    mesh = made.trainer.mesh
-    state, _ = trained(made, clips)
-    answers = evaluator.Answers(made.trainer, Resident(clips, mesh))
-    logits = answers.of_all(parallel.shard(state, mesh), len(clips.labels))
-    return held_out.predictions(made.trainer, logits, DATASET)
-
-
 @functools.cache
 def of_all_folds():
     return predicted(toy(4), made_clips())
-
-
-def rows_of(table, fold: str):
-    """The probabilities and the training losses of one fold's rows, by clip."""
-    rows = np.flatnonzero(table.fold == fold)
-    rows = rows[np.argsort(table.clip[rows])]
-    return table.clip[rows].tolist(), table.probabilities[rows], table.train_loss[rows]
 
 
 def test_a_tested_clip_changes_its_probabilities_and_not_the_training_loss_beside_them():
@@ -108,10 +85,11 @@ def test_no_schedule_holds_a_clip_of_the_tested_subject(mode):
     subjects = np.array(GROUPS)
     for epoch in range(5):
         schedule = of.schedule(epoch)
-        assert (schedule[len(FOLDS) :] == EMPTY).all()
+        assert not schedule.mask[len(FOLDS) :].any()
         for slot, fold in enumerate(FOLDS):
-            entries = schedule[slot][schedule[slot] != EMPTY]
-            clips = entries // len(VARIANTS)
+            clips = schedule.clip[slot][schedule.mask[slot]]
+            # Not even under an empty slot, whose clip the network sees as well.
+            assert fold.name not in subjects[schedule.clip[slot][schedule.mask[slot].any(axis=1)]]
             assert fold.name not in subjects[clips]
             times = len(VARIANTS) if mode == "expand" else 1
             expected = np.repeat(np.flatnonzero(subjects != fold.name), times)

@@ -5,16 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score
-from test_fold_parallel import trainer
 
 from data_prep.common.errors import UserError
+from helpers.toy import trainer
 from mser_jax.config import defaults
 from mser_jax.data import protocols
 from mser_jax.data.augment import Clips
 from mser_jax.data.dataset import Dataset
 from mser_jax.data.protocols import PROTOCOLS
-from mser_jax.evaluate import held_out as evaluate
 from mser_jax.evaluate import scoring
+from mser_jax.experiments import held_out as evaluate
 from mser_jax.experiments import setup
 from mser_jax.report.run import page as report
 
@@ -140,7 +140,7 @@ def table(protocol):
     of = trainer(folds_of(protocol))
     logits = np.random.default_rng(2).normal(size=(len(of.folds), len(DATASET.clip), 2, 3))
     logits[:, np.arange(len(DATASET.clip)), :, DATASET.clips.labels] += 1.5
-    return evaluate.predictions(of, logits.astype(np.float32), DATASET)
+    return evaluate.predictions(of.folds, logits.astype(np.float32), DATASET)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

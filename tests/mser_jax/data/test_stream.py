@@ -5,58 +5,37 @@ import itertools
 import jax
 import numpy as np
 import pytest
-from test_fold_parallel import FOLDS, LIFTS, VARIANTS, assert_same_bits, made_clips, toy, trained
 
+from helpers.toy import FOLDS, LIFTS, assert_same_bits, toy, trained
+from helpers.toy_clips import CLIPS, STEP, streamed
 from mser_jax import parallel
 from mser_jax.data.feed import Resident
-from mser_jax.data.stream import Streamed
-from mser_jax.train.evaluator import Answers
-
-CLIPS = made_clips()
-STEP = 2 * 4  # clips of a step of two folds
-
-
-class OnDisk:
-    """Stands for pixels on disk, and counts what is read."""
-
-    def __init__(self, pixels: np.ndarray):
-        self.shape, self.dtype = pixels.shape, pixels.dtype
-        self.read: list[int] = []
-        self._pixels = pixels
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        self.read.append(int(index))
-        return self._pixels[index]
-
-
-def streamed(mesh, room=STEP, clips=CLIPS) -> tuple[Streamed, OnDisk]:
-    pixels = OnDisk(clips.pixels)
-    return Streamed(clips._replace(pixels=pixels), len(VARIANTS), mesh, room), pixels
+from mser_jax.train.evaluator import Evaluator
 
 
 @pytest.mark.parametrize("lift", LIFTS)
 def test_streamed_steps_are_the_resident_ones_to_the_bit(lift):
     made = toy(4, lift)
-    of, run = made.trainer, made.trainer.run(streamed=True)
+    of, run = made.trainer, made.trainer.train_steps(streamed=True)
     feed, _ = streamed(of.mesh)
     state = parallel.shard(made.start, of.mesh)
     for epoch in range(2):
-        totals, windows = of.no_totals(), list(feed.windows(of.schedule(epoch), 0, of.steps))
+        metrics, windows = of.zero_metrics(), list(feed.windows(of.schedule(epoch), 0, of.steps))
         assert len(windows) > 1, "else nothing is streamed"
         for window in windows:
-            call = of.call(epoch, window.first, window.stop)
-            state, totals = run(state, totals, window.schedule, None, call, window.clips)
+            call = of.step_range(epoch, window.first, window.stop)
+            state, metrics = run(state, metrics, window.schedule, None, call, window.clips)
     expected, seen = trained(made, CLIPS)
-    assert_same_bits(jax.device_get((state, totals)), (expected, seen[-1]))
+    assert_same_bits(jax.device_get((state, metrics)), (expected, seen[-1]))
 
 
 def test_streamed_answers_are_the_resident_ones():
     made = toy(4)
     state = parallel.shard(made.start, made.trainer.mesh)
     count = len(CLIPS.labels)
-    expected = Answers(made.trainer, Resident(CLIPS, made.trainer.mesh)).of_all(state, count)
+    expected = Evaluator(made.trainer, Resident(CLIPS, made.trainer.mesh)).logits(state, count)
     feed, pixels = streamed(made.trainer.mesh)
-    np.testing.assert_array_equal(Answers(made.trainer, feed).of_all(state, count), expected)
+    np.testing.assert_array_equal(Evaluator(made.trainer, feed).logits(state, count), expected)
     assert set(pixels.read) == set(range(count))
 
 
@@ -78,17 +57,17 @@ def test_a_window_holds_what_its_steps_need_and_not_more_than_there_is_room_for(
 
 
 def assert_same_clips(schedule, window, room):
-    """What an entry of a window names on its device is what it names in the schedule."""
-    slots = len(schedule) // 4
-    numbered = np.asarray(window.schedule)
+    """A slot of a window has on its device the clip that it has in the schedule."""
+    slots = len(schedule.clip) // 4
+    numbered = np.asarray(window.schedule.clip)
+    np.testing.assert_array_equal(window.schedule.mask, schedule.mask)
+    np.testing.assert_array_equal(window.schedule.variant, schedule.variant)
     pixels, labels = np.asarray(window.clips.pixels), np.asarray(window.clips.labels)
     for slot in range(len(FOLDS)):
         for step in range(window.first, window.stop):
-            for entry, place in zip(schedule[slot, step], numbered[slot, step]):
-                if entry < 0:
-                    assert place < 0
-                    continue
-                clip, at = entry // len(VARIANTS), room * (slot // slots) + place // len(VARIANTS)
-                assert entry % len(VARIANTS) == place % len(VARIANTS)
+            if not schedule.mask[slot, step].any():
+                continue
+            for clip, place in zip(schedule.clip[slot, step], numbered[slot, step]):
+                at = room * (slot // slots) + place
                 assert labels[at] == CLIPS.labels[clip]
                 np.testing.assert_array_equal(pixels[at], CLIPS.pixels[clip])

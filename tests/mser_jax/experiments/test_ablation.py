@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from made_tables import made
 
 from data_prep.common.errors import UserError
+from helpers.made_tables import made
 from mser_jax.config import defaults
 from mser_jax.evaluate import predictions_csv
 from mser_jax.evaluate.compare.ablation import MEMBERS

@@ -1,10 +1,10 @@
 import jax
 import numpy as np
 import pytest
-from made_run import small
 from safetensors.numpy import load_file, save_file
 
 from data_prep.common.errors import UserError
+from helpers.made_run import small
 from mser_jax.config import networks
 from mser_jax.storage import weights
 

@@ -6,19 +6,26 @@ import json
 import jax
 import numpy as np
 import pytest
-from test_evaluate import DATASET
-from test_fold_parallel import FOLDS, GROUPS, assert_same_bits, fold_of, made_clips, toy, trained
-from test_stream import STEP, streamed
-from test_train import NAMES, with_an_endless_clip
 
 from data_prep.common.errors import UserError
+from helpers.toy import FOLDS, assert_same_bits, fold_of, toy, trained
+from helpers.toy_clips import (
+    DATASET,
+    GROUPS,
+    NAMES,
+    STEP,
+    made_clips,
+    streamed,
+    with_an_endless_clip,
+)
 from mser_jax.data.feed import Resident
-from mser_jax.evaluate import held_out, inflated
+from mser_jax.evaluate import inflated
+from mser_jax.experiments import held_out
 from mser_jax.storage import history
 from mser_jax.storage.log import Log
 from mser_jax.train import planning
-from mser_jax.train.engine import Engine, How
-from mser_jax.train.evaluator import Answers
+from mser_jax.train.engine import Engine
+from mser_jax.train.evaluator import Evaluator
 from mser_jax.train.planning import Plan
 
 CLIPS = made_clips()
@@ -32,13 +39,9 @@ def engine(folder, devices=2, feed=None, clips=CLIPS, **settings) -> Engine:
     return Engine(of, feed or Resident(clips, of.mesh), NAMES, "made", folder, 2)
 
 
-def how(folds_per_device=0, limit=10**9, **others) -> How:
-    chosen = {"flops_per_clip": 1e6, "dtype": "float32", "inflated": False} | others
-    return How(folds_per_device=folds_per_device, limit=limit, **chosen)
-
-
 def train(of: Engine, **others) -> list[dict]:
-    of.train(Log(of.folder / "log.jsonl"), how(**others))
+    options = {"limit": 10**9, "flops_per_clip": 1e6} | others
+    of.train(Log(of.folder / "log.jsonl"), **options)
     return Log(of.folder / "log.jsonl").read()
 
 
@@ -137,7 +140,7 @@ def test_streamed_clips_give_the_same_states_and_answers(in_rounds, tmp_path, ex
 
 def test_what_the_epochs_say_of_held_out_clips_ends_in_the_predictions(in_rounds):
     of, _ = in_rounds
-    table = held_out.predictions(of.trainer, of.logits(), DATASET)
+    table = held_out.predictions(of.trainer.folds, of.logits(), DATASET)
     said = inflated.read(of.folder, table, EPOCHS)
     assert said.shape == (EPOCHS, *table.probabilities.shape)
     np.testing.assert_allclose(said[-1], table.probabilities, rtol=1e-4, atol=1e-6)
@@ -153,7 +156,7 @@ def test_a_fold_that_failed_has_no_answer_and_the_others_have(tmp_path):
     fine = next(slot for slot, group in enumerate(sorted(set(GROUPS))) if group == GROUPS[3])
     for slot, logits in enumerate(said):
         assert np.isnan(logits).all() == (slot != fine)
-    table = held_out.predictions(of.trainer, said, DATASET)
+    table = held_out.predictions(of.trainer.folds, said, DATASET)
     assert table.failed.tolist() == (table.fold != FOLDS[fine].name).tolist()
 
 
@@ -167,17 +170,17 @@ def test_a_round_of_which_every_fold_fails_does_not_end_the_others(in_rounds, tm
     last, whole = history.epochs(events)[-1], history.epochs(in_rounds[1])[-1]
     assert [loss is not None for loss in last["fold_loss"]] == [at == fine for at in range(5)]
     assert last["loss"] == last["fold_loss"][fine] == whole["fold_loss"][fine]
-    table = held_out.predictions(of.trainer, of.logits(), DATASET)
+    table = held_out.predictions(of.trainer.folds, of.logits(), DATASET)
     assert inflated.read(of.folder, table, EPOCHS).shape[0] == EPOCHS
 
 
 def test_one_compiled_program_answers_for_all_rounds(in_rounds):
     of, _ = in_rounds
     one, other, *_ = (each.trainer for each in of.rounds())
-    answers = Answers(one, of.feed)
-    said = answers.alike(other).of_held_out(other.start())
+    answers = Evaluator(one, of.feed)
+    said = answers.for_trainer(other).held_out_logits(other.start())
     assert [len(each) for each in said] == [len(fold.test) for fold in other.folds]
-    expected = Answers(other, of.feed).of_held_out(other.start())
+    expected = Evaluator(other, of.feed).held_out_logits(other.start())
     for told, alone in zip(said, expected, strict=True):
         np.testing.assert_array_equal(told, alone)
 

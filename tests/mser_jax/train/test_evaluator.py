@@ -7,26 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_fold_parallel import FOLDS, GROUPS, SEED, SUBJECTS, TOY, fold_of, made_clips, toy
 
+from helpers.toy import FOLDS, SEED, TOY, fold_of, toy
+from helpers.toy_clips import CLIPS, DATASET, GROUPS, SUBJECTS
 from mser_jax import parallel
-from mser_jax.data.dataset import Dataset
 from mser_jax.data.feed import Resident
-from mser_jax.evaluate import held_out as evaluate
-from mser_jax.train.evaluator import Answers
-
-CLIPS = made_clips()
-DATASET = Dataset(
-    clips=CLIPS,
-    dataset=np.full(len(SUBJECTS), "made"),
-    subject=SUBJECTS,
-    clip=np.array([f"clip{at}" for at in range(len(SUBJECTS))]),
-    class_names=("x", "y", "z"),
-    digest="made",
-    dropped={},
-    release={},
-    repaired={},
-)
+from mser_jax.experiments import held_out as evaluate
+from mser_jax.train.evaluator import Evaluator
 
 
 @functools.cache
@@ -36,13 +23,13 @@ def logits(batch_size: int, devices=2) -> np.ndarray:
     of = dataclasses.replace(
         made.trainer, settings=dataclasses.replace(made.trainer.settings, batch_size=batch_size)
     )
-    answers = Answers(of, Resident(CLIPS, of.mesh))
-    return answers.of_all(parallel.shard(made.start, of.mesh), len(SUBJECTS))
+    answers = Evaluator(of, Resident(CLIPS, of.mesh))
+    return answers.logits(parallel.shard(made.start, of.mesh), len(SUBJECTS))
 
 
 def table(of_logits=None):
     of_logits = logits(3) if of_logits is None else of_logits
-    return evaluate.predictions(toy(2).trainer, of_logits, DATASET)
+    return evaluate.predictions(toy(2).trainer.folds, of_logits, DATASET)
 
 
 def log_softmax(values):
@@ -54,7 +41,7 @@ def log_softmax(values):
 def test_every_fold_says_of_every_clip_what_its_network_says(slot):
     state, every = fold_of(toy(2).start, slot), jnp.arange(len(SUBJECTS))
     inputs = toy(2).trainer.view(jax.device_put(CLIPS), every, jnp.zeros_like(every))
-    expected, _ = TOY.apply(state.params, state.stats, inputs, None, False)
+    expected, _ = TOY.apply(state.params, state.batch_stats, inputs, None, False)
     np.testing.assert_allclose(logits(3)[slot], expected, rtol=1e-4, atol=1e-5)
     assert not np.allclose(logits(3)[slot], logits(3)[slot - 1], atol=1e-2)
 
@@ -99,8 +86,8 @@ def test_the_training_loss_is_that_of_the_clips_of_all_other_subjects():
 
 def test_what_a_fold_says_of_its_test_clips_is_what_it_says_of_them_among_all():
     made = toy(2)
-    answers = Answers(made.trainer, Resident(CLIPS, made.trainer.mesh))
-    held_out = answers.of_held_out(parallel.shard(made.start, made.trainer.mesh))
+    answers = Evaluator(made.trainer, Resident(CLIPS, made.trainer.mesh))
+    held_out = answers.held_out_logits(parallel.shard(made.start, made.trainer.mesh))
     for slot, (fold, said) in enumerate(zip(FOLDS, held_out, strict=True)):
         np.testing.assert_allclose(said, logits(3)[slot, fold.test], rtol=1e-5, atol=1e-6)
 

@@ -6,9 +6,10 @@ import json
 import jax
 import numpy as np
 import pytest
-from test_fold_parallel import GROUPS, made_clips, trainer
 
 from data_prep.common.errors import UserError
+from helpers.toy import trainer
+from helpers.toy_clips import GROUPS, NAMES, made_clips
 from mser_jax.config import defaults
 from mser_jax.data import folds
 from mser_jax.data.dataset import Dataset
@@ -20,8 +21,6 @@ from mser_jax.train import final, loop
 from mser_jax.train.engine import Engine
 from mser_jax.train.monitor import Monitor
 from mser_jax.train.planning import Plan
-
-NAMES = [f"{group}/clip{at}" for at, group in enumerate(GROUPS)]
 
 
 def test_the_one_fold_has_every_clip_and_tests_none():
@@ -79,7 +78,7 @@ def trained(tmp_path_factory):
     (only,) = engine.rounds()
     log = Log(home / "log.jsonl")
     state = loop.train(
-        only.trainer, only.trainer.run(), feed, only.checkpoints, Monitor(log, of, NAMES)
+        only.trainer, only.trainer.train_steps(), feed, only.checkpoints, Monitor(log, of, NAMES)
     )
     return home, engine, dataset, state
 
@@ -87,7 +86,7 @@ def trained(tmp_path_factory):
 def test_what_is_kept_is_the_state_after_the_last_epoch(trained):
     home, engine, dataset, state = trained
     assert not final.is_kept(home, engine)
-    final.keep(home, engine, dataset, KNOWN)
+    final.keep(home, engine, np.asarray(dataset.clips.labels), dataset.facts(), KNOWN)
     assert final.is_kept(home, engine)
     params, _ = weights.load(home / "weights.safetensors", engine.trainer.network)
     one = [np.asarray(leaf)[0] for leaf in jax.tree.leaves(state.params)]
@@ -107,4 +106,4 @@ def test_a_training_that_diverged_leaves_no_network(trained, monkeypatch):
     broken = state._replace(failed=0 * state.failed + 1)
     monkeypatch.setattr("mser_jax.train.engine.Round.restore", lambda self: broken)
     with pytest.raises(UserError, match=r"diverged in epoch 2.*Remedy"):
-        final.keep(home, engine, dataset, KNOWN)
+        final.keep(home, engine, np.asarray(dataset.clips.labels), dataset.facts(), KNOWN)

@@ -5,9 +5,10 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from test_fold_parallel import FOLDS, assert_same_bits, fold_of, made_clips, toy, trained
 
 from data_prep.common.errors import UserError
+from helpers.toy import FOLDS, assert_same_bits, fold_of, toy, trained
+from helpers.toy_clips import made_clips
 from mser_jax import parallel
 from mser_jax.data.feed import Resident
 from mser_jax.train import planning
@@ -105,7 +106,7 @@ def test_the_memory_of_a_program_holds_its_states_once():
     twice = dataclasses.replace(of, folds=[*FOLDS, *FOLDS], slots=10)
     more = planning.compile_steps(twice, Resident(CLIPS, of.mesh)).memory - program.memory
     state = sum(leaf.nbytes for leaf in jax.tree.leaves(of.start()))
-    assert state < more < 1.5 * state + 2000  # the schedule and the totals
+    assert state < more < 1.5 * state + 2000  # the schedule and the metrics
     assert program.needed == program.memory + 2 * state // of.mesh.devices.size  # while it is saved
 
 
@@ -119,13 +120,13 @@ def test_the_memory_of_this_machine_is_a_number_of_bytes():
 def test_folds_in_rounds_are_the_folds_all_at_once_to_the_bit(devices):
     expected, seen = trained(toy(4), CLIPS)
     rounds = toy(devices).trainer.rounds(3)
-    run = rounds[0].run()
+    run = rounds[0].train_steps()
     at = 0
     for of in rounds:
         program = toy(devices)._replace(trainer=of, start=jax.device_get(of.start()), run=run)
-        state, totals = trained(program, CLIPS)
+        state, metrics = trained(program, CLIPS)
         for slot in range(len(of.folds)):
-            assert_same_bits(fold_of((state, totals), slot), fold_of((expected, seen), at))
+            assert_same_bits(fold_of((state, metrics), slot), fold_of((expected, seen), at))
             at += 1
     assert at == len(FOLDS)
     assert run._cache_size() == 1, "one program serves every round"

@@ -5,23 +5,22 @@ import functools
 import jax
 import numpy as np
 import pytest
-from test_evaluate import DATASET
-from test_fold_parallel import (
+
+from data_prep.common.errors import UserError
+from helpers.toy import (
     FOLDS,
-    GROUPS,
     SEED,
     assert_same_bits,
     differ,
     fold_of,
-    made_clips,
+    predicted,
     program,
+    rows_of,
     toy,
     trained,
     trainer,
 )
-from test_no_leak import predicted, rows_of
-
-from data_prep.common.errors import UserError
+from helpers.toy_clips import DATASET, GROUPS, made_clips
 from mser_jax.config import defaults, validation
 from mser_jax.data.folds import loso, replicate
 from mser_jax.experiments import setup

@@ -7,36 +7,32 @@ import signal
 import jax
 import numpy as np
 import pytest
-from test_fold_parallel import (
+
+from data_prep.common.errors import UserError
+from helpers.packed import EMPTY, packed, unpacked
+from helpers.toy import (
     FOLDS,
-    GROUPS,
     LIFTS,
-    VARIANTS,
     assert_same_bits,
     differ,
     epoch,
     first_step,
     fold_of,
-    made_clips,
     small,
     toy,
     trained,
 )
-
-from data_prep.common.errors import UserError
+from helpers.toy_clips import CLIPS, GROUPS, NAMES, VARIANTS, made_clips, with_an_endless_clip
 from mser_jax import parallel
 from mser_jax.data.augment import Clips
 from mser_jax.data.feed import Resident
-from mser_jax.data.schedule import EMPTY
 from mser_jax.storage.checkpoints import Checkpoints
 from mser_jax.storage.log import Log
 from mser_jax.train import loop
-from mser_jax.train.evaluator import Answers
+from mser_jax.train.evaluator import Evaluator
 from mser_jax.train.loop import train
 from mser_jax.train.monitor import Monitor
 
-CLIPS = made_clips()
-NAMES = [f"{group}/clip{at}" for at, group in enumerate(GROUPS)]
 ONE, STEPS, BATCH = 3, 3, 4  # the fold that is trained alone here, and the shape of its epoch
 
 
@@ -46,19 +42,25 @@ def one_fold():
 
 
 def steps(state, batches, clips: Clips = CLIPS, number=0):
-    """The state after some batches `[step, b]` of the one fold, and their `Totals`."""
-    schedule = np.full((1, STEPS, BATCH), EMPTY, np.int32)
+    """The state after some batches `[step, b]` of the one fold, and their `StepMetrics`."""
+    schedule = np.full((1, STEPS, BATCH), EMPTY)
     schedule[0, : len(batches)] = batches
-    state, totals = epoch(one_fold(), state, clips, number, schedule)
-    return state, fold_of(totals, 0)
+    made = unpacked(schedule, len(VARIANTS))
+    state, metrics = epoch(one_fold(), state, clips, number, made)
+    return state, fold_of(metrics, 0)
+
+
+def first_batch(of):
+    """The first batch of the one fold, as entries."""
+    return packed(of.schedule(0), len(VARIANTS))[0, :1]
 
 
 def test_empty_steps_change_nothing():
     moved, _ = steps(one_fold().start, [[0, 9, 21, 24]])
     assert differ(moved, one_fold().start)
-    still, totals = steps(moved, np.empty((0, BATCH)))
+    still, metrics = steps(moved, np.empty((0, BATCH)))
     assert_same_bits(still, moved)
-    assert not any(leaf.any() for leaf in totals)
+    assert not any(leaf.any() for leaf in metrics)
 
 
 def test_what_lies_under_an_empty_slot_does_not_matter():
@@ -75,16 +77,16 @@ def test_the_totals_of_an_epoch_are_the_sums_over_its_steps():
     batches = [[0, 9, 12, 27], [15, 19, EMPTY, EMPTY], [21, EMPTY, EMPTY, EMPTY]]
     state, alone = one_fold().start, []
     for batch in batches:
-        state, totals = steps(state, [batch])
-        alone.append(totals)
-    whole, totals = steps(one_fold().start, batches)
+        state, metrics = steps(state, [batch])
+        alone.append(metrics)
+    whole, metrics = steps(one_fold().start, batches)
     assert_same_bits(whole, state)
-    for name, values in totals._asdict().items():
+    for name, values in metrics._asdict().items():
         summed = np.sum([getattr(each, name) for each in alone], axis=0)
         np.testing.assert_allclose(values, summed, rtol=1e-6, err_msg=name)
-    assert totals.clips == 7
-    assert totals.surest.sum() == 7
-    assert totals.updates == 3
+    assert metrics.clips == 7
+    assert metrics.most_confident.sum() == 7
+    assert metrics.updates == 3
 
 
 def test_steps_in_one_call_or_in_several_are_the_same_to_the_bit():
@@ -92,25 +94,18 @@ def test_steps_in_one_call_or_in_several_are_the_same_to_the_bit():
     expected = epoch(made, made.start, CLIPS)
     (window,) = Resident(CLIPS, made.trainer.mesh).windows(schedule, 0, STEPS)
     state = parallel.shard(made.start, made.trainer.mesh)
-    totals = made.trainer.no_totals()
+    metrics = made.trainer.zero_metrics()
     for first, stop in ((0, 0), (0, 1), (1, 3)):
-        call = made.trainer.call(0, first, stop)
-        state, totals = made.run(state, totals, window.schedule, None, call, window.clips)
-    assert_same_bits(jax.device_get((state, totals)), expected)
+        call = made.trainer.step_range(0, first, stop)
+        state, metrics = made.run(state, metrics, window.schedule, None, call, window.clips)
+    assert_same_bits(jax.device_get((state, metrics)), expected)
 
 
 def test_the_gradient_norm_of_a_step_is_that_of_its_gradient():
     (grads, _), start = first_step(only=ONE), one_fold().start
-    _, totals = steps(start, one_fold().trainer.schedule(0)[0, :1])
+    _, metrics = steps(start, first_batch(one_fold().trainer))
     squares = [np.sum(np.square(leaf)) for leaf in jax.tree.leaves(grads)]
-    np.testing.assert_allclose(totals.gradient, np.sqrt(np.sum(squares)), rtol=1e-5)
-
-
-def with_an_endless_clip(index=3) -> Clips:
-    """A clip whose variance overflows in the network, though its flow is finite in the shards."""
-    scale = CLIPS.scale.copy()
-    scale[index] = np.float32(1e25)
-    return CLIPS._replace(scale=scale)
+    np.testing.assert_allclose(metrics.gradient, np.sqrt(np.sum(squares)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("lift", LIFTS)
@@ -126,10 +121,10 @@ def test_a_fold_that_diverges_stops_there_and_the_others_go_on(lift):
             assert failed.tolist() == [-1, -1]
             continue
         number, step = failed
-        assert clip in made.trainer.schedule(number)[slot, step] // len(VARIANTS)
-        before = made.trainer.schedule(0)[slot : slot + 1, :step]
         assert number == 0
-        assert seen[0].updates[slot] == before.shape[1]
+        schedule = made.trainer.schedule(0)
+        assert clip in schedule.clip[slot, step][schedule.mask[slot, step]]
+        assert seen[0].updates[slot] == step
         assert not any(leaf[slot].any() for leaf in seen[1])
     assert (broken.failed[real, 0] < 0).sum() == 1
 
@@ -146,8 +141,8 @@ def test_the_papers_network_learns_noise_by_heart_also_by_its_running_statistics
     accuracy = np.array([(each.correct / each.clips)[: len(FOLDS)] for each in seen])
     assert accuracy[0].mean() < 0.7
     np.testing.assert_array_equal(accuracy[-3:], 1)
-    answers = Answers(of, Resident(clips, of.mesh))  # in evaluation mode
-    logits = answers.of_all(parallel.shard(state, of.mesh), len(labels))
+    answers = Evaluator(of, Resident(clips, of.mesh))  # in evaluation mode
+    logits = answers.logits(parallel.shard(state, of.mesh), len(labels))
     answers = jax.nn.softmax(logits).mean(axis=2).argmax(axis=-1)
     for fold, said in zip(FOLDS, answers, strict=True):
         np.testing.assert_array_equal(said[fold.train], labels[fold.train])
@@ -205,16 +200,16 @@ def test_the_loop_trains_as_the_epochs_say_and_logs_each(uninterrupted):
     assert_same_bits(state, expected)
     assert [event["epoch"] for event in events] == [1, 2, 3, 4]
     folds = len(FOLDS)
-    for event, totals in zip(events, seen, strict=True):
-        totals = fold_of(totals, slice(0, folds))
-        fold_loss = totals.losses.sum(axis=1) / totals.clips
+    for event, metrics in zip(events, seen, strict=True):
+        metrics = fold_of(metrics, slice(0, folds))
+        fold_loss = metrics.losses.sum(axis=1) / metrics.clips
         np.testing.assert_allclose(event["fold_loss"], fold_loss, rtol=1e-6)
         np.testing.assert_allclose(event["loss"], fold_loss.mean(), rtol=1e-6)
-        np.testing.assert_allclose(event["fold_accuracy"], totals.correct / totals.clips)
+        np.testing.assert_allclose(event["fold_accuracy"], metrics.correct / metrics.clips)
         np.testing.assert_allclose(event["accuracy"], np.mean(event["fold_accuracy"]), rtol=1e-6)
-        norms = totals.gradient / totals.updates
+        norms = metrics.gradient / metrics.updates
         np.testing.assert_allclose(event["fold_gradient_norm"], norms, rtol=1e-6)
-        choice = totals.surest.sum(axis=0) / totals.clips.sum()
+        choice = metrics.most_confident.sum(axis=0) / metrics.clips.sum()
         np.testing.assert_allclose(event["head_choice"], choice, rtol=1e-6)
         assert event["learning_rate"] == 1e-2
         clips = sum(len(fold.train) for fold in FOLDS)
