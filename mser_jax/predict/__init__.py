@@ -1,1 +1,1 @@
-"""TODO."""
+"""Ask a trained model about videos. May import models, storage, report; never experiments."""

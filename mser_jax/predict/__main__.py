@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 from data_prep.common import command, folders, progress
 from data_prep.common.errors import UserError
-from data_prep.video import frames
+from data_prep.video import pictures
 
 if TYPE_CHECKING:
+    from mser_jax.predict.answers import VideoAnswer
     from mser_jax.predict.model import Model
 
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Ask the model about each video, and say what it found."""
-    asked = _parser().parse_args(arguments)
-    return command.ended(lambda: _predict(asked))
+    """Ask the model about each video, and print what it answers."""
+    flags = _parser().parse_args(arguments)
+    return command.ended(lambda: _predict(flags))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,61 +59,55 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _predict(asked: argparse.Namespace) -> None:
-    paths = _expanded(asked.videos)
-    marks = (asked.onset, asked.apex, asked.offset)
-    if len(paths) > 1 and (marks != (None, None, None) or asked.landmarks):
+def _predict(flags: argparse.Namespace) -> None:
+    paths = _expanded(flags.videos)
+    marks = (flags.onset, flags.apex, flags.offset)
+    if len(paths) > 1 and (marks != (None, None, None) or flags.landmarks):
         raise UserError(
             f"--onset, --apex, --offset and --landmarks are of one video, but {len(paths)} are "
             "given. Remedy: one command for each."
         )
     # Here, so that a mistake above is answered at once.
     from mser_jax import hosts
-    from mser_jax.predict import model as trained
+    from mser_jax.predict.model import Model
 
     hosts.keep_programs()
-    model = trained.Model.read(asked.model)
+    model = Model.read(flags.model)
     model.refuse_images()
-    out = command.path(asked.out)
+    out = command.path(flags.out)
     out.mkdir(parents=True, exist_ok=True)
     with folders.alone(out, "another --out"):
-        _answer(asked, model, paths, out)
+        _answer(flags, model, paths, out)
 
 
-def _answer(asked: argparse.Namespace, model: Model, paths: Sequence[Path], out: Path) -> None:
+def _answer(flags: argparse.Namespace, model: Model, paths: Sequence[Path], out: Path) -> None:
     """Ask about each video; one that cannot be answered leaves the others."""
+    from data_prep.pipeline.video_source import Marked
     from mser_jax.predict import answer_files
-    from mser_jax.predict.request import Asked
-    from mser_jax.predict.video import CSV, answer
+    from mser_jax.predict.video import CSV, Request, answer
     from mser_jax.predict.views import text as answer_text
     from mser_jax.report.wording import WARNING, many
 
-    marks = (asked.onset, asked.apex, asked.offset)
-    found = []
+    marks = (flags.onset, flags.apex, flags.offset)
+    landmarks = flags.landmarks and command.path(flags.landmarks)
+    answers: list[VideoAnswer] = []
     faults: list[Path] = []
     for path, place in _places(paths, out, marks).items():
-        wish = Asked(
-            path,
-            *marks,
-            fps=asked.fps,
-            landmarks=asked.landmarks and command.path(asked.landmarks),
-            film=asked.film,
-            reasons=asked.reasons,
-            faces=not asked.no_faces,
-        )
+        video = Marked(path, *marks, fps=flags.fps, landmarks=landmarks)
+        request = Request(video, film=flags.film, reasons=flags.reasons, faces=not flags.no_faces)
         try:
-            said, reused = answer(model, wish, place, _bar)
+            result, reused = answer(model, request, place, _bar)
         except (UserError, OSError) as error:
             if len(paths) == 1:
                 raise
             faults.append(path)
             print(f"\n{error}", file=sys.stderr)
             continue
-        found.append(said)
-        print(f"\n{answer_text.text_table(said)}\n{'Reused' * reused or 'In'} {place}")
-    if found:
-        answer_files.write_csv(out / CSV, found)
-        print(f"\n{many(len(found), 'video')} in {out / CSV}\n{textwrap.fill(WARNING, 79)}")
+        answers.append(result)
+        print(f"\n{answer_text.text_table(result)}\n{'Reused' * reused or 'In'} {place}")
+    if answers:
+        answer_files.write_csv(out / CSV, answers)
+        print(f"\n{many(len(answers), 'video')} in {out / CSV}\n{textwrap.fill(WARNING, 79)}")
     if faults:
         raise UserError(
             f"{len(faults)} of {len(paths)} videos have no answer; the reasons stand above."
@@ -148,7 +143,7 @@ def _within(path: Path) -> Iterator[Path]:
         yield path
         return
     files = sorted(path.iterdir())
-    if sum(frames.frame_number(file.name) is not None for file in files) > 1:
+    if sum(pictures.frame_number(file.name) is not None for file in files) > 1:
         yield path
     else:
         yield from (file for file in files if file.suffix.lower() in VIDEOS)

@@ -1,9 +1,11 @@
-"""What is found in videos as files: a table for people, and all of it for JSON."""
+"""What is found in videos as files: a table for people, and all of it as JSON to go on from."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +16,9 @@ import numpy as np
 from data_prep.common import files
 from data_prep.spotting.found import Course, Stretch
 from mser_jax.predict.answers import Answer, VideoAnswer
+from mser_jax.predict.resume import Before
+
+NO_PAGES = "none"
 
 _MARKS = ("onset", "apex", "offset")
 _OF_COURSE = ("movement", "threshold")
@@ -43,6 +48,47 @@ def write_csv(path: Path, answers: Sequence[VideoAnswer]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_header(names, next(iter(heads), 0)))
         writer.writerows(_row(video, found, names) for video, found in rows)
+
+
+def write_state(path: Path, key: dict[str, Any], pages: str, state: Before) -> None:
+    """Write what is known of a video, and all that it depends on.
+
+    Args:
+      path: of the file; replaced when it exists.
+      key: of the request, as JSON gives it back.
+      pages: which pages there are of the movements.
+      state: what is known.
+
+    Raises:
+      UserError: the file cannot be written.
+    """
+    content = {
+        "asked": key,
+        "pages": pages,
+        "settled": state.settled,
+        "answer": to_json(state.answer),
+    }
+    text = json.dumps(content, allow_nan=False)
+    with files.at(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def read_state(path: Path, key: dict[str, Any], pages: str) -> Before | None:
+    """Read what `write_state` wrote of the same request.
+
+    Args:
+      path: of the file.
+      key: of the request.
+      pages: which pages of the movements are wanted; with `NO_PAGES` any will do.
+
+    Returns:
+      What is known, or None where there is no such file or it is of another request.
+    """
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["asked"] == key and (pages == NO_PAGES or content["pages"] == pages):
+            return Before(from_json(content["answer"]), content["settled"])
+    return None
 
 
 def to_json(answer: VideoAnswer) -> dict[str, Any]:

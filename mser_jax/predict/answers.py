@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from data_prep.clip import Record
 from data_prep.spotting.found import Course, Stretch
 
 
@@ -39,6 +40,19 @@ class Answer:
     movement: float | None
     apex_estimated: bool
     notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Classified:
+    """An answer with what it was made from.
+
+    Attributes:
+      answer: the class of the clip.
+      record: the clip's key frames and flow, as `data_prep.pipeline.record` describes them.
+    """
+
+    answer: Answer
+    record: Record
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

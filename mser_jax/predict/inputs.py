@@ -11,7 +11,7 @@ import numpy as np
 
 from data_prep.clip import Clip
 from data_prep.common.errors import UserError
-from data_prep.video.file import FASTEST, SLOWEST
+from data_prep.video.decoder import FASTEST, SLOWEST
 
 
 def checked(frames: Iterable[np.ndarray], fps: float) -> Iterator[np.ndarray]:

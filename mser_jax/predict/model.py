@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,30 +16,19 @@ from data_prep.common import command
 from data_prep.common.errors import UserError
 from data_prep.config import around
 from data_prep.pipeline import record
-from data_prep.pipeline.record import Recipe, Record
+from data_prep.pipeline.record import Record
 from data_prep.spotting.found import Spotted
-from data_prep.spotting.watcher import Watcher
+from data_prep.stages import identity
+from data_prep.stages.identity import Recipe
 from mser_jax.config import networks
-from mser_jax.models import Network
+from mser_jax.models.network import Network
 from mser_jax.predict import inputs, model_folder, serving
-from mser_jax.predict.answers import Answer, VideoAnswer
+from mser_jax.predict.answers import Answer, Classified, VideoAnswer
 from mser_jax.predict.serving import Rule, Said
+from mser_jax.predict.session import Session, answer_marked
 from mser_jax.storage import weights
 
 Tree = Any
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Classified:
-    """An answer with what it was made from.
-
-    Attributes:
-      answer: the class of the clip.
-      record: the clip's key frames and flow, as `data_prep.pipeline.record` describes them.
-    """
-
-    answer: Answer
-    record: Record
 
 
 class Model:
@@ -64,7 +52,7 @@ class Model:
         self.calibrated = described["calibration"] is not None
         self.network, self.params, self.stats = network, params, stats
         self.config = ConfigDict(described["config"])
-        self.recipe: Recipe = model_folder.without_predictor(described["config"]["prep"])
+        self.recipe: Recipe = identity.without_predictor(described["config"]["prep"])
 
     @classmethod
     def of(cls, described: Mapping[str, Any], file: Path) -> Model:
@@ -134,96 +122,35 @@ class Model:
             clip = inputs.marked(
                 np.stack([*frames]), fps, onset, apex, offset, landmarks, around(self.recipe)
             )
-            return self.alone(self.classify(clip, self.recipe["stages"]), clip)
-        watcher = Watcher(self.recipe, fps, landmarks=landmarks)
-        found: list[Answer] = []
-        faults: list[str] = []
-
-        def take(spotted: Iterable[Spotted]) -> None:
-            for each in spotted:
-                try:
-                    found.append(self.spotted(each).answer)
-                except UserError as error:
-                    faults.append(f"A movement has no answer: {error}")
-
+            return answer_marked(self, clip)
+        session = Session(self, fps, landmarks=landmarks)
         for frame in frames:
-            take(watcher.see(frame))
-        take(watcher.end())
-        answered = self.answered(watcher, found, fps)
-        return dataclasses.replace(answered, notes=(*answered.notes, *faults))
+            session.update(frame)
+        session.end()
+        return session.answer()
 
-    def alone(self, each: Classified, clip: Clip, source: str = "", first: int = 0) -> VideoAnswer:
-        """What is known of a video of which one movement was marked.
-
-        Args:
-          each: the movement.
-          clip: as it was read.
-          source: the video's path.
-          first: the number of the video's first frame.
-        """
-        return VideoAnswer(
-            source=source,
-            fps=clip.fps,
-            frames=clip.first + len(clip.frames) - first,
-            first=first,
-            answers=(each.answer,),
-            stretches=(),
-            course=None,
-            class_names=self.class_names,
-            calibrated=self.calibrated,
-        )
-
-    def answered(self, watcher: Watcher, found: Iterable[Answer], fps: float) -> VideoAnswer:
-        """What a watcher saw, and the answers to what it spotted."""
-        return VideoAnswer(
-            source="",
-            fps=fps,
-            frames=watcher.seen,
-            first=watcher.first,
-            answers=tuple(sorted(found, key=lambda answer: answer.apex)),
-            stretches=tuple(watcher.stretches),
-            course=watcher.course,
-            class_names=self.class_names,
-            calibrated=self.calibrated,
-            notes=tuple(watcher.notes),
-        )
-
-    def spotted(self, spotted: Spotted, first: int = 0) -> Classified:
-        """Say of which class a movement is that a watcher has told.
+    def classify(self, movement: Clip | Spotted, first: int = 0) -> Classified:
+        """Say of which class a movement is.
 
         Args:
-          spotted: the movement.
-          first: the number of the video's first frame.
-        """
-        stages = self.recipe["stages"][1:]
-        return self.classify(spotted.clip, stages, first=first, movement=spotted.movement)
-
-    def classify(
-        self,
-        clip: Clip,
-        stages: Iterable[str],
-        *,
-        first: int = 0,
-        movement: float | None = None,
-    ) -> Classified:
-        """Say of which class a clip is.
-
-        Args:
-          clip: as read, or after the face stage.
-          stages: of the recipe that are left.
+          movement: a clip as read, or a spotted movement, which the face stage has left behind.
           first: the number of the video's first frame, from which times are counted.
-          movement: of a spotted one.
 
         Raises:
           UserError: the clip cannot be used, or the model is for images of flow.
         """
         self.refuse_images()
-        made, key_frames = record.through(clip, self.recipe, tuple(stages))
+        stages, strength = tuple(self.recipe["stages"]), None
+        if isinstance(movement, Spotted):
+            clip, stages, strength = movement.clip, stages[1:], movement.movement
+        else:
+            clip = movement
+        made, key_frames = record.through(clip, self.recipe, stages)
         made = record.with_flow(made, key_frames, self.recipe)
         if not np.isfinite(made["flow"]).all():
             raise UserError(f"{clip.name}: the optical flow is not finite: look at the frames.")
         said = self.ask(self.pixels(made)[None])
-        return Classified(self._answer(clip, made, said, first, movement), made)
+        return Classified(self._answer(clip, made, said, first, strength), made)
 
     def refuse_images(self) -> None:
         """Refuse to see videos with a network for images of flow.
@@ -290,3 +217,21 @@ class Model:
 
     def _by_class(self, values: Any) -> dict[str, float]:
         return dict(zip(self.class_names, map(float, values)))
+
+
+def load(path: Path | str) -> Model:
+    """Load the trained model in a folder that `python -m mser_jax.export` has made.
+
+    `model.predict(frames, fps)` then finds movements and classifies them, as a
+    `mser_jax.predict.answers.VideoAnswer`. Nothing in the folder is executed.
+
+    Args:
+      path: Folder of the model.
+
+    Returns:
+      The model.
+
+    Raises:
+      UserError: there is no model, it was changed, or this version of mser_jax cannot use it.
+    """
+    return Model.read(path)

@@ -2,7 +2,7 @@
 
   model.json            what the model is: classes, rule, configuration, recipe, figures
   weights.safetensors   the weights
-  program.stablehlo     the network as a program that needs jax alone (`mser_jax.predict.serving.program`)
+  program.stablehlo     the network as a program that needs jax alone (`serving.program`)
   README.md             the model card
   SHA256SUMS            digests of these files
 
@@ -18,7 +18,7 @@ from typing import Any
 
 from data_prep.common import fields, folders
 from data_prep.common.errors import UserError
-from data_prep.pipeline import record
+from data_prep.stages import identity
 
 FORMAT = 1  # raise it when an older program would misread the folder
 MODEL, WEIGHTS, PROGRAM, CARD = (
@@ -76,23 +76,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def digest(path: Path) -> str:
     """What stands for the model in a folder that was read."""
-    return record.digest((path / folders.SUMS).read_text(encoding="utf-8"))
-
-
-def fingerprint(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What stands for how clips are prepared: of the recipe and of each stage's code."""
-    shared = without_predictor(recipe)
-    return {"recipe": record.fingerprint(shared), "stages": dict(record.versions(shared))}
-
-
-def without_predictor(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe without the path of a 68-point model, which is of one machine.
-
-    A model's folder that came from elsewhere must not choose a file for dlib to read.
-    """
-    if "face" not in recipe:
-        return dict(recipe)
-    return {**recipe, "face": {**recipe["face"], "model": ""}}
+    return identity.digest((path / folders.SUMS).read_text(encoding="utf-8"))
 
 
 def _described(file: Path) -> dict[str, Any]:
@@ -106,7 +90,7 @@ def _described(file: Path) -> dict[str, Any]:
 
 
 def _check_described(file: Path, described: Mapping[str, Any]) -> None:
-    """Each part is there and of its kind; what is in the configuration, `trained.Model` sees."""
+    """Each part is there and of its kind; what is in the configuration, `model.Model` sees."""
     config, rule = described.get("config"), described.get("rule")
     wrong = [name for name, kind in _PARTS.items() if not isinstance(described.get(name), kind)]
     wrong += [name for name in ("calibration", "figures") if name not in described]
@@ -131,7 +115,7 @@ def _check_format(path: Path, described: Mapping[str, Any]) -> None:
 
 def _check_recipe(path: Path, described: Mapping[str, Any]) -> None:
     """The network learned from clips that were made in one way; others it cannot judge."""
-    now, then = fingerprint(described["config"]["prep"]), described["fingerprint"]
+    now, then = identity.portable(described["config"]["prep"]), described["fingerprint"]
     if now != then:
         changed = [f"{name}: {old}, now {new}" for name, old, new in fields.differences(then, now)]
         raise UserError(

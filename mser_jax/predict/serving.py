@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from mser_jax.data.augment import PERCENTILE, SMALLEST, Clips, View
 from mser_jax.evaluate.calibration import FLOOR
-from mser_jax.models import Network
+from mser_jax.models.network import Network
 
 Tree = Any
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -74,7 +74,7 @@ def serving(
       network: as pure functions.
       view: how it sees a clip.
       rule: how it answers.
-      scale: 'clip', 'unit' or 'none', as `mser_jax.data.dataset.load` scales flow and images; frames are
+      scale: 'clip', 'unit' or 'none', as `data.dataset.load` scales flow and images; frames are
         divided by 255 always.
     """
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Show what the network looked at. Imports predict, models and report."""

@@ -5,7 +5,8 @@ where it lies is known: kernels are odd and padded alike on both sides, so that 
 on the pixel of its index times its stride. Spread from edge to edge, X5 would lie 13 pixels off.
 
 Such a map tells where the network looked, not why, and can look right for a network that has
-learned nothing (Adebayo et al. 2018): tests/mser_jax/test_gradcam.py makes the check of that paper.
+learned nothing (Adebayo et al. 2018): tests/mser_jax/predict/explain/test_gradcam.py makes the
+check of that paper.
 """
 
 import dataclasses
@@ -19,10 +20,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mser_jax.models import MSRes3D, MSRes3DSettings, Tree
 from mser_jax.models.attention import weighed
 from mser_jax.models.layers import Map
+from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings
 from mser_jax.models.multiscale import RC1, RC2, RC3
+from mser_jax.models.network import Tree
 from mser_jax.models.ops import conv
 
 STAGES = ("X2", "X3", "X4", "X5")  # section 3.3.3; X2, X3 and X4 are what an RC module gives

@@ -9,10 +9,11 @@ import numpy as np
 
 from mser_jax.config import networks
 from mser_jax.predict import serving
+from mser_jax.predict.answers import Classified
 from mser_jax.predict.explain import gradcam
 from mser_jax.predict.explain import page as reason_page
 from mser_jax.predict.explain.gradcam import Reason
-from mser_jax.predict.model import Classified, Model
+from mser_jax.predict.model import Model
 
 
 def write(path: Path, model: Model, each: Classified, *, title: str, faces: bool) -> None:

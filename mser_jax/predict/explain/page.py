@@ -41,7 +41,7 @@ def write(
       faces: whether pixels of the face may be shown. Without them the maps remain, and those of a
         network that sees key frames may still hint at the outline of a face.
       temperature_note: how the confidence was calibrated, a sentence; '' where it was not.
-      rule: how the answer comes from the heads (`mser_jax.predict.serving.RULES`); '' says nothing of it.
+      rule: how the answer comes from the heads (`serving.RULES`); '' says nothing of it.
       channels: of the flow that the network sees; empty where it sees the key frames instead; None
         says nothing of it.
       alpha: of the magnification that the movement has gone through; 0 for none.

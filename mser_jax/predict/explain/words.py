@@ -54,7 +54,7 @@ def magnified(alpha: float) -> str:
 
 
 def why_this_head(answer: Answer, rule: str) -> str:
-    """Which head the answer comes from, in a sentence; `rule` as for `reason_page.write`."""
+    """Which head the answer comes from, in a sentence; `rule` as for `page.write`."""
     if len(answer.heads) == 1:
         return "The network has one head."
     if answer.head is None:
@@ -64,7 +64,7 @@ def why_this_head(answer: Answer, rule: str) -> str:
 
 
 def seen_channels(channels: Sequence[str] | None) -> str:
-    """What of this the network sees; `channels` as for `reason_page.write`."""
+    """What of this the network sees; `channels` as for `page.write`."""
     if channels is None:
         return "How the face has moved at each time step."
     if not channels:

@@ -13,6 +13,7 @@ from data_prep.common import files, progress
 from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
 from data_prep.spotting.found import Stretch
+from data_prep.video.decoder import open_video
 from mser_jax.predict.answers import Answer, VideoAnswer
 from mser_jax.predict.views import common as answer_view
 from mser_jax.predict.views import film_panel
@@ -24,7 +25,7 @@ NARROWEST, LARGEST = 480, 1280  # px: width at least, the longer side at most
 def write(
     path: Path, frames: Iterable[tuple[int, np.ndarray]], answer: VideoAnswer, title: str = "Film"
 ) -> None:
-    """Write an MP4 of the frames, with the panel of `overlay_panel` below the picture.
+    """Write an MP4 of the frames, with the panel of `film_panel` below the picture.
 
     The window that the network sees is drawn thin where there is a face; while a movement lasts in
     its colour and with its class, and thick at onset, apex and offset. One frame is held at a time.
@@ -69,11 +70,11 @@ def _opened(path: Path, fps: float, drawn: _Film) -> Iterator[cv2.VideoWriter]:
 
 def _check(path: Path, written: int) -> None:
     """OpenCV says nothing of a disk that was full."""
-    film = cv2.VideoCapture(str(path))
-    found = film.get(cv2.CAP_PROP_FRAME_COUNT)
-    film.release()
+    found = 0
+    with contextlib.suppress(UserError):
+        found = open_video(path).announced or 0
     if found != written:
-        raise OSError(f"{found:.0f} of {written} frames are in it; is the disk full?")
+        raise OSError(f"{found} of {written} frames are in it; is the disk full?")
 
 
 class _Film:

@@ -6,11 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from made_answers import CLASSES, course, movement, video, window
 
 from data_prep.common import files
 from data_prep.common.errors import UserError
 from data_prep.spotting.found import Course, Stretch
+from helpers.made_answers import CLASSES, course, movement, video, window
 from mser_jax.predict import answer_files
 from mser_jax.predict.views import common as answer_view
 from mser_jax.predict.views import text as answer_text

@@ -6,13 +6,13 @@ import subprocess
 import sys
 
 import jax
-import made_run
 import numpy as np
 import pytest
 
 from data_prep.common import folders
 from data_prep.common.errors import UserError
-from data_prep.pipeline import record
+from data_prep.stages.table import STAGES
+from helpers import made_run
 from mser_jax import export, load
 from mser_jax.config import networks
 from mser_jax.predict import model_folder, serving
@@ -144,7 +144,7 @@ def test_another_format_is_refused_with_both_numbers(folder, found):
 
 
 def test_a_model_of_clips_that_were_prepared_otherwise_is_refused(exported, monkeypatch):
-    monkeypatch.setitem(record.VERSIONS, "magnify", 99)
+    monkeypatch.setitem(STAGES, "magnify", STAGES["magnify"]._replace(version=99))
     with pytest.raises(UserError, match=r"stages\.magnify: \d+, now 99"):
         load(exported)
 
@@ -152,7 +152,7 @@ def test_a_model_of_clips_that_were_prepared_otherwise_is_refused(exported, monk
 def test_weights_of_clips_that_were_prepared_otherwise_are_not_exported(
     run, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setitem(record.VERSIONS, "magnify", 99)
+    monkeypatch.setitem(STAGES, "magnify", STAGES["magnify"]._replace(version=99))
     assert export.main([str(run), str(tmp_path / "model")]) == 2
     assert "makes in another way" in " ".join(capsys.readouterr().err.split())
 

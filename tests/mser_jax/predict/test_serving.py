@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from made_tables import made
 
 from data_prep.config import margin
+from helpers.made_tables import made
 from mser_jax.data import dataset
 from mser_jax.data.augment import Clips, View
 from mser_jax.evaluate import calibration, selection

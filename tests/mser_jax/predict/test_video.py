@@ -5,7 +5,6 @@ import dataclasses
 import json
 import shutil
 
-import made_run
 import numpy as np
 import pytest
 
@@ -15,12 +14,14 @@ from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
 from data_prep.config import margin
 from data_prep.pipeline import record
+from data_prep.pipeline.video_source import Marked
 from data_prep.spotting.watcher import Watcher
 from data_prep.stages import face
 from data_prep.synthetic.clips import Spec, SyntheticSource
 from data_prep.synthetic.long_video import LongVideo
+from helpers import made_run
 from mser_jax import export, load
-from mser_jax.predict import __main__, answer_files, inputs, request
+from mser_jax.predict import __main__, answer_files, inputs, session
 from mser_jax.predict import video as asking
 from mser_jax.predict.answers import VideoAnswer
 
@@ -143,7 +144,7 @@ def test_a_marked_movement_is_one_row(tmp_path, model, video, place, capsys):
 def test_an_interrupted_video_goes_on_and_ends_alike(
     tmp_path, model, video, place, done, monkeypatch
 ):
-    wish = request.Asked(video, landmarks=place / "points.csv")
+    wish = asking.Request(Marked(video, landmarks=place / "points.csv"))
     loaded, seen = load(model), []
 
     def stopped(items, total, title):
@@ -164,7 +165,7 @@ def test_an_interrupted_video_goes_on_and_ends_alike(
             seen.append(item[0])
             yield item
 
-    monkeypatch.setattr(asking, "AGAIN", 1.0)
+    monkeypatch.setattr(session, "REWATCHED", 1.0)
     again, reused = asking.answer(loaded, wish, tmp_path / "face", counted)
     assert not reused
     assert seen[0] > 100
@@ -183,7 +184,7 @@ def test_an_interrupted_video_goes_on_and_ends_alike(
 def test_what_is_found_when_the_video_ends_is_not_lost(
     tmp_path, model, video, place, drawn, monkeypatch
 ):
-    wish = request.Asked(video, landmarks=place / "points.csv")
+    wish = asking.Request(Marked(video, landmarks=place / "points.csv"))
     loaded, last = load(model), round(drawn.planted[-1].offset * FPS) + 4
     ended = []
 
@@ -194,12 +195,12 @@ def test_what_is_found_when_the_video_ends_is_not_lost(
     def interrupted(each, first):
         if ended:
             raise KeyboardInterrupt
-        return spotted(each, first)
+        return classify(each, first)
 
     whole, _ = asking.answer(loaded, wish, tmp_path / "whole", short)
-    spotted = loaded.spotted
+    classify = loaded.classify
     ended.clear()
-    monkeypatch.setattr(loaded, "spotted", interrupted)
+    monkeypatch.setattr(loaded, "classify", interrupted)
     with pytest.raises(KeyboardInterrupt):
         asking.answer(loaded, wish, tmp_path / "face", short)
     monkeypatch.undo()
@@ -210,7 +211,7 @@ def test_what_is_found_when_the_video_ends_is_not_lost(
 
 def test_a_film_is_added_without_watching_again(tmp_path, done, model, video, place):
     shutil.copytree(done, tmp_path / "face")
-    wish = request.Asked(video, landmarks=place / "points.csv", film=True)
+    wish = asking.Request(Marked(video, landmarks=place / "points.csv"), film=True)
     loaded = load(model)
     asking.answer(loaded, wish, tmp_path / "face", never)
     film = cv2.VideoCapture(str(tmp_path / "face" / "overlay.mp4"))
@@ -234,7 +235,7 @@ def test_pages_are_drawn_when_they_are_wanted_and_stay_when_not(
         lambda path, *_, **wish: drawn.append(wish["faces"]) or path.write_text("page"),
     )
     shutil.copytree(done, tmp_path / "face")
-    loaded, plain_wish = load(model), request.Asked(video, landmarks=place / "points.csv")
+    loaded, plain_wish = load(model), asking.Request(Marked(video, landmarks=place / "points.csv"))
     wish = dataclasses.replace(plain_wish, reasons=True)
     found, reused = asking.answer(loaded, wish, tmp_path / "face", plain)
     names = {asking.page_name(each) for each in found.answers}
@@ -255,7 +256,7 @@ def test_what_is_watched_is_not_lost_while_a_film_is_drawn(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mser_jax.predict.views.film.write", interrupted)
-    wish = request.Asked(video, landmarks=place / "points.csv", film=True)
+    wish = asking.Request(Marked(video, landmarks=place / "points.csv"), film=True)
     with pytest.raises(KeyboardInterrupt):
         asking.answer(load(model), wish, tmp_path / "face", plain)
     kept = json.loads((tmp_path / ".face.unfinished" / "answers.json").read_text())
@@ -265,7 +266,7 @@ def test_what_is_watched_is_not_lost_while_a_film_is_drawn(
 def test_a_file_that_is_gone_is_made_again(tmp_path, done, model, video, place):
     shutil.copytree(done, tmp_path / "face")
     (tmp_path / "face" / "timeline.png").unlink()
-    wish = request.Asked(video, landmarks=place / "points.csv")
+    wish = asking.Request(Marked(video, landmarks=place / "points.csv"))
     _, reused = asking.answer(load(model), wish, tmp_path / "face", plain)
     assert not reused
     assert (tmp_path / "face" / "timeline.png").is_file()
@@ -288,7 +289,7 @@ def test_what_is_classified_is_made_as_the_training_makes_it(model):
         clip.landmarks,
         config.around(loaded.recipe),
     )
-    found = loaded.classify(handed, loaded.recipe["stages"]).record
+    found = loaded.classify(handed).record
     for name in ("flow", "frames", "positions", "apex_index"):
         np.testing.assert_array_equal(found[name], wanted[name])
     assert wanted["flow"].any()
@@ -322,16 +323,16 @@ def test_a_folder_whose_first_number_is_not_0_has_its_own_times(tmp_path, model,
 
 
 def test_other_wishes_do_not_reuse(done, model, video, place):
-    wish = request.Asked(video, landmarks=place / "points.csv")
+    wish = asking.Request(Marked(video, landmarks=place / "points.csv"))
     digest = load(model).digest
     assert wish.key(digest) == json.loads((done / "answers.json").read_text())["asked"]
     others = (
-        dataclasses.replace(wish, fps=49.0),
-        dataclasses.replace(wish, onset=3),
-        dataclasses.replace(wish, landmarks=None),
+        dataclasses.replace(wish.video, fps=49.0),
+        dataclasses.replace(wish.video, onset=3),
+        dataclasses.replace(wish.video, landmarks=None),
     )
     for other in others:
-        assert other.key(digest) != wish.key(digest)
+        assert asking.Request(other).key(digest) != wish.key(digest)
     assert wish.key("another model") != wish.key(digest)
 
 
@@ -339,8 +340,8 @@ def test_python_and_the_command_cut_a_marked_movement_alike(tmp_path, model, vid
     loaded = load(model)
     loaded.recipe = made_run.small().prep.to_dict()  # with the magnification, and what it wants
     np.savetxt(tmp_path / "points.csv", drawn.landmarks, delimiter=",")
-    wish = request.Asked(video, onset=200, offset=225, landmarks=tmp_path / "points.csv")
-    (one,) = asking.answer(loaded, wish, tmp_path / "face", plain)[0].answers
+    marked = Marked(video, onset=200, offset=225, landmarks=tmp_path / "points.csv")
+    (one,) = asking.answer(loaded, asking.Request(marked), tmp_path / "face", plain)[0].answers
     frames = np.stack([*decoded(video)])
     (other,) = loaded.predict(
         frames, FPS, onset=200, offset=225, landmarks=drawn.landmarks.astype(np.float32)
@@ -493,16 +494,16 @@ def test_a_movement_that_cannot_be_classified_leaves_the_others(
     tmp_path, model, video, place, monkeypatch
 ):
     loaded = load(model)
-    spotted, calls = loaded.spotted, []
+    classify, calls = loaded.classify, []
 
     def failing(each, first):
         calls.append(each)
         if len(calls) == 1:
             raise UserError("the flow is not finite")
-        return spotted(each, first)
+        return classify(each, first)
 
-    monkeypatch.setattr(loaded, "spotted", failing)
-    wish = request.Asked(video, landmarks=place / "points.csv")
+    monkeypatch.setattr(loaded, "classify", failing)
+    wish = asking.Request(Marked(video, landmarks=place / "points.csv"))
     found, _ = asking.answer(loaded, wish, tmp_path / "face", plain)
     assert len(found.answers) == len(calls) - 1 > 0
     assert any("has no answer: the flow is not finite" in note for note in found.notes)

@@ -7,10 +7,10 @@ import re
 import cv2
 import numpy as np
 import pytest
-from made_answers import movement
 
 from data_prep.common.errors import UserError
 from data_prep.preview import flow_colour
+from helpers.made_answers import movement
 from mser_jax.predict.explain import page as reason_page
 from mser_jax.predict.explain import pictures as reason_pictures
 from mser_jax.predict.explain.gradcam import Reason

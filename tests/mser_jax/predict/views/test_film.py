@@ -3,10 +3,10 @@
 import cv2
 import numpy as np
 import pytest
-from made_answers import CLASSES, movement, video
 
 from data_prep.common.errors import UserError
 from data_prep.spotting.found import Stretch
+from helpers.made_answers import CLASSES, movement, video
 from mser_jax.predict.views import common as answer_view
 from mser_jax.predict.views import film as overlay
 from mser_jax.predict.views import film_panel

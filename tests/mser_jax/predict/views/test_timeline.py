@@ -5,12 +5,12 @@ import time
 import cv2
 import numpy as np
 import pytest
-from made_answers import CLASSES, course, movement, video
 from matplotlib.colors import to_rgb
 from matplotlib.legend import Legend
 
 from data_prep.common.errors import UserError
 from data_prep.spotting.found import Stretch
+from helpers.made_answers import CLASSES, course, movement, video
 from mser_jax.predict.views import common as answer_view
 from mser_jax.predict.views import timeline
 from mser_jax.report import plots, wording

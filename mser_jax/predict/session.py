@@ -1,0 +1,244 @@
+"""From frames to classes: of the movements that are spotted in them, or of the one marked."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import numpy as np
+
+from data_prep.clip import Clip
+from data_prep.common.errors import UserError
+from data_prep.config import around
+from data_prep.pipeline.video_source import Marked, VideoSource
+from data_prep.spotting.found import Spotted
+from data_prep.spotting.watcher import SAME, Watcher
+from data_prep.stages import landmarks as landmark_files
+from data_prep.stages.identity import Recipe
+from data_prep.video.frames import open_frames
+from data_prep.video.stream import open_stream
+from mser_jax.predict.answers import Answer, Classified, VideoAnswer
+from mser_jax.predict.resume import Before, joined
+
+SAVED_EVERY = 30.0  # s
+REWATCHED = 20.0  # s of a video that are watched once more before what is new
+
+Bar = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
+OnMovement = Callable[[Classified], None]
+OnSave = Callable[[Before], None]
+
+
+class Classifier(Protocol):
+    """What a session needs of a model (`model.Model`)."""
+
+    recipe: Recipe
+    class_names: tuple[str, ...]
+    calibrated: bool
+
+    def classify(self, movement: Clip | Spotted, first: int = 0) -> Classified:
+        """Classify a movement; `first` is the number of the video's first frame."""
+        ...
+
+
+class Session:
+    """Takes the frames of a video in order, and classifies the movements that are spotted.
+
+    A movement that cannot be classified leaves a note and does not stop the session.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        fps: float,
+        *,
+        landmarks: np.ndarray | None = None,
+        name: str = "video",
+        source: str = "",
+        first: int = 0,
+        before: Before | None = None,
+        reader_notes: Callable[[], Iterable[str]] = tuple,
+        on_movement: OnMovement | None = None,
+        on_save: OnSave | None = None,
+    ):
+        """Begin before the first frame.
+
+        Args:
+          model: classifies the movements.
+          fps: frames a second.
+          landmarks: `[68, 2]` px of the face in all frames; by default dlib finds it.
+          name: what messages call the video.
+          source: the video's path, or '' for frames without one.
+          first: the number of the first frame.
+          before: what an earlier pass found; its movements are not classified again.
+          reader_notes: gives what the frames' reader has noted by now.
+          on_movement: takes each movement that is classified.
+          on_save: takes the results so far, every `SAVED_EVERY` seconds and at `save`.
+
+        Raises:
+          UserError: see `Watcher`.
+        """
+        self._model, self._fps, self._source = model, fps, source
+        self._reader_notes, self._on_movement, self._on_save = reader_notes, on_movement, on_save
+        self._watcher = Watcher(model.recipe, fps, landmarks=landmarks, name=name, first=first)
+        self._before = before
+        self._video_first = first if before is None else before.answer.first
+        self._settled = self._settled_before = -1 if before is None else before.settled
+        self._answers: list[Answer] = []
+        self._failures: list[str] = []
+        self._save_time = time.monotonic()
+
+    def update(self, frame: np.ndarray | None) -> None:
+        """Take the next frame, RGB uint8 `[h, w, 3]`, or None where it cannot be read."""
+        self._classify(self._watcher.see(frame))
+        self._settled = self._watcher.settled  # only now: its movements are classified as well
+        if time.monotonic() - self._save_time > SAVED_EVERY:
+            self.save()
+
+    def end(self) -> None:
+        """Classify what is left when no frame follows."""
+        self._classify(self._watcher.end())
+
+    def save(self) -> None:
+        """Hand over the results so far, if they say more than those of the earlier pass."""
+        if self._on_save and self._settled > self._settled_before:
+            self._on_save(Before(self.answer(), self._settled))
+        self._save_time = time.monotonic()
+
+    def answer(self) -> VideoAnswer:
+        """Return the results so far, joined with those of the earlier pass."""
+        watcher = self._watcher
+        answer = VideoAnswer(
+            source=self._source,
+            fps=self._fps,
+            frames=watcher.seen,
+            first=watcher.first,
+            answers=tuple(sorted(self._answers, key=lambda answer: answer.apex)),
+            stretches=tuple(watcher.stretches),
+            course=watcher.course,
+            class_names=self._model.class_names,
+            calibrated=self._model.calibrated,
+            notes=(*self._reader_notes(), *watcher.notes, *self._failures),
+        )
+        return answer if self._before is None else joined(self._before, answer)
+
+    def _classify(self, movements: Iterable[Spotted]) -> None:
+        for movement in movements:
+            apex = movement.clip.first + (movement.clip.apex or 0)
+            if self._before and self._before.covers(apex, SAME * self._fps):
+                continue
+            try:
+                classified = self._model.classify(movement, self._video_first)
+            except UserError as error:
+                which = f"The movement at frame {apex}" if self._source else "A movement"
+                self._failures.append(f"{which} has no answer: {error}")
+                continue
+            self._answers.append(classified.answer)
+            if self._on_movement:
+                self._on_movement(classified)
+
+
+def answer_marked(
+    model: Classifier,
+    clip: Clip,
+    *,
+    source: str = "",
+    first: int = 0,
+    on_movement: OnMovement | None = None,
+) -> VideoAnswer:
+    """Classify the one movement that is marked in frames.
+
+    Args:
+      model: classifies it.
+      clip: the movement, as read.
+      source: the video's path, or '' for frames without one.
+      first: the number of the video's first frame.
+      on_movement: takes the movement when it is classified.
+
+    Raises:
+      UserError: see `Model.classify`.
+    """
+    classified = model.classify(clip, first)
+    if on_movement:
+        on_movement(classified)
+    return VideoAnswer(
+        source=source,
+        fps=clip.fps,
+        frames=clip.first + len(clip.frames) - first,
+        first=first,
+        answers=(classified.answer,),
+        stretches=(),
+        course=None,
+        class_names=model.class_names,
+        calibrated=model.calibrated,
+    )
+
+
+def watch_video(
+    model: Classifier,
+    video: Marked,
+    before: Before | None,
+    bar: Bar,
+    on_movement: OnMovement,
+    on_save: OnSave,
+) -> VideoAnswer:
+    """Classify the movements that are spotted in a video.
+
+    Args:
+      model: classifies them.
+      video: without marks.
+      before: what an earlier pass found.
+      bar: shows how far an iterable is, given its length and a title.
+      on_movement: takes each movement that is classified.
+      on_save: takes the results so far, now and then and at an interruption.
+
+    Raises:
+      UserError: the video cannot be used.
+    """
+    stream, title = open_stream(video.path, video.fps), video.path.name
+    if before is not None:
+        start = max(before.answer.first, before.settled - math.ceil(REWATCHED * stream.fps))
+        stream, title = open_stream(video.path, video.fps, start=start), f"From frame {start}"
+    points = video.landmarks
+    session: Session | None = None
+    try:
+        for number, frame in bar(stream, stream.expected, title):
+            session = session or Session(
+                model,
+                stream.fps,
+                landmarks=landmark_files.read(points, 0) if points else None,
+                name=video.path.stem,
+                source=str(video.path),
+                first=number,
+                before=before,
+                reader_notes=lambda: stream.notes,
+                on_movement=on_movement,
+                on_save=on_save,
+            )
+            session.update(frame)
+        if session is None:
+            raise UserError(f"{video.path}: no frame can be read. Is the file whole?")
+        session.end()
+    except KeyboardInterrupt:
+        if session:
+            session.save()
+        raise
+    return session.answer()
+
+
+def answer_marked_video(model: Classifier, video: Marked, on_movement: OnMovement) -> VideoAnswer:
+    """Classify the one movement that is marked in a video.
+
+    Args:
+      model: classifies it.
+      video: with its marks.
+      on_movement: takes the movement when it is classified.
+
+    Raises:
+      UserError: the video or its marks cannot be used.
+    """
+    clip = VideoSource(video, around(model.recipe)).load(video)
+    first = open_frames(video.path).numbers[0] if video.path.is_dir() else 0
+    source = str(video.path)
+    return answer_marked(model, clip, source=source, first=first, on_movement=on_movement)
