@@ -21,7 +21,7 @@ file; not measured.
 from data_prep.common import check
 from data_prep.common.errors import UserError
 from data_prep.config import IMAGES
-from data_prep.datasets import SOURCES
+from data_prep.datasets.registry import SOURCES
 from mser_jax.config import defaults
 
 _DATASETS = [name for name in SOURCES if name not in IMAGES]  # whose clips have frames and time

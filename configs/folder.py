@@ -3,7 +3,7 @@
     python -m data_prep --config=configs/folder.py --check --config.data.manual_dir=/path/to/CLIPS
     python -m mser_jax.main --config=configs/folder.py --config.data.manual_dir=/path/to/CLIPS
 
-(configs/folder.py:smoke for a small run; data_prep.synthetic.clips --out=CLIPS writes such a folder.)
+(configs/folder.py:smoke for a small run; data_prep.synthetic --out=CLIPS writes such a folder.)
 
 Needs a sheet in that folder, labels.csv, with the columns clip, subject, label, onset, apex,
 offset, fps and path (data_prep/datasets/folder/README.md), and the extra `landmarks`, which finds

@@ -1,6 +1,6 @@
 """The command that makes a model of a run: `python -m mser_jax.export RUN MODEL`.
 
-RUN is the folder of a run after `--mode=final`; MODEL the folder to make (`mser_jax.predict.model_folder`).
+RUN is the folder of a run after `--mode=final`; MODEL the folder to make (`predict.model_folder`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from data_prep.common import command, folders
 from data_prep.common.errors import UserError
 from data_prep.config import margin
+from data_prep.stages import identity
 from mser_jax import __version__
 from mser_jax.evaluate import calibration, predictions_csv, scoring, selection
 from mser_jax.experiments import workdir
@@ -90,7 +91,7 @@ def _held_out(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> dict[s
     scores = scoring.score(predictions, rule)
     return {
         "figures": {name: scores[name] for name in _SHARED},
-        "calibration": calibration.fit(predictions, rule).to_dict(),
+        "calibration": calibration.fit_temperature(predictions, rule).to_dict(),
     }
 
 
@@ -107,7 +108,7 @@ def _check_same_clips(run: Path, facts: Mapping[str, Any]) -> None:
 
 def _check_recipe(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> None:
     """Weights that learned from clips made in another way are of no use to this program."""
-    now = model_folder.fingerprint(config.prep.to_dict())
+    now = identity.portable(config.prep.to_dict())
     if facts["fingerprint"] != now:
         raise UserError(
             f"{run}: the network was trained on clips that this version of mser_jax makes in "
@@ -145,7 +146,7 @@ def _shared(config: ConfigDict) -> dict[str, Any]:
     """The configuration without the paths of the machine that trained."""
     fields = config.to_dict()
     data = {name: "" if name in _PATHS else value for name, value in fields["data"].items()}
-    return {**fields, "data": data, "prep": model_folder.without_predictor(fields["prep"])}
+    return {**fields, "data": data, "prep": identity.without_predictor(fields["prep"])}
 
 
 def _without_paths(line: str) -> str:

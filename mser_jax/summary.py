@@ -16,7 +16,9 @@ from ml_collections import ConfigDict
 from data_prep.common import command
 from data_prep.common.errors import UserError
 from mser_jax.config import validation
-from mser_jax.models import MSRes3D, MSRes3DSettings, Network, cost, functional
+from mser_jax.models import cost
+from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings
+from mser_jax.models.network import Network, functional
 
 LAYERS = flags.DEFINE_bool("layers", False, "List every layer: kernel, strides, shape, cost.")
 FOLDS = flags.DEFINE_integer("folds", 0, "How many folds train; gives the size of their states.")
@@ -28,7 +30,7 @@ _MOMENTS = 2  # that Adam keeps of each parameter
 def main(config: ConfigDict) -> None:
     """Print the summary that the flags ask for."""
     # Here, so that a missing system library is answered like any mistake.
-    from data_prep.datasets import class_names
+    from data_prep.datasets.registry import class_names
     from mser_jax.config import networks
 
     validation.validate(config)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Fields of a run, presets, checks, and the network that they name. Knows ConfigDict."""

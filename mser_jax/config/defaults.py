@@ -18,7 +18,7 @@ def get_config(dataset: str = "synthetic", preset: str = "smoke") -> ConfigDict:
     """The configuration of one data set under one preset.
 
     Args:
-      dataset: one of `data_prep.datasets.SOURCES`; by default the one that needs no data.
+      dataset: one of `data_prep.datasets.registry.SOURCES`; by default the one that needs no data.
       preset: 'paper' (what the paper states, full size), 'fast' or 'smoke' (small, with learning
         rates of their own: at 1e-5 a short run learns nothing). Of 'megc2019' a model of
         `mser_jax.config.zoo`, or 'all'.
@@ -132,7 +132,7 @@ def _paper(dataset: str) -> ConfigDict:
     config.train.batch_size = 8  # clips a fold and step (4.2: open)
     config.train.optimizer = "adam"  # (4.2); or 'sgd', with a momentum of 0.9
     config.train.learning_rate = 1e-5  # (4.2)
-    config.train.schedule = "constant"  # of the rate; mser_jax.schedules has others (4.2: none)
+    config.train.schedule = "constant"  # of the rate; train/optimizer.py has others (4.2: none)
     config.train.warmup = 0  # epochs up to the learning rate (4.2: none)
     config.train.weight_decay = 0.0  # of kernels, decoupled: AdamW (4.2: none)
     config.train.class_weights = "none"  # in the loss; 'balanced': all classes alike (3.4: none)

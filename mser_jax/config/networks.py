@@ -9,15 +9,18 @@ from ml_collections import ConfigDict
 
 from mser_jax.config import zoo
 from mser_jax.data.augment import View
-from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings, Network, cost, functional
+from mser_jax.models import cost
 from mser_jax.models.baselines.capsulenet import CapsuleNet
 from mser_jax.models.baselines.dual_inception import DualInception
 from mser_jax.models.baselines.htnet import HTNet
 from mser_jax.models.baselines.off_apexnet import OFFApexNet
 from mser_jax.models.baselines.rcn import RCN
 from mser_jax.models.baselines.ststnet import STSTNet
+from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings
+from mser_jax.models.multiscale import BranchStyle
+from mser_jax.models.network import Network, functional
 
-# The networks of the field, for one onset-apex flow a clip (mser_jax.config.zoo); each has one head.
+# The networks of the field, for one onset-apex flow a clip (`zoo`); each has one head.
 _OF_THE_FIELD: Mapping[str, Callable[..., nnx.Module]] = MappingProxyType(
     {
         "ststnet": STSTNet,

@@ -99,7 +99,7 @@ class Calibration:
         }
 
 
-def fit(predictions: Predictions, rule: str) -> Calibration:
+def fit_temperature(predictions: Predictions, rule: str) -> Calibration:
     """Fit the temperature of a rule's answers, and try it on people that it was not fitted on.
 
     The head is chosen from the probabilities as they are; what is scaled are those of the answer.
@@ -108,7 +108,10 @@ def fit(predictions: Predictions, rule: str) -> Calibration:
 
     Args:
       predictions: the table. Rows of a fold that failed have no answer and are left out.
-      rule: one of `select.RULES` but for the upper bound.
+      rule: one of `selection.RULES` but for the upper bound.
+
+    Returns:
+      The temperature, and how good the probabilities are before and after it.
 
     Raises:
       UserError: every fold failed, there is no such rule, or it reads the labels.

@@ -15,7 +15,7 @@ def of_seeds(predictions: Predictions, rule: str) -> Predictions:
 
     Args:
       predictions: the table, without a fold that failed.
-      rule: of `select.RULES`, by which each seed answers.
+      rule: of `selection.RULES`, by which each seed answers.
 
     Returns:
       A table of one seed (the first) and one head.

@@ -44,7 +44,7 @@ def clips(predictions: Predictions, rule: str, count: int = COUNT) -> dict[str, 
 
     Args:
       predictions: the table. Rows of a fold that failed are left out.
-      rule: one of `select.RULES`.
+      rule: one of `selection.RULES`.
       count: how many at most.
 
     Returns:

@@ -40,7 +40,7 @@ def write(workdir: Path, predictions: Predictions, epochs: int, rule: str) -> di
       workdir: the run's folder, with what its training kept in inflated/.
       predictions: the run's table.
       epochs: of the training.
-      rule: one of `select.RULES`.
+      rule: one of `selection.RULES`.
 
     Returns:
       What `results` returns.
@@ -82,7 +82,7 @@ def results(predictions: Predictions, probabilities: np.ndarray, rule: str) -> d
     Args:
       predictions: the table, of the last epoch.
       probabilities: `[epoch, n, k, c]`, what each epoch says of its rows.
-      rule: one of `select.RULES`, which answers at every epoch.
+      rule: one of `selection.RULES`, which answers at every epoch.
 
     Returns:
       not_a_result, rule, chosen_by, in words; epochs, how many; last_epoch: the accuracy, uf1 and

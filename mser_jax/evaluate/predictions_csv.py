@@ -26,7 +26,7 @@ def write_csv(path: Path, predictions: Predictions, rule: str) -> None:
     Args:
       path: of the file; replaced when it exists.
       predictions: the table.
-      rule: one of `select.RULES`; it fills the columns `prediction` and `head` ('all' where the
+      rule: one of `selection.RULES`; it fills the columns `prediction` and `head` ('all' where the
         answer is the mean of the heads). Where the fold failed both are 'failed', and the figures
         are empty.
     """
@@ -45,7 +45,13 @@ def write_csv(path: Path, predictions: Predictions, rule: str) -> None:
 
 
 def read_csv(path: Path) -> Predictions:
-    """Read what `write_csv` wrote; the columns `prediction` and `head` follow from the others.
+    """Read what `write_csv` wrote.
+
+    Args:
+      path: The file.
+
+    Returns:
+      The table. The columns `prediction` and `head` are not read: they follow from the others.
 
     Raises:
       UserError: the file is absent, or a line is malformed (it is named).

@@ -24,7 +24,7 @@ def score(predictions: Predictions, rule: str) -> dict:
 
     Args:
       predictions: the table.
-      rule: one of `select.RULES`, the one that is reported; all of them are in `rules`.
+      rule: one of `selection.RULES`, the one that is reported; all of them are in `rules`.
 
     Returns:
       A dict of plain Python values; None stands for a score that is not defined. `clips` are those
@@ -166,7 +166,11 @@ def _dataset_row(dataset: str, predictions: Predictions, rule: str) -> dict:
 
 def _calibration(predictions: Predictions, rule: str) -> dict | None:
     """None of the upper bound, which has no confidence of its own."""
-    return None if rule == selection.UPPER_BOUND else calibration.fit(predictions, rule).to_dict()
+    return (
+        None
+        if rule == selection.UPPER_BOUND
+        else calibration.fit_temperature(predictions, rule).to_dict()
+    )
 
 
 def _subject_rows(predictions: Predictions, groups: Groups, pooled: np.ndarray) -> list[dict]:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from data_prep.common import check
 from data_prep.common.errors import UserError
-
-if TYPE_CHECKING:
-    from mser_jax.evaluate.predictions import Predictions
+from mser_jax.evaluate.predictions import Predictions
 
 # 'oracle' reads the label of the clip that it answers for: an upper bound, never a result.
 UPPER_BOUND = "oracle"

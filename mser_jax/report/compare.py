@@ -30,7 +30,7 @@ def write(folder: Path, results: Mapping[str, Any]) -> Path:
 
     Args:
       folder: made when it is not there.
-      results: as `compare.results` returns them.
+      results: as `runs.results` returns them.
 
     Returns:
       The path of the page.
@@ -47,7 +47,7 @@ def write(folder: Path, results: Mapping[str, Any]) -> Path:
         path.write_text(render(results), encoding="utf-8")
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be written: {error.strerror}. Remedy: give another --workdir."
+            f"{folder} cannot be written: {error.strerror}. Remedy: give another --out."
         ) from error
     return path
 
@@ -72,7 +72,7 @@ def text_table(results: Mapping[str, Any]) -> str:
     """The comparison for a terminal, at most 80 columns wide but for the names of folders.
 
     Args:
-      results: as `compare.results` returns them.
+      results: as `runs.results` returns them.
     """
     lines = []
     for run in results["runs"]:
@@ -92,7 +92,7 @@ def render(results: Mapping[str, Any]) -> str:
     """The page; it needs nothing from outside.
 
     Args:
-      results: as `compare.results` returns them.
+      results: as `runs.results` returns them.
     """
     rows = _rows(results)
     limit = paired_report.common_limit(rows)
@@ -210,4 +210,4 @@ def _counted(row: Mapping) -> str:
 
 def _command(results: Mapping) -> str:
     folders = [run["folder"] for run in results["runs"]]
-    return "python -m mser_jax.main --mode=compare --runs " + shlex.join(folders)
+    return "python -m mser_jax.compare " + shlex.join(folders)

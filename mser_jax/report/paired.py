@@ -1,4 +1,4 @@
-"""A paired comparison (`paired.difference`) in a table for the terminal, on a page, in a file."""
+"""A paired comparison in a table for the terminal, on a page, in a file."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def write(
 
     Args:
       folder: the one that the models' folders are in.
-      results: as `suite_results.results` returns them.
+      results: as `models.results` returns them.
       config: the fields of the suite, as in config.json.
       events: the lines of the suite's log.jsonl.
       context: what else is known of the models.
@@ -97,7 +97,7 @@ def text_table(results: Mapping[str, Any]) -> str:
     """The models for a terminal, at most 80 columns wide.
 
     Args:
-      results: as `suite_results.results` returns them.
+      results: as `models.results` returns them.
     """
     lines = [wording.text_row("", (*paired_report.SCORES, "UF1 from", "to", "publ."))]
     for row in _by_score(results):
@@ -136,7 +136,7 @@ def render(
     """The page; it needs nothing from outside, and links to the models' reports beside it.
 
     Args:
-      results: as `suite_results.results` returns them.
+      results: as `models.results` returns them.
       config: the fields of the suite.
       events: the lines of the suite's log.jsonl.
       context: what else is known of the models.

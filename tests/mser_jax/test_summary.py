@@ -5,17 +5,16 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from data_prep import datasets
 from data_prep.common.errors import UserError
+from data_prep.datasets import registry
+from helpers import ROOT
 from mser_jax.config.defaults import get_config
 from mser_jax.models import MSRes3DSettings
 from mser_jax.summary import summary
 
-ROOT = Path(__file__).parents[2]
 PAPER = MSRes3DSettings(classes=4)
 
 
@@ -95,11 +94,11 @@ def test_a_slip_gets_one_message(flag, told):
 
 def test_the_classes_of_every_source_are_known_without_its_clips():
     counts = {
-        name: len(datasets.class_names(get_config(name, "all" if name == "megc2019" else "paper")))
-        for name in datasets.SOURCES
+        name: len(registry.class_names(get_config(name, "all" if name == "megc2019" else "paper")))
+        for name in registry.SOURCES
         if name != "folder"  # whose labels are in the user's sheet
     }
     wanted = {"synthetic": 4, "smic": 3, "samm": 4, "casme2": 4, "casme3": 4, "mmew": 4}
     assert counts == wanted | {"composite": 3, "megc2019": 3}
     with pytest.raises(UserError, match="Did you mean 'samm'"):
-        datasets.class_names(get_config("sam", "paper"))
+        registry.class_names(get_config("sam", "paper"))

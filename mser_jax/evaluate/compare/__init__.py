@@ -1,1 +1,1 @@
-"""TODO."""
+"""Compare tables of the same clips. Imports NumPy, SciPy and evaluate."""

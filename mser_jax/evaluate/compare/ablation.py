@@ -79,7 +79,8 @@ def results(tables: Mapping[str, Predictions], rule: str, dataset: str) -> dict[
 
     Args:
       tables: the predictions of each member.
-      rule: one of `select.RULES`, which answers for every member; with one head all are the same.
+      rule: one of `selection.RULES`, which answers for every member; with one head all are the
+        same.
       dataset: as in `config.data.dataset`; says which published gains stand beside.
 
     Returns:

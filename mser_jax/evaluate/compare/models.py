@@ -19,7 +19,7 @@ def results(tables: Mapping[str, Predictions], rule: str) -> dict[str, Any]:
 
     Args:
       tables: the predictions of each, by the model's name. One of which a fold failed has no score.
-      rule: of `select.RULES`, which answers for every model.
+      rule: of `selection.RULES`, which answers for every model.
 
     Returns:
       rule; upper_bound: it uses the label, and nothing here is a result;
@@ -27,7 +27,7 @@ def results(tables: Mapping[str, Predictions], rule: str) -> dict[str, Any]:
       models: for each model in the order of `tables` its name and, unless `failed` lists a
         training, `scores`: for 'all' and each database accuracy, uf1, uar and their interval;
       `as_one`: the same scores of its seeds together (`ensemble.of_seeds`; None of one seed);
-      `to_best`: its scores less those of the best, as `paired.difference` has them (None of the
+      `to_best`: its scores less those of the best, as `paired_difference` has them (None of the
         best itself).
 
     Raises:
@@ -56,7 +56,7 @@ def _row(
 ) -> dict[str, Any]:
     own, to_best, as_one = tables[name], None, None
     if best is not None and name != best:
-        to_best = paired.difference(tables[best], own, (rule, rule))
+        to_best = paired.paired_difference(tables[best], own, (rule, rule))
     if len(scores["seeds"]) > 1:
         as_one = _scores(scoring.score(ensemble.of_seeds(own, rule), rule))
     return {

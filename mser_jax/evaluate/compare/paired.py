@@ -34,10 +34,10 @@ def compare(
       tables: the predictions, by the names that messages use.
       without: name of the table that is compared with.
       with_: name of the table that is compared.
-      rule: one of `select.RULES`, for both.
+      rule: one of `selection.RULES`, for both.
 
     Returns:
-      without, with: the names; and what `difference` says.
+      without, with: the names; and what `paired_difference` says.
 
     Raises:
       UserError: the tables do not hold the same clips, labels, folds and seeds; a class has no
@@ -46,11 +46,13 @@ def compare(
     one, other = tables[without], tables[with_]
     _refuse_others(without, one, with_, other)
     metrics.refuse_absent_class(one)
-    return {"without": without, "with": with_, **difference(one, other, (rule, rule))}
+    return {"without": without, "with": with_, **paired_difference(one, other, (rule, rule))}
 
 
-def difference(one: Predictions, other: Predictions, rules: tuple[str, str]) -> dict[str, Any]:
-    """The scores of `other` less those of `one`, clip by clip on the same clips.
+def paired_difference(
+    one: Predictions, other: Predictions, rules: tuple[str, str]
+) -> dict[str, Any]:
+    """Compute the scores of `other` less those of `one`, clip by clip on the same clips.
 
     The interval is of the difference under resampling of the subjects, the same resamples for both
     tables (`metrics.bootstrap`). McNemar's test takes clips for independent, which those of one
@@ -60,7 +62,7 @@ def difference(one: Predictions, other: Predictions, rules: tuple[str, str]) -> 
     Args:
       one: the table that is compared with.
       other: the table that is compared: of the same clips, each as often as it has seeds.
-      rules: of `select.RULES`, the one for each.
+      rules: of `selection.RULES`, the one for each.
 
     Returns:
       difference: of accuracy, uf1 and uar, mean over the seeds; None where a class has no clip;
@@ -87,7 +89,7 @@ def difference(one: Predictions, other: Predictions, rules: tuple[str, str]) -> 
 
 
 def discordant(one: Predictions, other: Predictions, rules: tuple[str, str]) -> Discordant:
-    """Which clips only `other`, and which only `one`, gets right; arguments as of `difference`."""
+    """Find the clips that only one table gets right; for the arguments see `paired_difference`."""
     before, after = (_right(*each) for each in zip((one, other), rules))
     clips = [key[:-1] for key in sorted(_keys(one))]
     return Discordant(

@@ -33,7 +33,7 @@ class Run(NamedTuple):
 
     @property
     def rule(self) -> str:
-        """Which head answers, of `select.RULES`."""
+        """Which head answers, of `selection.RULES`."""
         return self.config["evaluation"]["select"]
 
 
@@ -75,7 +75,7 @@ def results(one: Run, other: Run) -> dict[str, Any]:
         it tested and how many of them the other did not;
       differing: (field, value in A, in B) of the configurations;
       full, and per_dataset: dataset, clips, subjects, the headline scores of A and B with
-        `seed_std` (`metrics.seed_std`), and B less A as `paired.difference` has it;
+        `seed_std` (`metrics.seed_std`), and B less A as `paired.paired_difference` has it;
       gained_clips, lost_clips: (dataset, subject, clip) that only B, or only A, gets right; empty
         where a run has several seeds.
 
@@ -115,7 +115,7 @@ def _row(name: str, one: Predictions, other: Predictions, rules: tuple[str, str]
         "subjects": len({clip[:2] for clip in clips}),
         NAMES[0]: _scores(one, rules[0]),
         NAMES[1]: _scores(other, rules[1]),
-        **paired.difference(one, other, rules),
+        **paired.paired_difference(one, other, rules),
     }
 
 

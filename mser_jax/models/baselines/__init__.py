@@ -1,1 +1,1 @@
-"""TODO."""
+"""The networks of other papers. Imports JAX, Flax and models."""

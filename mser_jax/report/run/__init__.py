@@ -1,1 +1,1 @@
-"""TODO."""
+"""The page of one run, in its parts. Imports report, evaluate, and shards for pictures."""

@@ -102,7 +102,7 @@ def _records(
         raise UserError(f"{_NOT_NOTED} {_REMEDY}")
     if not shards.is_finished(Path(path)):
         raise UserError(f"The prepared clips are not at {path} any more. {_REMEDY}")
-    stored, left = shards.load(path, config["prep"]), set(wanted)
+    stored, left = shards.load_shards(path, config["prep"]), set(wanted)
     for index in range(len(stored) if left else 0):
         record = stored[index]
         clip = hardest.name(record["dataset"], record["subject"], record["clip_id"])

@@ -25,7 +25,7 @@ def training(scores: Mapping, events: list[dict], watched: bool) -> Markup:
     Args:
       scores: as `scoring.score` returns them.
       events: the lines of log.jsonl.
-      watched: whether the held-out clips were answered after every epoch (`mser_jax.evaluate.inflated`).
+      watched: whether the held-out clips were answered after every epoch (`evaluate.inflated`).
     """
     epochs = history.epochs(events)
     if not epochs:

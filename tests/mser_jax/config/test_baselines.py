@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_prep.common.errors import UserError
-from data_prep.synthetic.release import __main__ as synthetic_release
+from data_prep.synthetic.release import tree
 from mser_jax.config import defaults, megc2019, networks, validation, zoo
 from mser_jax.evaluate import predictions as table
 from mser_jax.evaluate import predictions_csv
@@ -88,7 +88,7 @@ def test_what_is_set_for_all_holds_for_each():
 @pytest.fixture(scope="module")
 def release(tmp_path_factory):
     folder = tmp_path_factory.mktemp("megc2019") / "clone"
-    synthetic_release.write("megc2019", folder, subjects=2, clips=4, size=96)
+    tree.write("megc2019", folder, subjects=2, clips=4, size=96)
     return folder
 
 
@@ -176,7 +176,7 @@ def test_before_anything_has_run_there_is_nothing_to_report(release, tmp_path):
 
 def test_what_was_fitted_to_other_clips_is_not_reused(release, tmp_path):
     other = tmp_path / "other"
-    synthetic_release.write("megc2019", other, subjects=2, clips=4, size=96, seed=1)
+    tree.write("megc2019", other, subjects=2, clips=4, size=96, seed=1)
     config = small(release, tmp_path, "svm_linear")
     suite.run.run(config, str(tmp_path / "run"), "all")
     one = predictions_csv.read_csv(tmp_path / "run" / "predictions.csv")

@@ -7,9 +7,9 @@ import pytest
 import data_prep
 import mser_jax
 from data_prep import config as data_config
-from data_prep import datasets
 from data_prep.common.errors import UserError
 from data_prep.common.fields import flat
+from data_prep.datasets import registry
 from data_prep.stages import apex, face, flow, keyframes, magnify
 from mser_jax.config import validation
 from mser_jax.config.defaults import PRESETS, get_config, series
@@ -42,7 +42,7 @@ def refusal(field, value):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("dataset", sorted({*datasets.SOURCES} - {"megc2019"}))  # which has models
+@pytest.mark.parametrize("dataset", sorted({*registry.SOURCES} - {"megc2019"}))  # which has models
 def test_every_preset_is_valid_and_locked(dataset, preset):
     config = get_config(dataset, preset)
     validate(config)
@@ -56,7 +56,7 @@ def test_unknown_preset_is_named_with_the_nearest():
         get_config("synthetic", "fsat")
 
 
-# Of megc2019 and its models alone; test_field_models has them.
+# Of megc2019 and its models alone; test_baselines has them.
 ELSEWHERE = {"input.kind": {"images"}, "input.scale": {"unit"}, "train.loss": {"margin"}}
 
 

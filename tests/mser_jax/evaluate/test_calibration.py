@@ -3,14 +3,14 @@ import json
 
 import numpy as np
 import pytest
-from made_tables import made
 from scipy.stats import binomtest
 from sklearn import calibration as reference
 from sklearn.metrics import brier_score_loss, log_loss
 
 from data_prep.common.errors import UserError
+from helpers.made_tables import made
 from mser_jax.evaluate import calibration, scoring
-from mser_jax.evaluate.calibration import calibrated, fit
+from mser_jax.evaluate.calibration import calibrated, fit_temperature
 
 T = 2.5
 
@@ -55,7 +55,7 @@ def fail(table, rows):
 
 @pytest.mark.parametrize("too_sure", [T, 1.0, 0.5])
 def test_a_known_temperature_is_found(too_sure):
-    found = fit(drawn(too_sure=too_sure), "mean")
+    found = fit_temperature(drawn(too_sure=too_sure), "mean")
     assert found.temperature == pytest.approx(too_sure, rel=0.06)
     assert found.after is not None
     assert found.after.ece < 0.03
@@ -97,7 +97,7 @@ def test_a_temperature_of_1_changes_nothing(table):
 
 def test_figures_agree_with_scikit_learn(table):
     """The quality before, and after with every person's own temperature."""
-    found = fit(table, "mean")
+    found = fit_temperature(table, "mean")
     p, label = table.probabilities[:, 0].astype(float), table.label
     assert found.cross_fitted is not None
     assert found.after is not None
@@ -116,7 +116,7 @@ def test_figures_agree_with_scikit_learn(table):
 
 
 def test_bins_agree_with_scikit_learn_and_stay_for_what_is_calibrated(table):
-    found = fit(table, "mean")
+    found = fit_temperature(table, "mean")
     p = table.probabilities[:, 0].astype(float)
     right, sure = p.argmax(axis=1) == table.label, (p / p.sum(axis=1, keepdims=True)).max(axis=1)
     accuracy, confidence = reference.calibration_curve(right, sure, n_bins=10, strategy="quantile")
@@ -136,11 +136,11 @@ def test_bins_agree_with_scikit_learn_and_stay_for_what_is_calibrated(table):
 
 
 def test_a_persons_temperature_is_blind_to_the_own_rows(table):
-    before = fit(table, "mean").cross_fitted
+    before = fit_temperature(table, "mean").cross_fitted
     own = (table.dataset == "x") & (table.subject == "s3")
     assert 0 < own.sum() < (table.subject == "s3").sum()
     label = np.where(own, (table.label + 1) % 4, table.label)
-    after = fit(dataclasses.replace(table, label=label), "mean").cross_fitted
+    after = fit_temperature(dataclasses.replace(table, label=label), "mean").cross_fitted
     assert before is not None
     assert after is not None
     assert after["x", "s3"] == before["x", "s3"]
@@ -150,7 +150,7 @@ def test_a_persons_temperature_is_blind_to_the_own_rows(table):
 
 
 def test_rows_of_all_seeds_count_and_clips_but_once(table):
-    one, three = fit(table, "mean"), fit(of_seeds(table), "mean")
+    one, three = fit_temperature(table, "mean"), fit_temperature(of_seeds(table), "mean")
     assert three.temperature == pytest.approx(one.temperature, rel=1e-3)
     assert [each.clips for each in three.before.bins] == [60] * 10
     assert sum(three.before.histogram) == 1800
@@ -158,7 +158,7 @@ def test_rows_of_all_seeds_count_and_clips_but_once(table):
 
 
 def test_a_single_person_is_told_by_none():
-    found = fit(drawn(rows=30, people=1), "mean").to_dict()
+    found = fit_temperature(drawn(rows=30, people=1), "mean").to_dict()
     assert found["cross_fitted"] is None
     assert found["after"] is None
     assert found["temperature"] > 0
@@ -167,7 +167,9 @@ def test_a_single_person_is_told_by_none():
 def test_certain_answers_stay_finite_and_share_one_bin():
     """As of support vectors: nothing of what is true is possible by a wrong answer."""
     label, answer = np.arange(60) % 3, np.where(np.arange(60) < 45, np.arange(60) % 3, 0)
-    found = fit(made(label, answer, subject=[f"s{row % 6}" for row in range(60)]), "confidence")
+    found = fit_temperature(
+        made(label, answer, subject=[f"s{row % 6}" for row in range(60)]), "confidence"
+    )
     assert len(found.before.bins) == 1
     assert found.before.confidence == pytest.approx(1)
     assert found.after is not None
@@ -177,17 +179,21 @@ def test_certain_answers_stay_finite_and_share_one_bin():
 
 def test_where_every_answer_is_right_the_surest_temperature_is_taken(table):
     sure = dataclasses.replace(table, label=table.probabilities[:, 0].argmax(axis=1))
-    assert fit(sure, "mean").temperature == pytest.approx(calibration.RANGE[0], rel=0.01)
+    assert fit_temperature(sure, "mean").temperature == pytest.approx(
+        calibration.RANGE[0], rel=0.01
+    )
 
 
 def test_a_failed_fold_has_no_answer_to_calibrate(table):
     failed = table.subject == "s3"
-    assert fit(fail(table, failed), "mean") == fit(table.take(~failed), "mean")
+    assert fit_temperature(fail(table, failed), "mean") == fit_temperature(
+        table.take(~failed), "mean"
+    )
 
 
 def test_the_metrics_hold_it_but_for_the_upper_bound(table):
     scores = scoring.score(table, "mean")
-    assert scores["calibration"] == fit(table, "mean").to_dict()
+    assert scores["calibration"] == fit_temperature(table, "mean").to_dict()
     assert scoring.score(table, "oracle")["calibration"] is None
     with pytest.raises(UserError, match=r"reads the label.*Remedy: another --config\.eval"):
-        fit(table, "oracle")
+        fit_temperature(table, "oracle")

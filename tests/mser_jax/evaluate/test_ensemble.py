@@ -1,8 +1,8 @@
 import dataclasses
 
 import numpy as np
-from made_tables import made
 
+from helpers.made_tables import made
 from mser_jax.evaluate import ensemble
 
 

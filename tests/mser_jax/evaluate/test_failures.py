@@ -1,25 +1,17 @@
 """Folds that failed: apart from every score, told loudly, never compared."""
 
-import dataclasses
 import html
 
 import numpy as np
 import pytest
-from made_tables import made
-from test_report import EVENTS, config, epoch
 
 from data_prep.common.errors import UserError
+from helpers.made_report import EVENTS, config, epoch
+from helpers.made_tables import fail, made
 from mser_jax.evaluate import failures, metrics, predictions_csv, scoring, selection
 from mser_jax.evaluate.compare import ablation
 from mser_jax.evaluate.compare import runs as compare
 from mser_jax.report.run import page as report
-
-
-def fail(whole, failed):
-    """The table with these rows failed."""
-    probabilities, loss = whole.probabilities.copy(), whole.train_loss.copy()
-    probabilities[failed], loss[failed] = np.nan, np.nan
-    return dataclasses.replace(whole, probabilities=probabilities, train_loss=loss)
 
 
 def whole_table(seeds=1):

@@ -3,11 +3,11 @@ import re
 
 import numpy as np
 import pytest
-from made_tables import made
 
 from data_prep.common.cv import cv2
 from data_prep.preview import flow_colour
 from data_prep.shards import dataset as shards
+from helpers.made_tables import made
 from mser_jax.evaluate import hardest
 from mser_jax.report.run import clip_pictures
 from mser_jax.report.run import page as report

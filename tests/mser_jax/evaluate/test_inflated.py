@@ -7,12 +7,11 @@ import shutil
 
 import numpy as np
 import pytest
-from made_tables import made
-from test_failures import fail
-from test_report import EVENTS, config
-from test_report import made as four_heads
 
 from data_prep.common.errors import UserError
+from helpers.made_report import EVENTS, config
+from helpers.made_report import made as four_heads
+from helpers.made_tables import fail, made
 from mser_jax.evaluate import inflated, scoring
 from mser_jax.report.run import page as report
 

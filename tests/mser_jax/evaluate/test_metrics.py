@@ -3,10 +3,10 @@ import json
 
 import numpy as np
 import pytest
-from made_tables import made
 from sklearn import metrics as reference
 
 from data_prep.common.errors import UserError
+from helpers.made_tables import made
 from mser_jax.evaluate import metrics, scoring
 
 # Worked by hand: rows are the true class. Recall 3/4, 1/3, 1/1; precision 3/4, 1/2, 1/2;

@@ -3,9 +3,8 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
+from helpers import ROOT
 
 # In a process of its own: annotations are checked from the import on.
 CHECKED = """

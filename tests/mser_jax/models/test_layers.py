@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import written_out
 from flax import nnx
 
+from helpers import written_out
+from helpers.written_out import jumbled
 from mser_jax.models import layers
 from mser_jax.models.affa import AFFA, CAM
 from mser_jax.models.attention import TemporalSpatialAttention
@@ -16,15 +17,6 @@ pytestmark = pytest.mark.usefixtures("unoptimised")
 
 def drawn(*shape, seed=0) -> Any:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def jumbled(module, seed=0) -> Any:
-    """Give every parameter a value of its own, also those that start at 0 or 1."""
-    rng = np.random.default_rng(seed)
-    params = nnx.state(module, nnx.Param)
-    moved = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal(x.shape), x.dtype), params)
-    nnx.update(module, moved)
-    return module
 
 
 def jumbled_norm(channels=3):

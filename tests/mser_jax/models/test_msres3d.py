@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import written_out
 from flax import nnx
 
+from helpers import written_out
 from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings
 from mser_jax.models.msres3d import Upsample
 

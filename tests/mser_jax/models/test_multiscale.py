@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import written_out
 from flax import nnx
-from test_layers import jumbled
 
+from helpers import written_out
+from helpers.written_out import jumbled
 from mser_jax.models.multiscale import RC1, RC2, RC3, BranchStyle, FusionWeights
 
 pytestmark = pytest.mark.usefixtures("unoptimised")

@@ -4,6 +4,7 @@ import jax
 import pytest
 from flax import nnx
 
+from helpers.parameter_counts import cam, conv_bn, head
 from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings
 from mser_jax.models.affa import AFFA, CAM
 from mser_jax.models.attention import TemporalSpatialAttention
@@ -26,11 +27,6 @@ def network(**switches):
 PLAIN = {"attention": False, "rc": None, "fusion": False}
 
 
-def conv_bn(k, c_in, c_out):
-    """A kernel of k weights for each pair of channels, no bias; scale and bias of its BN."""
-    return k * c_in * c_out + 2 * c_out
-
-
 def depthwise_bn(k, c):
     return k * c + 2 * c
 
@@ -47,10 +43,6 @@ def bottleneck(c, width):
     return conv_bn(1, c, width) + conv_bn(27, width, width) + conv_bn(1, width, 4 * width)
 
 
-def head(c, hidden=256, classes=3):
-    return c * hidden + hidden + hidden * classes + classes
-
-
 def plain(unit, expansion, shortcuts):
     """A 3-D residual network of (3, 4, 6, 3) units; `shortcuts` begin at this block of the four."""
     total, c = stem(3, 64), 64
@@ -63,10 +55,6 @@ def plain(unit, expansion, shortcuts):
 
 
 ATTENTION = (3 * 2 + 1) + (7 * 7 * 2 + 1)
-
-
-def cam(c, r=4):
-    return 2 * (conv_bn(1, c, c // r) + conv_bn(1, c // r, c))
 
 
 def up(deep, c):

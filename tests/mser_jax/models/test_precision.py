@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from test_fold_parallel import FOLDS, LIFTS, Toy, made_clips, program, trained, trainer
 
+from helpers.toy import FOLDS, LIFTS, Toy, program, trained, trainer
+from helpers.toy_clips import made_clips
 from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings, functional
 from mser_jax.models.affa import AFFA
 from mser_jax.models.layers import BatchNorm, global_max, global_mean
@@ -144,7 +145,7 @@ def test_every_fold_learns_in_bfloat16_under_either_lift(lift):
     toy = functional(lambda rngs: Narrow(rngs=rngs))
     made = program(trainer(network=toy, devices=4, lift=lift))
     state, seen = trained(made, made_clips(), epochs=20)
-    assert types(state.params) | types(state.stats) == {"float32"}
+    assert types(state.params) | types(state.batch_stats) == {"float32"}
     assert np.all(loss_of(seen)[-1] < 0.75 * loss_of(seen)[0])
 
 

@@ -5,8 +5,8 @@ import re
 
 import numpy as np
 import pytest
-from test_report import EVENTS, PNG, config, made
 
+from helpers.made_report import EVENTS, PNG, config, made
 from mser_jax.evaluate import scoring
 from mser_jax.report import curves, plots
 from mser_jax.report.run import page as report

@@ -1,23 +1,23 @@
 import csv
 import importlib.util
 import json
-from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from made_tables import made
 
-from data_prep import datasets
 from data_prep.common.errors import UserError
 from data_prep.common.fields import differences
+from data_prep.datasets import registry
+from helpers import ROOT
+from helpers.made_tables import made
 from mser_jax.config.defaults import get_config, member, series
 from mser_jax.config.validation import validate
 from mser_jax.evaluate.compare import ablation
 from mser_jax.evaluate.compare.ablation import ADDED, LEFT_OUT, MEMBERS, PARTS
 from mser_jax.report import ablation as ablation_report
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = ROOT / "configs"
 SMOKE = get_config("synthetic", "smoke")
 SWITCHES = {"input.kind", "model.attention", "model.rc.on", "model.fusion.on"}
 EVENTS = [
@@ -92,7 +92,7 @@ def test_a_member_is_the_same_alone_and_in_the_series():
         assert member(config, name).to_dict() == member(alone, name).to_dict()
 
 
-@pytest.mark.parametrize("dataset", sorted({*datasets.SOURCES} - {"megc2019"}))  # has no frames
+@pytest.mark.parametrize("dataset", sorted({*registry.SOURCES} - {"megc2019"}))  # has no frames
 def test_the_preset_is_by_default_that_of_the_data_sets_own_file(get_ablation, dataset):
     assert get_ablation(dataset).preset == recipe(dataset)().preset
     assert get_ablation(dataset).ablation.members == tuple(MEMBERS)

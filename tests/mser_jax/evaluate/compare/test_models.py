@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 import pytest
-from made_tables import made
 
 from data_prep.common.errors import UserError
+from helpers.made_tables import made
 from mser_jax.config import zoo
 from mser_jax.evaluate import ensemble, metrics
 from mser_jax.evaluate.compare import models as suite_results

@@ -3,10 +3,10 @@ import json
 
 import numpy as np
 import pytest
-from made_tables import made
 from scipy.stats import binomtest
 
 from data_prep.common.errors import UserError
+from helpers.made_tables import made
 from mser_jax.evaluate.compare import paired
 from mser_jax.evaluate.predictions import Predictions
 

@@ -8,10 +8,10 @@ import re
 
 import numpy as np
 import pytest
-from made_tables import made
 
 from data_prep.common.errors import UserError
-from mser_jax import main
+from helpers.made_tables import made
+from mser_jax import compare
 from mser_jax.config import defaults
 from mser_jax.evaluate import metrics, predictions_csv, scoring
 from mser_jax.evaluate.compare import paired, runs
@@ -36,7 +36,7 @@ def predictions(seeds=(0,), shift=0.0, **changes):
 
 
 def run(name, of=None, **evaluation):
-    """A run as `compare.read` finds it; rule and protocol are those of the configuration."""
+    """A run as `runs.read` finds it; rule and protocol are those of the configuration."""
     fields = defaults.get_config().to_dict()
     fields["evaluation"] |= evaluation
     return runs.Run(f"runs/{name}", fields, predictions() if of is None else of)
@@ -194,7 +194,7 @@ def test_the_page_and_the_files_hold_the_results(tmp_path):
     for part in ("runs/&lt;b&gt;", "trains on other clips of the tested subject", "10 clips that"):
         assert part.replace("10", str(results["full"]["gained"])) in text
     assert '<th scope="row">evaluation.protocol</th><td>&quot;loso&quot;</td>' in text
-    command = "python -m mser_jax.main --mode=compare --runs runs/a 'runs/<b>'"
+    command = "python -m mser_jax.compare runs/a 'runs/<b>'"
     assert command in html.unescape(re.sub("<.*?>", "", text))
     assert json.loads((path.parent / "compare.json").read_text()) == json.loads(json.dumps(results))
     with (path.parent / "compare.csv").open(newline="") as file:
@@ -224,7 +224,7 @@ def test_the_command_reads_two_folders_and_leaves_a_page(tmp_path, monkeypatch, 
         left_behind(tmp_path / "two", predictions(), select="train_loss"),
     ]
     monkeypatch.chdir(tmp_path)
-    main._compare(folders, "")
+    assert compare.main(folders) == 0
     assert "B less A" in capsys.readouterr().out
     written = json.loads((tmp_path / "runs/compare-one-two/compare.json").read_text())
     assert [each["folder"] for each in written["runs"]] == folders
@@ -251,19 +251,5 @@ def test_a_configuration_that_is_not_one_is_named(tmp_path, spoiled):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"file/out cannot be written.*--workdir"):
+    with pytest.raises(UserError, match=r"file/out cannot be written.*--out"):
         compare_report.write(tmp_path / "file" / "out", of_both())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--runs", "a", "b", "--workdir", "c"], ["--runs=a", "--runs=b", "--workdir", "c"]),
-        (["--workdir=c", "--runs", "a", "b"], ["--workdir=c", "--runs=a", "--runs=b"]),
-        (["--runs=a", "--runs=b", "x"], ["--runs=a", "--runs=b", "x"]),
-        (["--runs", "a", "--runs", "b"], ["--runs=a", "--runs=b"]),
-        (["--mode", "train"], ["--mode", "train"]),
-    ],
-)
-def test_runs_may_be_written_one_after_the_other(arguments, expected):
-    assert main._one_flag_each(arguments) == expected

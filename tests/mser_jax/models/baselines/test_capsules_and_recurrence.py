@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from test_parameters import cam, conv_bn, head
 
+from helpers.parameter_counts import cam, conv_bn, head
 from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings, cost, functional
 from mser_jax.models.baselines import capsulenet, rcn
 from mser_jax.models.baselines.capsulenet import CapsuleNet

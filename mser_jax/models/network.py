@@ -1,0 +1,89 @@
+"""Modules as pure functions over pure dicts, which training lifts over folds."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+from mser_jax.models.layers import Key, Map, Mask
+from mser_jax.models.ops import conv
+
+Tree = Any
+
+
+class Apply(Protocol):
+    """A network's forward pass."""
+
+    def __call__(
+        self, params: Tree, stats: Tree, x: Map, mask: Mask, train: bool, key: Key = None
+    ) -> tuple[Float[Array, "b k n"], Tree]:
+        """Return the logits `[b, k, classes]` and the running statistics.
+
+        In training the batch's own statistics normalise and the running ones move, and dropout is
+        drawn from `key` (without one nothing is dropped); else the running ones normalise.
+        """
+        ...
+
+
+class Network(NamedTuple):
+    """A model as pure functions over pure dicts, to be lifted by JAX's own transforms.
+
+    Attributes:
+      init: `key -> (params, stats)`.
+      apply: `(params, stats, x, mask, train, key) -> (logits, stats)`.
+    """
+
+    init: Callable[[jax.Array], tuple[Tree, Tree]]
+    apply: Apply
+
+
+def functional(build: Callable[[nnx.Rngs], nnx.Module], lowering: str = "auto") -> Network:
+    """Turn a module's constructor into a `Network`.
+
+    Args:
+      build: makes the module, which is called with `(x, mask, key)`; without a key it must draw
+        nothing.
+      lowering: of its convolutions, 'auto' or one of `conv.LOWERINGS`.
+    """
+    shapes = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
+    graphs = {train: _graph(_view(shapes, train)) for train in (True, False)}
+
+    def init(key: jax.Array) -> tuple[Tree, Tree]:
+        _, params, stats = nnx.split(build(nnx.Rngs(key)), nnx.Param, nnx.BatchStat)
+        params = _drawn_together(params, key)
+        return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
+
+    def apply(params: Tree, stats: Tree, x: Map, mask: Mask, train: bool, key: Key = None):
+        model: Any = nnx.merge(graphs[train], params, stats)
+        with conv.lowering(lowering):
+            logits = model(x, mask, key if train else None)
+        return logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
+
+    return Network(init, apply)
+
+
+def _drawn_together(params: nnx.State, key: jax.Array) -> nnx.State:
+    """Draw all weights in one call: a call for each makes a program that is long to compile.
+
+    The draws of the constructor are then used by nothing, and the compiler drops them.
+    """
+    variables = [variable for _, variable in nnx.to_flat_state(params)]
+    weights = [variable for variable in variables if "deviation" in variable.get_metadata()]
+    pool = jax.random.normal(key, (sum(w.size for w in weights),))
+    start = 0
+    for weight in weights:
+        values = pool[start : start + weight.size].reshape(weight.shape)
+        weight.set_value(weight.get_metadata("deviation") * values)
+        start += weight.size
+    return params
+
+
+def _view(model: nnx.Module, train: bool) -> nnx.Module:
+    """For training, or with the running averages, where the network has any."""
+    return nnx.view(model, use_running_average=not train, raise_if_not_found=False)
+
+
+def _graph(model: nnx.Module) -> nnx.GraphDef:
+    return nnx.split(model, nnx.Param, nnx.BatchStat)[0]
