@@ -1,111 +1,84 @@
-"""Who may import whom (docs/design.md): the rules that keep the parts apart."""
+"""Who may import whom: the rules of docs/design.md, over packages."""
 
 import ast
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from helpers import ROOT
+
 STANDARD = frozenset(sys.stdlib_module_names)
+PLAIN = "data_prep.common"  # errors, checks, files, progress: libraries of none of the two
 
-ON_THE_DEVICE = (
-    *("parallel", "train", "losses", "optimizer", "schedules", "state", "augment", "folds"),
-    "feed",
-)
-FROM_THE_TABLE = (
-    *("table", "select", "failures", "metrics", "scoring", "published", "paired"),
-    *("ablation", "compare", "inflated", "ensemble", "suite_results", "zoo"),
-    *("calibration", "hardest"),
-)
-OF_THE_REPORT = (
-    *("report", "score_report", "training_report", "provenance_report", "paired_report"),
-    *(
-        "ablation_report",
-        "compare_report",
-        "suite_report",
-        "calibration_report",
-        "hardest_report",
-        "wording",
-        "page",
-        "plots",
-        "curves",
-        "history",
-    ),
-)
-OF_A_MOVEMENT = (
-    *("reason_page", "reason_sections", "reason_shown", "reason_text", "reason_pictures"),
-)
-SEES_THE_CONFIGURATION = (
-    *("main", "config", "megc2019", "run", "build", "networks", "series", "suite", "summary"),
-    *("workdir", "export", "trained", "asking", "passing", "predict", "reasons"),
+
+class Rule(NamedTuple):
+    """What the modules of `who` may import: `only` these, or anything but `never`."""
+
+    number: int
+    who: str
+    only: str = ""
+    never: str = ""
+    but: str = ""  # modules of `who` that the rule does not bind
+
+
+OF_DATA = f"jax jaxtyping numpy grain mser_jax.data mser_jax.parallel {PLAIN} data_prep.shards"
+READ_SHARDS = "mser_jax.data.dataset mser_jax.data.stream"
+ABOVE_TRAIN = "mser_jax.evaluate mser_jax.report mser_jax.config mser_jax.experiments"
+COMMANDS = "mser_jax.main mser_jax.export mser_jax.compare mser_jax.summary"
+READ_FIELDS = f"mser_jax.config mser_jax.experiments mser_jax.predict {COMMANDS}"
+FLOW = "data_prep.stages.flow data_prep.stages.flow_images"
+RULES = (
+    Rule(1, "data_prep", never="mser_jax flax optax orbax grain"),
+    Rule(1, "data_prep", never="jax", but=FLOW),
+    Rule(2, "mser_jax.models", only="jax flax jaxtyping numpy mser_jax.models"),
+    Rule(3, "mser_jax.data", only=OF_DATA),
+    Rule(3, "mser_jax.data", never="grain data_prep.shards", but=READ_SHARDS),
+    Rule(4, "mser_jax.storage", never=f"mser_jax.train mser_jax.data {ABOVE_TRAIN}"),
+    Rule(5, "mser_jax.evaluate", only=f"numpy scipy mser_jax.evaluate {PLAIN}"),
+    Rule(6, "mser_jax.train", never=f"{ABOVE_TRAIN} mser_jax.predict"),
+    Rule(7, "mser_jax", never="ml_collections absl", but=READ_FIELDS),
+    Rule(8, "mser_jax.report", never="jax flax optax mser_jax.train mser_jax.models mser_jax.data"),
+    Rule(9, "mser_jax.experiments", never="mser_jax.predict"),
+    Rule(9, "mser_jax.predict", never="mser_jax.experiments"),
 )
 
-# What mser_jax takes from data_prep, beside its errors and the checks of values.
-PLAIN = {"data_prep.common.errors", "data_prep.common.check", "data_prep.common.fields"}
-BRIDGES = {
-    "main": {"data_prep.common.command"},
-    "config": {"data_prep.config"},
-    "megc2019": {"data_prep.config"},
-    "run": {"data_prep.pipeline.prepare", "data_prep.common.folders"},
-    "suite": {"data_prep.pipeline.prepare", "data_prep.common.folders"},
-    "data": {"data_prep.shards.dataset"},
-    "summary": {"data_prep.common.command", "data_prep.datasets"},
-    "clip_pictures": {
-        "data_prep.common.cv",
-        "data_prep.preview.flow_colour",
-        "data_prep.shards.dataset",
-    },
-    "export": {"data_prep.common.command", "data_prep.config", "data_prep.common.folders"},
-    "asked": {"data_prep.spotting.watcher"},
-    "model_folder": {"data_prep.common.folders", "data_prep.pipeline.record"},
-    "predict": {
-        *(
-            "data_prep.common.progress",
-            "data_prep.common.command",
-            "data_prep.common.folders",
-            "data_prep.video.frames",
-        ),
-    },
-    "trained": {
-        *(
-            "data_prep.clip",
-            "data_prep.common.command",
-            "data_prep.config",
-            "data_prep.pipeline.record",
-        ),
-        *("data_prep.spotting.watcher", "data_prep.spotting.found"),
-    },
-    "given": {"data_prep.clip", "data_prep.video.file"},
-    "asking": {
-        *("data_prep.config", "data_prep.common.folders", "data_prep.video.frames"),
-        *("data_prep.pipeline.video_source", "data_prep.video.stream"),
-    },
-    "passing": {
-        *("data_prep.stages.landmarks", "data_prep.video.stream", "data_prep.spotting.watcher"),
-        "data_prep.spotting.found",
-    },
-    **{name: {"data_prep.spotting.found"} for name in ("answers", "answer_files", "answer_view")},
-    "overlay": {"data_prep.common.progress", "data_prep.common.cv", "data_prep.spotting.found"},
-    "overlay_panel": {"data_prep.common.cv"},
-    "reason_sections": {"data_prep.preview.flow_colour"},
-    "reason_pictures": {"data_prep.common.cv"},
-}
-
-BLOCKED = ("tensorflow", "tensorflow_datasets", "grain", "ml_collections", "cv2", "matplotlib")
-TRAINS_WITHOUT = f"""
-import json, sys
-for name in {BLOCKED!r}:
-    sys.modules[name] = None  # an import of it fails
-import mser_jax.train.step, mser_jax.parallel, mser_jax.models
-print(json.dumps([name for name in sys.modules if name.startswith("mser_jax")]))
+# Rule 11: what trains runs where no more than JAX's own libraries is installed.
+LEAN = (
+    *("mser_jax.models", "mser_jax.parallel", "mser_jax.train", "mser_jax.storage.checkpoints"),
+    *("mser_jax.data", "data_prep.stages.flow"),
+)
+LIBRARIES = ("jax", "flax", "optax", "orbax", "numpy", "scipy", "safetensors", "jaxtyping")
+BLOCKED = (
+    *("tensorflow", "tensorflow_datasets", "grain", "ml_collections", "array_record", "cv2"),
+    *("matplotlib", "skimage", "sklearn", "openpyxl", "tqdm", "flatbuffers", "tensorboard", "dlib"),
+)
+IMPORT_ALL = """
+import importlib, json, sys
+blocked, names = json.loads(sys.argv[1])
+sys.modules.update(dict.fromkeys(blocked))  # an import of them fails
+for name in names:
+    importlib.import_module(name)
+print(json.dumps([name for name in sys.modules if name.split(".")[0] in ("mser_jax", "data_prep")]))
 """
 
 
-def path_of(module: str) -> Path | None:
+def below(name: str, packages: str) -> bool:
+    """Whether a module is one of these packages, or lies below one."""
+    return any(name == one or name.startswith(f"{one}.") for one in packages.split())
+
+
+def modules(package: str) -> list[str]:
+    folder = ROOT.joinpath(*package.split("."))
+    files = folder.rglob("*.py") if folder.is_dir() else [folder.with_suffix(".py")]
+    names = (".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files)
+    return sorted(name.removesuffix(".__init__") for name in names)
+
+
+def path_of(module: str):
     path = ROOT.joinpath(*module.split("."))
     return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
 
@@ -123,106 +96,81 @@ def names_imported(source: str) -> Iterator[str]:
 
 
 def imports(module: str) -> set[str]:
+    """What a module imports beside the standard library."""
     path = path_of(module)
     assert path, f"there is no module {module}: correct the rule"
-    return set(names_imported(path.read_text(encoding="utf-8")))
-
-
-def modules(package: str) -> list[str]:
-    files = ROOT.joinpath(package).rglob("*.py")
-    names = (".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files)
-    return sorted(name.removesuffix(".__init__") for name in names)
-
-
-def beyond(module: str, *allowed: str) -> set[str]:
-    """What a module imports beside the standard library and those named, or below them."""
-    return {
-        name
-        for name in imports(module)
-        if name.split(".")[0] not in STANDARD
-        and not any(name == one or name.startswith(one + ".") for one in allowed)
-    }
+    names = names_imported(path.read_text(encoding="utf-8"))
+    return {name for name in names if name.split(".")[0] not in STANDARD}
 
 
 def test_every_kind_of_import_is_seen():
     lines = (
         "import jax.numpy as jnp",
-        "from mser_jax import train",
-        "def f(): import data_prep.common.cv",
+        "from mser_jax import main",
+        "def f(): import data_prep.clip",
     )
     assert set(names_imported("\n".join(lines))) == {
-        "jax.numpy",
-        "mser_jax.train.step",
-        "data_prep.common.cv",
+        *("jax.numpy", "mser_jax.main", "data_prep.clip")
     }
 
 
-@pytest.mark.parametrize(
-    "module", [*modules("mser_jax/models"), "mser_jax.predict.explain.gradcam"]
-)
-def test_networks_know_only_jax_and_themselves(module):
-    assert not beyond(module, "jax", "flax", "jaxtyping", "numpy", "mser_jax.models")
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.number}-{rule.who}")
+def test_a_rule_holds(rule):
+    bound = [name for name in modules(rule.who) if not below(name, rule.but)]
+    assert bound
+    for module in bound:
+        if rule.only:
+            assert not {name for name in imports(module) if not below(name, rule.only)}, module
+        assert not {name for name in imports(module) if below(name, rule.never)}, module
 
 
-@pytest.mark.parametrize("module", ON_THE_DEVICE)
-def test_training_needs_no_library_of_the_data(module):
-    allowed = ("jax", "flax", "optax", "numpy", "jaxtyping", "tqdm", "mser_jax")
-    assert not beyond(f"mser_jax.{module}", *allowed)
+def lean_modules() -> list[str]:
+    return [name for one in LEAN for name in modules(one) if not below(name, READ_SHARDS)]
 
 
-@pytest.mark.parametrize("module", FROM_THE_TABLE)
-def test_figures_are_functions_of_the_table_alone(module):
-    ours = {f"mser_jax.{name}" for name in FROM_THE_TABLE}
-    assert not beyond(f"mser_jax.{module}", "numpy", "scipy", *PLAIN, *ours)
-
-
-@pytest.mark.parametrize("module", OF_THE_REPORT)
-def test_the_report_reads_the_table_and_the_log(module):
-    ours = {f"mser_jax.{name}" for name in (*FROM_THE_TABLE, *OF_THE_REPORT)}
-    assert not beyond(f"mser_jax.{module}", "numpy", "matplotlib", *PLAIN, *ours)
-
-
-@pytest.mark.parametrize("module", OF_A_MOVEMENT)
-def test_the_page_of_a_movement_is_drawn_from_what_was_found(module):
-    found = {
-        "mser_jax.predict.answers",
-        "mser_jax.predict.views.common",
-        "mser_jax.predict.explain.gradcam",
-        "data_prep.common.files",
-    }
-    ours = {f"mser_jax.{name}" for name in (*OF_A_MOVEMENT, "page", "plots", "wording")}
-    taken = BRIDGES.get(module, set())
-    assert not beyond(f"mser_jax.{module}", "numpy", "matplotlib", *PLAIN, *found, *ours, *taken)
-
-
-@pytest.mark.parametrize("module", modules("data_prep"))
-def test_preprocessing_never_sees_the_training(module):
-    seen = {name.split(".")[0] for name in imports(module)}
-    assert not seen & {"mser_jax", "flax", "optax", "orbax", "grain"}
-    assert "jax" not in seen or module in ("data_prep.stages.flow", "data_prep.stages.flow_images")
-
-
-@pytest.mark.parametrize("module", [m for m in modules("mser_jax") if m != "mser_jax"])
-def test_the_bridges_to_the_preprocessing_are_few(module):
-    taken = {name for name in imports(module) if name.split(".")[0] == "data_prep"}
-    own_name = module.removeprefix("mser_jax.")
-    assert taken <= BRIDGES.get(own_name, set()) | PLAIN
-
-
-@pytest.mark.parametrize("module", [m for m in modules("mser_jax") if m != "mser_jax"])
-def test_the_configuration_stops_above_the_training(module):
-    if module.removeprefix("mser_jax.") in SEES_THE_CONFIGURATION:
-        return
-    above = {f"mser_jax.{name}" for name in SEES_THE_CONFIGURATION}
-    seen = {name for name in imports(module) if name.split(".")[0] in ("ml_collections", "absl")}
-    assert not seen | (imports(module) & above)
-
-
-def test_training_runs_where_no_data_library_is_installed():
+def test_what_trains_imports_with_few_libraries():
+    names = json.dumps([BLOCKED, lean_modules()])
     done = subprocess.run(
-        [sys.executable, "-c", TRAINS_WITHOUT], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", IMPORT_ALL, names], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    loaded = {name.split(".")[1] for name in json.loads(done.stdout) if "." in name}
-    assert {"train", "parallel", "models"} <= loaded
-    assert not loaded & {*SEES_THE_CONFIGURATION, *OF_THE_REPORT, "data", "evaluate"}
+    for module in json.loads(done.stdout):
+        # A bar is imported where it is shown, and does without its library.
+        allowed = (*LIBRARIES, "mser_jax", "data_prep", *(["tqdm"] * module.endswith("progress")))
+        strange = {name for name in imports(module) if name.split(".")[0] not in allowed}
+        assert not strange, module
+
+
+@pytest.mark.parametrize("package", ["mser_jax", "data_prep"])
+def test_a_folder_says_what_it_is_for_and_holds_a_dozen_files(package):
+    for folder in (path.parent for path in (ROOT / package).rglob("__init__.py")):
+        files = [file for file in folder.glob("*.py") if not file.name.startswith("__")]
+        assert len(files) <= 12, folder
+        docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8")))
+        assert docstring, folder
+
+
+def room_of(name: str) -> str:
+    """The folder at the top that a module is in, or the module at the top."""
+    return ".".join(name.split(".")[:2])
+
+
+def circle(arrows: dict[str, set[str]]) -> list[str]:
+    """The names that are left when those that point at no other are taken away in turn."""
+    while ends := [name for name, others in arrows.items() if not others & arrows.keys()]:
+        arrows = {name: others for name, others in arrows.items() if name not in ends}
+    return sorted(arrows)
+
+
+def test_nothing_is_imported_in_a_circle():
+    names = [name for one in ("mser_jax", "data_prep") for name in modules(one)]
+    # The face of a package imports its modules, and a module the version.
+    faces = {name for name in names if path_of(name).name == "__init__.py"}
+    every = {name: imports(name) - {name} - faces for name in names if name not in faces}
+    assert not circle(every)
+    rooms: dict[str, set[str]] = {}
+    for name, others in every.items():
+        room = room_of(name)
+        rooms.setdefault(room, set()).update({room_of(other) for other in others} - {room})
+    assert not circle(rooms)
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": set()}) == ["a", "b", "c"]

@@ -1,4 +1,4 @@
-"""Trains the toy of test_fold_parallel in several processes at once: see test_hosts.
+"""Trains the toy of helpers.toy in several processes at once: see test_hosts.
 
 Reads one run a line, as JSON, and answers 'statuses' and how each of its processes ended. They are
 forks of this process, which has imported everything and started nothing. Each run has a folder and
@@ -19,22 +19,22 @@ from typing import Any
 
 import jax
 import numpy as np
-from test_fold_parallel import GROUPS, made_clips, trainer
 
 from data_prep.common.command import INTERRUPTED, MISTAKE
 from data_prep.common.errors import UserError
+from helpers.toy import trainer
+from helpers.toy_clips import GROUPS, NAMES, made_clips
 from mser_jax import hosts, parallel
 from mser_jax.data.feed import Resident
 from mser_jax.data.folds import loso, replicate
 from mser_jax.storage.log import Log
 from mser_jax.train import loop, throughput
-from mser_jax.train.engine import Engine, How
+from mser_jax.train.engine import Engine
 
 LIMIT = 120  # seconds of a process
 EPOCHS, EACH = 3, 2  # folds of a device at once
 FOLDS = replicate(loso(GROUPS), [5, 6])
-NAMES = [f"{group}/clip{at}" for at, group in enumerate(GROUPS)]
-HOW = How(folds_per_device=EACH, limit=10**9, flops_per_clip=1e6, dtype="float32", inflated=False)
+OPTIONS = {"folds_per_device": EACH, "limit": 10**9, "flops_per_clip": 1e6}
 
 
 class Signalling(Resident):
@@ -61,7 +61,7 @@ def engine(folder: Path, **how_it_ends) -> Engine:
 
 def train(of: Engine) -> dict[str, Any]:
     """To the last epoch; gives the states of every round and the answers."""
-    of.train(Log(of.folder / "log.jsonl" if hosts.is_first() else Path(os.devnull)), HOW)
+    of.train(Log(of.folder / "log.jsonl" if hosts.is_first() else Path(os.devnull)), **OPTIONS)
     states = [parallel.fetch(each.restore()) for each in of.rounds()]
     leaves = {str(at): leaf for at, leaf in enumerate(jax.tree.leaves(states))}
     return leaves | {"logits": of.logits()}

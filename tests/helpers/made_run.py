@@ -1,4 +1,4 @@
-"""The folder of a run with a final training, of made-up weights: what an export starts from."""
+"""A run's folder with a final training, of weights nobody trained: what an export starts from."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from data_prep.stages import identity
 from mser_jax.config import defaults, networks
 from mser_jax.evaluate import predictions, predictions_csv
-from mser_jax.predict import model_folder
 from mser_jax.storage import weights
 from mser_jax.train import final
 
@@ -55,7 +55,7 @@ def write(folder: Path, config: ConfigDict, *, held_out: bool = True, seed: int 
         "command": "python -m mser_jax.main --config=configs/synthetic.py --mode=final",
         "date": "2026-11-28 12:00 UTC",
         "versions": {"jax": "0.10.2", "mser_jax": "0.1.0"},
-        "fingerprint": model_folder.fingerprint(config.prep.to_dict()),
+        "fingerprint": identity.portable(config.prep.to_dict()),
     }
     (home / final.FACTS).write_text(json.dumps(facts))
     seen = {"event": "data", "clips": 12, "digest": DIGEST}

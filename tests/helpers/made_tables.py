@@ -1,4 +1,6 @@
-"""Tables of predictions made by hand."""
+"""Tables of predictions made by hand, also with folds that failed."""
+
+import dataclasses
 
 import numpy as np
 
@@ -24,3 +26,10 @@ def made(label, answer, *, subject=None, dataset=None, seed=None, classes=3):
         train_loss=np.zeros((rows, 1), np.float32),
         class_names=tuple("abcdefg"[:classes]),
     )
+
+
+def fail(whole, failed):
+    """The table with these rows failed."""
+    probabilities, loss = whole.probabilities.copy(), whole.train_loss.copy()
+    probabilities[failed], loss[failed] = np.nan, np.nan
+    return dataclasses.replace(whole, probabilities=probabilities, train_loss=loss)

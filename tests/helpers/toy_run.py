@@ -1,4 +1,4 @@
-"""Trains the toy of test_fold_parallel, life after life, each ended as asked: see test_killed.
+"""Trains the toy of helpers.toy, life after life, each ended as asked: see test_killed.
 
 Reads one life a line, as JSON, and answers 'status' and how it ended. A life is a fork of this
 process, which has imported everything and started nothing, so that it begins at once. Each has the
@@ -20,16 +20,16 @@ from typing import Any
 
 import jax
 import numpy as np
-from test_fold_parallel import FOLDS, GROUPS, made_clips, trainer
 
 from data_prep.common.command import INTERRUPTED
+from helpers.toy import FOLDS, trainer
+from helpers.toy_clips import NAMES, made_clips
 from mser_jax.data.feed import Resident
 from mser_jax.storage.checkpoints import Checkpoints
 from mser_jax.storage.log import Log
 from mser_jax.train import loop
 from mser_jax.train.monitor import Monitor
 
-NAMES = [f"{group}/clip{at}" for at, group in enumerate(GROUPS)]
 HALF = "*.orbax-checkpoint-tmp/*.orbax-checkpoint-tmp/*"  # within: the arrays are being written
 
 
@@ -66,7 +66,7 @@ def live(folder: str, epochs: int, kill: str = "", after: int = 0, part: float =
     of = trainer(epochs=epochs, checkpoint_every=1)
     feed, monitor = Resident(made_clips(), of.mesh), Monitor(log, of, NAMES)
     checkpoints = Checkpoints(home / "checkpoints", [fold.title for fold in FOLDS], "made")
-    state = jax.device_get(loop.train(of, of.run(), feed, checkpoints, monitor))
+    state = jax.device_get(loop.train(of, of.train_steps(), feed, checkpoints, monitor))
     np.savez(home / "states.npz", *jax.tree.leaves(state))
 
 

@@ -1,8 +1,22 @@
-"""Layers written out in NumPy, taking their weights from the modules that are checked."""
+"""Layers written out in NumPy, which take their weights from the modules that are checked."""
 
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 EPSILON = 1e-5  # of a batch normalisation, in Flax and PyTorch too
+
+
+def jumbled(module, seed=0) -> Any:
+    """Give every parameter a value of its own, also those that start at 0 or 1."""
+    rng = np.random.default_rng(seed)
+    params = nnx.state(module, nnx.Param)
+    moved = jax.tree.map(lambda x: jnp.asarray(rng.standard_normal(x.shape), x.dtype), params)
+    nnx.update(module, moved)
+    return module
 
 
 def sigmoid(x):

@@ -2,15 +2,14 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import pytest
 
 from benchmarks import conv, flow, fold_parallel, megc2019, norm, timing, train_step, training
+from helpers import ROOT
 from mser_jax.train import throughput
 
-ROOT = Path(__file__).parents[1]
 TWINS = {
     conv: "conv_torch",
     fold_parallel: "fold_parallel_torch",
@@ -86,7 +85,7 @@ def traced(monkeypatch, capsys):
 
     monkeypatch.setattr(timing, "side_by_side", side_by_side)
     monkeypatch.setattr(jax, "block_until_ready", lambda tree: tree)  # a traced one never is
-    monkeypatch.setattr(training, "program", lambda of, feed: Uncompiled(of.run()))
+    monkeypatch.setattr(training, "program", lambda of, feed: Uncompiled(of.train_steps()))
     monkeypatch.setattr(throughput, "peak_flops", lambda mesh, dtype: 1e12)
     monkeypatch.setattr(jax.config, "update", lambda name, value: None)  # devices are there already
     for module, twin in TWINS.items():

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from helpers import ROOT
+
 SYNTHETIC = "--config=configs/synthetic.py"
+COMPARE = "python -m mser_jax.compare RUN_A RUN_B"
 ABLATION = "--config=configs/ablation.py"
 NO_LIBRARY = "libGL.so.1: cannot open shared object file: No such file or directory"
 
@@ -81,7 +82,7 @@ def test_a_section_that_a_configuration_lacks_is_named():
         (["--config=configs/nope.py"], "configs/nope.py"),
         ([SYNTHETIC + ":smok"], "Did you mean 'smoke'?"),
         ([SYNTHETIC, "--wrkdir=x"], "Did you mean: workdir"),
-        ([SYNTHETIC, "--mode=trian"], "<all|train|evaluate|report|final|compare>"),
+        ([SYNTHETIC, "--mode=trian"], "<all|train|evaluate|report|final>"),
         ([SYNTHETIC, "--config.train.epoch=3"], 'Did you mean "epochs"'),
         ([SYNTHETIC, "--config.train.epochs=ten"], "--config.train.epochs=ten"),
         ([SYNTHETIC, "--config.model.block=basicc"], "Did you mean 'basic'?"),
@@ -91,16 +92,36 @@ def test_a_section_that_a_configuration_lacks_is_named():
         ([ABLATION + ":synthetic-smoke-no_flw"], "Did you mean 'no_flow'?"),
         ([ABLATION, "--config.ablation.members=('base', '+flw')"], "Did you mean '+flow'?"),
         ([SYNTHETIC, "configs/samm.py"], "flags are written --name=value"),
-        ([SYNTHETIC, "--runs=a"], "add --mode=compare"),
-        (["--mode=compare", "--runs", "a"], "needs two runs, not 1: --runs RUN_A RUN_B"),
-        (["--mode=compare", "--runs", "no/a", "no/b"], "no/a/config.json: No such file"),
-        (["--mode=compare", SYNTHETIC], "drop --config"),
+        ([SYNTHETIC, "--runs=a"], COMPARE),
+        (["--mode=compare", "--runs", "a", "b"], COMPARE),
+        (["--mode", "compare", "--runs=a", "--runs=b"], COMPARE),
     ],
 )
 def test_a_slip_is_answered_with_what_was_meant(arguments, remedy):
     status, told = command("mser_jax.main", *arguments)
     assert status == 2
     assert remedy in told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "remedy"),
+    [
+        (["a"], "the following arguments are required: RUN"),
+        (["no/a", "no/b"], "no/a/config.json: No such file"),
+    ],
+)
+def test_a_comparison_of_what_is_not_there_is_answered(arguments, remedy):
+    status, told = command("mser_jax.compare", *arguments)
+    assert status == 2
+    assert remedy in told
+
+
+def test_the_old_spelling_of_the_drawn_releases_answers_with_the_new_one():
+    status, told = command("data_prep.synthetic_release", "--layout=casme2", "--out=drawn")
+    assert (status, told.strip()) == (
+        2,
+        "The command is now: python -m data_prep.synthetic.release",
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

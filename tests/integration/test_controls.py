@@ -12,8 +12,8 @@ import pytest
 
 from data_prep.pipeline.prepare import prepare
 from mser_jax.config import defaults
-from mser_jax.evaluate import held_out, selection
-from mser_jax.experiments import run, setup
+from mser_jax.evaluate import selection
+from mser_jax.experiments import held_out, run, setup
 from mser_jax.storage.log import Log
 
 LEVEL, PERMUTATIONS = 0.99, 10_000
@@ -39,8 +39,9 @@ def held_out_hits(config, dataset, folder):
     folder.mkdir()
     trainer = setup.make_trainer(config, dataset)
     engine = setup.make_engine(config, dataset, trainer, folder, LIMIT)
-    engine.train(Log(folder / "log.jsonl"), setup.how(config, dataset, LIMIT))
-    table = held_out.predictions(trainer, engine.logits(), dataset)
+    options = setup.training_options(config, dataset)
+    engine.train(Log(folder / "log.jsonl"), limit=LIMIT, **options)
+    table = held_out.predictions(trainer.folds, engine.logits(), dataset)
     probabilities, _ = selection.choose(table, config.evaluation.select)
     return table, probabilities.argmax(axis=1)
 

@@ -18,15 +18,14 @@ from ml_collections import config_flags
 from data_prep import __main__ as prepare
 from data_prep import config as data_config
 from data_prep.common import command
-from data_prep.datasets import SOURCES, class_names
-from mser_jax import main
+from data_prep.datasets.registry import SOURCES, class_names
+from helpers import ROOT
 from mser_jax.config import defaults, networks, validation, zoo
 from mser_jax.data.augment import Clips
 from mser_jax.data.dataset import Dataset
 from mser_jax.evaluate.compare import ablation
 from mser_jax.experiments import setup
 
-ROOT = Path(__file__).parents[1]
 DATA = Path(data_config.__file__)
 PAGES = [ROOT / "README.md", *ROOT.glob("docs/*.md"), ROOT / "benchmarks/README.md"]
 SCRIPTS = [*ROOT.glob("configs/*.py"), *ROOT.glob("benchmarks/*.py")]
@@ -76,7 +75,7 @@ def test_commands_are_found_wherever_they_stand():
     for line in (
         "benchmarks.train_step --batch 4",
         "benchmarks.fold_parallel full --dtype bfloat16 --batch 8",
-        "mser_jax.main --mode=compare --runs runs/A runs/B",
+        "mser_jax.compare runs/A runs/B",
         "mser_jax.main --config=configs/casme2.py:smoke --config.data.manual_dir=drawn "
         "--config.data.landmarks_dir=drawn/landmarks",
     ):
@@ -87,7 +86,9 @@ def test_commands_are_found_wherever_they_stand():
 def test_a_documented_command_is_understood(line, monkeypatch, capsys):
     name, *arguments = line
     monkeypatch.chdir(ROOT)
-    module = prepare if name == "data_prep" else importlib.import_module(name)
+    module = importlib.import_module(name)
+    if hasattr(module, "__path__"):  # a package is run by its __main__
+        module = importlib.import_module(f"{name}.__main__")
     if hasattr(module, "argparse"):
         by_argparse(module, arguments, monkeypatch)
     else:
@@ -116,12 +117,10 @@ def by_absl(module, arguments, monkeypatch, capsys):
     config = config_flags.DEFINE_config_file("config", flag_values=own)
     monkeypatch.setattr(flags, "FLAGS", own)
     monkeypatch.setattr(command, "CONFIG", config)
-    if module is main:
-        arguments = main._one_flag_each(arguments)
     monkeypatch.setattr(sys, "argv", [module.__file__, *arguments])
     check = data_config.validate if module is prepare else validation.validate
     with pytest.raises(SystemExit) as ended:
-        sys.exit(command.run(check, {"runs": Path(defaults.__file__), "video": DATA}))
+        sys.exit(command.run(check, {"video": DATA}))
     assert not ended.value.code, capsys.readouterr().err
 
 
@@ -172,6 +171,6 @@ def test_a_network_has_the_heads_that_the_training_counts_at_full_size(name):
 def test_a_step_of_training_fits_together_at_full_size(name):
     dataset = made(NETWORKS[name])
     of = setup.make_trainer(NETWORKS[name], dataset)
-    start = jax.eval_shape(of.start), jax.eval_shape(of.no_totals)
-    later = (of.schedule(0), of.class_weights(), of.call(0, 0, of.steps), dataset.clips)
-    assert jax.eval_shape(of.run(), *start, *later) == start
+    start = jax.eval_shape(of.start), jax.eval_shape(of.zero_metrics)
+    later = (of.schedule(0), of.class_weights(), of.step_range(0, 0, of.steps), dataset.clips)
+    assert jax.eval_shape(of.train_steps(), *start, *later) == start

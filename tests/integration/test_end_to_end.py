@@ -18,8 +18,8 @@ import pytest
 
 from data_prep.common.cv import cv2
 from data_prep.synthetic.clips import Spec, SyntheticSource
+from helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
 SUBJECTS, CLIPS, EPOCHS = 3, 4, 8
 SMALL = (
     "--config=configs/synthetic.py",

@@ -7,17 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import host_run
 import jax
 import numpy as np
 import pytest
 
 from data_prep.common.errors import UserError
+from helpers import ROOT, host_run
 from mser_jax import hosts
 from mser_jax.storage.log import Log
 
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 UPDATES = 3  # an epoch
 TRAIN: dict = {}
 ASK_FOR_DEVICES = """
@@ -31,7 +29,7 @@ print(len(jax.devices()))
 
 def environment(**more: str) -> dict[str, str]:
     inherited = {name: text for name, text in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
-    return inherited | {"PYTHONPATH": os.pathsep.join(map(str, (HERE, ROOT)))} | more
+    return inherited | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT / "tests", ROOT)))} | more
 
 
 class Processes:
@@ -40,7 +38,7 @@ class Processes:
     def __init__(self):
         cached = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "host_run.py")],
+            [sys.executable, "-m", "helpers.host_run"],
             env=environment(JAX_NUM_CPU_DEVICES="2", **cached),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

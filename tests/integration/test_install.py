@@ -10,19 +10,21 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from helpers import ROOT
+
 SETUPTOOLS = 77  # the oldest that builds the wheel (pyproject.toml)
 
 IMPORTS = """
 import importlib.metadata, json, sys
 sys.path.insert(0, sys.argv[1])
-import data_prep, data_prep.common.command, data_prep.datasets.samm.reader, mser_jax, mser_jax.config.defaults
-modules = (data_prep, data_prep.datasets.samm.reader, mser_jax, mser_jax.config.defaults)
+import data_prep, data_prep.common.command, data_prep.datasets.samm.reader, mser_jax
+from mser_jax.config import defaults
+modules = (data_prep, data_prep.datasets.samm.reader, mser_jax, defaults)
 found = importlib.metadata.distributions(name="mser_jax", path=[sys.argv[1]])
 print(json.dumps({
     "files": [module.__file__ for module in modules],
     "versions": [mser_jax.__version__, *(each.version for each in found)],
-    "presets": [mser_jax.config.defaults.get_config("samm", name).preset for name in ("paper", "smoke")],
+    "presets": [defaults.get_config("samm", name).preset for name in ("paper", "smoke")],
 }))
 """
 

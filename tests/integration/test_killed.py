@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_fold_parallel import FOLDS
 
+from helpers import ROOT
+from helpers.toy import FOLDS
 from mser_jax.storage.checkpoints import Checkpoints
 from mser_jax.storage.log import Log
 
-HERE = Path(__file__).parent
 EPOCHS, MANY = 20, 120
 UPDATES = 3  # an epoch
 
@@ -25,11 +25,11 @@ class Lives:
 
     def __init__(self):
         environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(map(str, (HERE, HERE.parents[1]))),
+            "PYTHONPATH": os.pathsep.join(map(str, (ROOT / "tests", ROOT))),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         }
         self.process = subprocess.Popen(
-            [sys.executable, str(HERE / "toy_run.py")],
+            [sys.executable, "-m", "helpers.toy_run"],
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -1,11 +1,9 @@
 """The notebook of docs/ runs from its first cell to its last."""
 
-from pathlib import Path
-
 import nbformat
 from nbclient import NotebookClient
 
-ROOT = Path(__file__).parents[1]
+from helpers import ROOT
 
 
 def test_the_notebook_runs_top_to_bottom():

@@ -57,7 +57,7 @@ def stored(tmp_path_factory):
             "quarantined": {},
         },
     )
-    return shards.load(path)
+    return shards.load_shards(path)
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,14 @@ import pytest
 from mser_jax.models.baselines.capsulenet import CapsuleNet
 from mser_jax.models.baselines.rcn import RCN
 
-torch = pytest.importorskip("torch", reason="needs pip install torch")
-transfer = pytest.importorskip("torch_transfer")
-network = pytest.importorskip("test_torch_network")
+pytest.importorskip("torch", reason="needs pip install torch")
 
-nn, F = torch.nn, torch.nn.functional
+import torch
+from torch import nn
+from torch.nn import functional
+
+from helpers import torch_pairs as pairs
+from helpers import torch_transfer as transfer
 
 pytestmark = [pytest.mark.heavy, pytest.mark.usefixtures("unoptimised")]
 
@@ -30,7 +33,7 @@ class ConvBN(nn.Module):
 
     def forward(self, x):
         y = self.bn(self.conv(x))
-        return F.relu(y) if self.relu else y
+        return functional.relu(y) if self.relu else y
 
 
 class Recurrent(nn.Module):
@@ -53,10 +56,10 @@ class RCNTwin(nn.Module):
         self.fc = nn.Linear(25 * maps, classes)
 
     def forward(self, x):
-        x = F.max_pool2d(self.conv(x.squeeze(2)), 2)
-        y = F.adaptive_avg_pool2d(F.max_pool2d(self.rcl(x), 2), 5)
+        x = functional.max_pool2d(self.conv(x.squeeze(2)), 2)
+        y = functional.adaptive_avg_pool2d(functional.max_pool2d(self.rcl(x), 2), 5)
         weights = self.fc.weight.unflatten(1, (5, 5, -1)).permute(0, 3, 1, 2)  # rows, then channels
-        evidence = (F.adaptive_avg_pool2d(x, 5)[:, None] * weights[None]).mean(2)
+        evidence = (functional.adaptive_avg_pool2d(x, 5)[:, None] * weights[None]).mean(2)
         least, most = evidence.amin((2, 3), True), evidence.amax((2, 3), True)
         y = y * ((evidence - least) / (most - least)).mean(1, keepdim=True)
         return self.fc(y.permute(0, 2, 3, 1).flatten(1))[:, None]
@@ -72,7 +75,7 @@ class Unit(nn.Module):
         self.shortcut = nn.Identity() if same else ConvBN(c_in, c_out, 1, stride, relu=False)
 
     def forward(self, x):
-        return F.relu(self.body(x) + self.shortcut(x))
+        return functional.relu(self.body(x) + self.shortcut(x))
 
 
 class Routing(nn.Module):
@@ -113,19 +116,19 @@ class CapsuleTwin(nn.Module):
         self.classes = Routing(left[0].numel() // 8, classes)
 
     def forward(self, x):
-        x = self.primary(F.relu(self.conv(self.stages(self.stem(x.squeeze(2))))))
+        x = self.primary(functional.relu(self.conv(self.stages(self.stem(x.squeeze(2))))))
         capsules = squash(x.permute(0, 2, 3, 1).reshape(len(x), -1, 8))
         return self.classes(capsules).norm(dim=-1)[:, None]
 
 
 NETWORKS = {
-    "RCN": network.Pair(
+    "RCN": pairs.Pair(
         lambda rngs: RCN(3, maps=6, rngs=rngs), lambda: RCNTwin(3, 6), ((1, 28, 28, 3),)
     ),
-    "RCN of few pixels": network.Pair(
+    "RCN of few pixels": pairs.Pair(
         lambda rngs: RCN(4, maps=5, rngs=rngs), lambda: RCNTwin(4, 5), ((1, 17, 17, 3),)
     ),
-    "CapsuleNet": network.Pair(
+    "CapsuleNet": pairs.Pair(
         lambda rngs: CapsuleNet(3, width=3, rngs=rngs),
         lambda: CapsuleTwin(3, 28, 3),
         ((1, 28, 28, 3),),
@@ -145,16 +148,16 @@ def twice(monkeypatch):
                 kept = (0.81 if "recurrent" in name else 0.9) * before[name]
                 count = counts[name.rpartition(".")[0]]
                 expected = kept + (expected - kept) * (count - 1) / count
-            network.near(name, value, expected)
+            pairs.near(name, value, expected)
             assert train != np.array_equal(value, before[name])
 
-    monkeypatch.setattr(network, "check_statistics", check)
+    monkeypatch.setattr(pairs, "check_statistics", check)
 
 
 @pytest.mark.usefixtures("twice")
 @pytest.mark.parametrize("mode", ["training", "masked", "evaluation"])
-@pytest.mark.parametrize("dtype", network.TOLERANCE)
+@pytest.mark.parametrize("dtype", pairs.TOLERANCE)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_is_its_twin(name, dtype, mode):
     with jax.enable_x64(dtype == "float64"):
-        network.check(NETWORKS[name], mode, dtype, shared_scale=dtype == "float32")
+        pairs.check(NETWORKS[name], mode, dtype, shared_scale=dtype == "float32")
