@@ -61,10 +61,10 @@ def main() -> None:
     print(timing.table(list(_by_course([clip for some in clips.values() for clip in some]))))
 
 
-def _clips(subjects: int, each: int, amplitude: tuple[float, float]) -> Iterator[Clip]:
+def _clips(subjects: int, clips_per_subject: int, amplitude: tuple[float, float]) -> Iterator[Clip]:
     """The crops from onset to offset, as the full recipe makes them."""
     spec, recipe = config.synthetic(), config.recipe()
-    spec.update(seed=SEED, subjects=subjects, clips_per_subject=each, fps=FPS)
+    spec.update(seed=SEED, subjects=subjects, clips_per_subject=clips_per_subject, fps=FPS)
     spec.update(size=320, amplitude=amplitude)  # so that the crop is not larger than the face
     source = synthetic.SyntheticSource(spec)
     sides = {"size": recipe.size, "margin": config.margin(recipe.size)}
@@ -77,7 +77,7 @@ def _by_rate(clips: dict[tuple[float, float], list[Clip]]) -> Iterator[tuple[obj
     yield ("frames a second", "amplitude, px", *HEAD)
     for step in (1, 2):
         for (low, high), some in clips.items():
-            samples = [_sample(clip, _every(step)(clip), step) for clip in some]
+            samples = [_sample(clip, _every_nth(step)(clip), step) for clip in some]
             for row in _rows(samples, METHODS | REFERENCE if step > 1 else METHODS):
                 yield f"{FPS / step:g}", f"{low:g} to {high:g}", *row
 
@@ -112,16 +112,16 @@ def _rows(samples: list[Sample], methods: dict[str, Method]) -> Iterator[tuple[o
         )
 
 
-def _sample(clip: Clip, kept: np.ndarray, step: int = 1) -> Sample:
+def _sample(clip: Clip, indices: np.ndarray, step: int = 1) -> Sample:
     """The clip of the frames that are kept, at a rate `step` times lower."""
     assert clip.apex is not None
-    place = float(np.interp(clip.apex, kept, np.arange(len(kept))))
-    marks = {"onset": 0, "apex": None, "offset": len(kept) - 1}
-    frames = np.asarray(clip.frames)[kept]
+    place = float(np.interp(clip.apex, indices, np.arange(len(indices))))
+    marks = {"onset": 0, "apex": None, "offset": len(indices) - 1}
+    frames = np.asarray(clip.frames)[indices]
     return Sample(dataclasses.replace(clip, frames=frames, fps=clip.fps / step, **marks), place)
 
 
-def _every(step: int) -> View:
+def _every_nth(step: int) -> View:
     return lambda clip: np.arange(clip.onset, clip.offset + 1, step)
 
 
@@ -145,20 +145,20 @@ COURSES: dict[str, View] = {
 }
 
 
-def _estimated(clip: Clip, rule: str) -> float:
+def _estimate(clip: Clip, rule: str) -> float:
     smoothing = config.recipe().apex.smoothing
     found = apex.estimate(clip, rule=rule, smoothing=smoothing).apex
     assert found is not None
     return float(found)
 
 
-def _difference(clip: Clip) -> float:
+def _frame_difference(clip: Clip) -> float:
     """The frame that differs most from the onset frame, pixel by pixel."""
     frames = np.asarray(clip.frames)
     return _peak(clip, np.abs(frames - frames[0]).mean(axis=(1, 2)))
 
 
-def _by_tvl1(clip: Clip) -> float:
+def _estimate_by_tvl1(clip: Clip) -> float:
     """As the program estimates it, with its own flow in place of Farneback's."""
     fields = config.recipe().flow
     return _peak(
@@ -172,11 +172,11 @@ def _peak(clip: Clip, course: np.ndarray) -> float:
 
 
 METHODS: dict[str, Method] = {
-    MIDDLE: functools.partial(_estimated, rule="middle"),
-    "frame difference": _difference,
-    "flow (ours)": functools.partial(_estimated, rule="flow"),
+    MIDDLE: functools.partial(_estimate, rule="middle"),
+    "frame difference": _frame_difference,
+    "flow (ours)": functools.partial(_estimate, rule="flow"),
 }
-REFERENCE: dict[str, Method] = {"the same with TV-L1": _by_tvl1}
+REFERENCE: dict[str, Method] = {"the same with TV-L1": _estimate_by_tvl1}
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def main() -> None:
     print(timing.table(rows))
 
 
-def _timed(candidates: dict[str, Run], flags: argparse.Namespace) -> dict[str, float]:
+def _measure(candidates: dict[str, Run], flags: argparse.Namespace) -> dict[str, float]:
     return timing.side_by_side(candidates, flags.rounds, timing.clock(jax.default_backend()))
 
 
@@ -74,11 +74,11 @@ def _layers(flags: argparse.Namespace) -> list[Sequence[object]]:
         if conv_torch is not None:
             ways["PyTorch"] = conv_torch.layer(x, weights, strides, flags.dtype)
         forward, both = (
-            _timed({name: way[part] for name, way in ways.items()}, flags) for part in (0, 1)
+            _measure({name: way[part] for name, way in ways.items()}, flags) for part in (0, 1)
         )
-        taken = conv.lowering_of(*operands, strides)
+        taken = conv.lowering_for(*operands, strides)
         cells = [f"{1e3 * forward[name]:.1f} / {1e3 * both[name]:.1f}" for name in names]
-        what = f"{_by(shape)}, {_by(kernel)}, {_by(strides)}"
+        what = f"{_format_sizes(shape)}, {_format_sizes(kernel)}, {_format_sizes(strides)}"
         rows.append((what, taken, *cells))
         print(" | ".join(map(str, rows[-1])), flush=True)
     return rows
@@ -105,7 +105,7 @@ def _ours(name: str, x: jax.Array, weights: jax.Array, strides: conv.Size) -> tu
     )
 
 
-def _by(sizes: Sequence[int]) -> str:
+def _format_sizes(sizes: Sequence[int]) -> str:
     return "x".join(map(str, sizes))
 
 

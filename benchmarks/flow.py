@@ -69,7 +69,7 @@ def methods() -> dict[str, Method]:
     }
     if hasattr(cv2, "optflow"):
         found[TV_L1] = opencv_tvl1()
-        found[f"{TV_L1}, tuned, evened"] = _evened(opencv_tvl1(**TUNED))
+        found[f"{TV_L1}, tuned, evened"] = _with_equal_brightness(opencv_tvl1(**TUNED))
     return found
 
 
@@ -85,10 +85,10 @@ def opencv_tvl1(**changes: float) -> Method:
     method = cv2.optflow.DualTVL1OpticalFlow_create()  # type: ignore[attr-defined]
     for name, value in changes.items():
         getattr(method, f"set{name}")(value)
-    return lambda first, second: method.calc(_bytes(first), _bytes(second), None)
+    return lambda first, second: method.calc(_to_uint8(first), _to_uint8(second), None)
 
 
-def _evened(method: Method) -> Method:
+def _with_equal_brightness(method: Method) -> Method:
     """`method`, the second frame scaled to the mean brightness of the first."""
     return lambda first, second: method(first, second * (first.mean() / second.mean()))
 
@@ -100,20 +100,20 @@ def _scikit_image(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 def _dis() -> Method:
     method = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # type: ignore
-    return lambda first, second: method.calc(_bytes(first), _bytes(second), None)  # type: ignore
+    return lambda first, second: method.calc(_to_uint8(first), _to_uint8(second), None)  # type: ignore
 
 
 def _farneback(window: int) -> Method:
     fixed = (0.5, 3, window, 3, 5, 1.1, 0)
     return lambda first, second: cv2.calcOpticalFlowFarneback(
-        _bytes(first),
-        _bytes(second),
+        _to_uint8(first),
+        _to_uint8(second),
         None,  # type: ignore[arg-type]
         *fixed,
     )
 
 
-def _bytes(frame: np.ndarray) -> np.ndarray:
+def _to_uint8(frame: np.ndarray) -> np.ndarray:
     return np.rint(frame).clip(0, 255).astype(np.uint8)
 
 
@@ -141,7 +141,7 @@ def _speed(flags: argparse.Namespace) -> Rows:
         pairs = flow_clips.make(flags.seed, 1, clips, size)
         lengths = np.linalg.norm(pairs.motion, axis=-1).max((1, 2))
         for index in (lengths.argmin(), lengths.argmax()):
-            seconds = _taken(pairs.first[index], pairs.second[index], flags.rounds)
+            seconds = _time_methods(pairs.first[index], pairs.second[index], flags.rounds)
             for name, taken in seconds.items():
                 place = (pairs.first.shape[1], f"{lengths[index]:.1f}", name)
                 rows.append((*place, f"{1e3 * taken:.1f}", f"{taken / seconds['ours']:.2f}"))
@@ -149,7 +149,7 @@ def _speed(flags: argparse.Namespace) -> Rows:
     return rows
 
 
-def _taken(first: np.ndarray, second: np.ndarray, rounds: int) -> dict[str, float]:
+def _time_methods(first: np.ndarray, second: np.ndarray, rounds: int) -> dict[str, float]:
     runs = {name: functools.partial(run, first, second) for name, run in methods().items()}
     return timing.side_by_side(runs, rounds, time.process_time)
 

@@ -54,11 +54,11 @@ def _pairs(source: SyntheticSource, entry: Entry, size: int) -> Iterator[tuple]:
     frames = np.asarray(face.crop(clip, size=size, margin=margin, **settings).frames)
     truths = source.motion(entry), source.action_unit_motion(entry)
     for frame in ((clip.onset + clip.apex) // 2, clip.apex):
-        fields = (seen(truth[frame], matrix, frames.shape[1]) for truth in truths)
+        fields = (warp_to_crop(truth[frame], matrix, frames.shape[1]) for truth in truths)
         yield frames[clip.onset], frames[frame], *fields, entry.label
 
 
-def seen(field: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
+def warp_to_crop(field: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
     """A displacement field of the frame `[h, w, 2]` as one of the crop `[side, side, 2]`, px.
 
     It is resampled, turned and scaled as the crop is, and zero where the crop leaves the frame.

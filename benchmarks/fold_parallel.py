@@ -71,15 +71,15 @@ def main() -> None:
     print(timing.table(rows))
 
 
-def _timed(candidates: dict[str, Run], flags: argparse.Namespace) -> dict[str, float]:
+def _measure(candidates: dict[str, Run], flags: argparse.Namespace) -> dict[str, float]:
     return timing.side_by_side(candidates, flags.rounds, timing.clock(jax.default_backend()))
 
 
-def _seconds() -> str:
+def _time_unit() -> str:
     return "CPU s" if jax.default_backend() == "cpu" else "s"
 
 
-def _small(flags: argparse.Namespace) -> tuple[Callable[..., Trainer], Clips]:
+def _small_setup(flags: argparse.Namespace) -> tuple[Callable[..., Trainer], Clips]:
     """A trainer of the small network for a lift and a number of devices, and its clips."""
     side = 10 if flags.toy else 28
     network, view = training.ststnet(side), View(side, ("original",), ())
@@ -88,39 +88,43 @@ def _small(flags: argparse.Namespace) -> tuple[Callable[..., Trainer], Clips]:
     def trainer(lift: str, devices: int = 1) -> Trainer:
         mesh = parallel.fold_mesh(jax.devices()[:devices])
         sizes = {"folds": flags.folds, "batch": flags.batch}
-        return training.trainer(network, view, clips, mesh=mesh, lift=lift, **sizes)
+        return training.make_trainer(network, view, clips, mesh=mesh, lift=lift, **sizes)
 
     return trainer, clips
 
 
-def _large(network: Network, clips: Clips, folds: int, lift: str, batch: int) -> tuple[Run, float]:
+def _large_run(
+    network: Network, clips: Clips, folds: int, lift: str, batch: int
+) -> tuple[Run, float]:
     """Folds of a network of flow on one device, and the temporary memory of their program, GB."""
     view = View(clips.pixels.shape[2], ("original",), training.FLOW)
     mesh = parallel.fold_mesh(jax.devices()[:1])
     sizes = {"folds": folds, "batch": batch}
-    of = training.trainer(network, view, clips, mesh=mesh, lift=lift, **sizes)
-    return training.lifted(of, clips)
+    of = training.make_trainer(network, view, clips, mesh=mesh, lift=lift, **sizes)
+    return training.lifted_run(of, clips)
 
 
 def _ways(flags: argparse.Namespace) -> list[Row]:
     """Every way to train the folds of the small network, on one device."""
-    trainer, clips = _small(flags)
+    trainer, clips = _small_setup(flags)
     ways = {"ours, fold by fold": _fold_by_fold(trainer("map"), clips)}
-    ways |= {f"ours, {lift}": training.lifted(trainer(lift), clips)[0] for lift in flags.lifts}
+    ways |= {f"ours, {lift}": training.lifted_run(trainer(lift), clips)[0] for lift in flags.lifts}
     if fold_parallel_torch is not None:
         ways |= fold_parallel_torch.ways(clips, flags.folds, flags.steps, flags.batch)
-    seconds = _timed(ways, flags)
+    seconds = _measure(ways, flags)
     reference = LOOP if LOOP in seconds else next(iter(seconds))
-    rows: list[Row] = [("way", _seconds(), "ms a fold and step", f"times as fast as: {reference}")]
+    rows: list[Row] = [
+        ("way", _time_unit(), "ms a fold and step", f"times as fast as: {reference}")
+    ]
     for name, taken in seconds.items():
         each = 1e3 * taken / flags.folds / flags.steps
         rows.append((name, f"{taken:.2f}", f"{each:.2f}", f"{seconds[reference] / taken:.2f}"))
     return rows
 
 
-def _fold_by_fold(of: Trainer, clips: Clips) -> Run:
+def _fold_by_fold(trainer: Trainer, clips: Clips) -> Run:
     """What everybody does: a program of one fold, called for each."""
-    alone = [dataclasses.replace(of, folds=[fold], slots=1) for fold in of.folds]
+    alone = [dataclasses.replace(trainer, folds=[fold], slots=1) for fold in trainer.folds]
     feed = Resident(clips, alone[0].mesh)
     compiled = training.program(alone[0], feed)
     runs = [training.runner(compiled, one, feed) for one in alone]
@@ -136,10 +140,10 @@ def _lowerings(flags: argparse.Namespace) -> list[Row]:
     for lowering in ("xla", "auto"):
         network = training.msres3d(lowering, dtype=flags.dtype, **switches)
         for lift in flags.lifts:
-            run, _ = _large(network, clips, flags.folds, lift, flags.batch)
+            run, _ = _large_run(network, clips, flags.folds, lift, flags.batch)
             ways[f"{lowering}, {lift}"] = run
-    seconds = _timed(ways, flags)
-    rows: list[Row] = [("lowering, lift", f"{_seconds()} a fold and step", "ratio to the last")]
+    seconds = _measure(ways, flags)
+    rows: list[Row] = [("lowering, lift", f"{_time_unit()} a fold and step", "ratio to the last")]
     last = [*seconds.values()][-1]
     for name, taken in seconds.items():
         rows.append((name, f"{taken / flags.folds / flags.steps:.4f}", f"{taken / last:.2f}"))
@@ -148,13 +152,13 @@ def _lowerings(flags: argparse.Namespace) -> list[Row]:
 
 def _devices(flags: argparse.Namespace) -> list[Row]:
     """The same folds on as many devices as asked for and there; on a CPU they share the cores."""
-    trainer, clips = _small(flags)
+    trainer, clips = _small_setup(flags)
     lift, there = flags.lifts[-1], [n for n in flags.devices if n <= jax.device_count()]
-    ways = {str(n): training.lifted(trainer(lift, n), clips)[0] for n in there}
-    seconds = _timed(ways, flags)
+    ways = {str(n): training.lifted_run(trainer(lift, n), clips)[0] for n in there}
+    seconds = _measure(ways, flags)
     fake = jax.default_backend() == "cpu"
     first = seconds[str(there[0])] * (1 if fake else there[0])
-    rows: list[Row] = [(f"{'fake ' if fake else ''}devices ({lift})", _seconds(), "of linear")]
+    rows: list[Row] = [(f"{'fake ' if fake else ''}devices ({lift})", _time_unit(), "of linear")]
     for name, taken in seconds.items():
         linear = first if fake else first / int(name)
         rows.append((name, f"{taken:.2f}", f"{linear / taken:.0%}"))
@@ -174,7 +178,7 @@ def _full(flags: argparse.Namespace) -> list[Row]:
         (
             "folds",
             "lift",
-            f"{_seconds()} a step",
+            f"{_time_unit()} a step",
             "clips/s",
             "temporary GB",
             "of peak",
@@ -183,8 +187,8 @@ def _full(flags: argparse.Namespace) -> list[Row]:
     ]
     for folds in flags.folds_per_device:
         for lift in flags.lifts:
-            run, memory = _large(network, clips, folds, lift, flags.batch)
-            taken = _timed({"": run}, flags)[""] / flags.steps
+            run, memory = _large_run(network, clips, folds, lift, flags.batch)
+            taken = _measure({"": run}, flags)[""] / flags.steps
             rate = folds * flags.batch / taken
             hours, share = CASME2 / rate / 3600, work * rate / peak
             figures = (

@@ -64,7 +64,7 @@ def ways(clips: Clips, folds: int, steps: int, batch: int) -> dict[str, Run]:
         "PyTorch, fold by fold, streams as one, channels last": _loop(
             one_stream, last, labels, order
         ),
-        "PyTorch, torch.func": _together(authors, pixels, labels, order),
+        "PyTorch, torch.func": _vmap_folds(authors, pixels, labels, order),
     }
 
 
@@ -84,7 +84,9 @@ def _loop(make: Callable[[], nn.Module], pixels: Tensor, labels: Tensor, order: 
     return run
 
 
-def _together(make: Callable[[], nn.Module], pixels: Tensor, labels: Tensor, order: Tensor) -> Run:
+def _vmap_folds(
+    make: Callable[[], nn.Module], pixels: Tensor, labels: Tensor, order: Tensor
+) -> Run:
     """All folds as one function of stacked parameters, PyTorch's way to ensembles."""
     models = [make() for _ in order]
     params, buffers = torch.func.stack_module_state(models)

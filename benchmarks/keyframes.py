@@ -59,10 +59,10 @@ def main() -> None:
     print(timing.table(rows))
 
 
-def _clips(subjects: int, each: int, fps: float) -> Iterator[tuple[Clip, Clip]]:
+def _clips(subjects: int, clips_per_subject: int, fps: float) -> Iterator[tuple[Clip, Clip]]:
     """Every clip's crop as the full recipe makes it, plain and magnified."""
     spec, recipe = config.synthetic(), config.recipe()
-    spec.update(seed=SEED, subjects=subjects, clips_per_subject=each, fps=fps)
+    spec.update(seed=SEED, subjects=subjects, clips_per_subject=clips_per_subject, fps=fps)
     spec.size = 320  # so that the crop is not larger than the face
     source = synthetic.SyntheticSource(spec)
     sides: dict[str, Any] = {"size": recipe.size, "margin": config.margin(recipe.size)}

@@ -92,7 +92,7 @@ def _ours(clips: Clips, folds: Sequence[Fold], batch: int, epochs: int) -> Run:
     settings = Settings(
         epochs=EPOCHS, batch_size=batch, learning_rate=RATE, augment="none", checkpoint_every=1
     )
-    trainer = Trainer.of(
+    trainer = Trainer.create(
         folds,
         network=training.ststnet(SIDE),
         view=View(SIDE, ("original",), ("strain", "v", "u"), images=True),
@@ -103,7 +103,7 @@ def _ours(clips: Clips, folds: Sequence[Fold], batch: int, epochs: int) -> Run:
         lift=parallel.choose_lift("auto"),
     )
     feed = Resident(clips, trainer.mesh)
-    compiled, kept = training.program(trainer, feed), [trainer.start()]
+    compiled, kept = training.program(trainer, feed), [trainer.init_state()]
 
     def run() -> None:
         for epoch in range(epochs):

@@ -71,12 +71,15 @@ def ways(
         "PyTorch, as published": authors,
         "PyTorch, streams as one, channels last, fused Adam": fast,
     }
-    return {name: _folds([start(fold) for fold in folds], epochs) for name, start in starts.items()}
+    return {
+        name: _run_all_folds([start(fold) for fold in folds], epochs)
+        for name, start in starts.items()
+    }
 
 
-def _folds(each: Sequence[Callable[[], None]], epochs: int) -> Run:
+def _run_all_folds(fold_epochs: Sequence[Callable[[], None]], epochs: int) -> Run:
     def run() -> None:
-        for epoch in each:
+        for epoch in fold_epochs:
             for _ in range(epochs):
                 epoch()
         if DEVICE == "cuda":

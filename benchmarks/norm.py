@@ -36,13 +36,13 @@ def main() -> None:
     print(timing.table(rows))
 
 
-def _step(norm: nnx.Module, shape: tuple[int, ...], elements: bool) -> Callable[[], object]:
+def _step(norm: nnx.Module, shape: tuple[int, ...], elementwise_mask: bool) -> Callable[[], object]:
     """Outputs and gradients; Flax's mask has an entry for every element's clip."""
     graph, *trees = nnx.split(norm, nnx.Param, nnx.BatchStat)
     params, stats = map(nnx.to_pure_dict, trees)  # a State would keep its trace
     x = jax.random.normal(jax.random.key(0), shape)
     mask = jnp.arange(shape[0]) < shape[0] - 1
-    mask = mask.reshape(-1, 1, 1, 1, 1) if elements else mask
+    mask = mask.reshape(-1, 1, 1, 1, 1) if elementwise_mask else mask
 
     @jax.jit
     def step(params, x, cotangent):

@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 
 from benchmarks import timing
 from data_prep.common.cv import cv2
-from data_prep.spotting.found import Spotted
+from data_prep.spotting.found import SpottedMovement
 from data_prep.spotting.watcher import Watcher
 from data_prep.stages import landmarks
 from data_prep.synthetic.long_video import LongVideo
 from data_prep.video.stream import open_stream
 from mser_jax import hosts, load
-from mser_jax.predict.answers import Classified
+from mser_jax.predict.answers import ClassifiedMovement
 from mser_jax.predict.explain import movement as reasons
 from mser_jax.predict.model import Model
 
@@ -31,7 +31,7 @@ SEED, FPS, SIZE = 90_909, 30.0, 320
 ROUNDS = 3  # of which the median is taken
 
 
-class Taken(NamedTuple):
+class Timings(NamedTuple):
     """Seconds: of watching a video, and of its movements."""
 
     watch: float
@@ -46,10 +46,10 @@ def main() -> None:
     parser.add_argument("videos", type=Path, nargs="*")
     parser.add_argument("--seconds", type=float, default=30.0, help="of the synthetic video")
     flags = parser.parse_args()
-    hosts.keep_programs()
+    hosts.use_compilation_cache()
     model = load(flags.model)
     with tempfile.TemporaryDirectory() as folder:
-        videos = flags.videos or [_drawn(Path(folder) / "synthetic.avi", flags.seconds)]
+        videos = flags.videos or [_draw_video(Path(folder) / "synthetic.avi", flags.seconds)]
         rows = [_row(model, video, Path(folder)) for video in videos]
     print(timing.heading("CPU", ("jax", "opencv-python", "dlib-bin")), end="\n\n")
     print(
@@ -61,7 +61,7 @@ def main() -> None:
     print("\n".join(rows))
 
 
-def _drawn(path: Path, seconds: float) -> Path:
+def _draw_video(path: Path, seconds: float) -> Path:
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), FPS, (SIZE, SIZE))
     for frame in LongVideo(seed=SEED, subject=0, seconds=seconds, fps=FPS, size=SIZE):
         writer.write(frame[..., ::-1])
@@ -71,17 +71,17 @@ def _drawn(path: Path, seconds: float) -> Path:
 
 def _row(model: Model, video: Path, folder: Path) -> str:
     landmarks.load_detector(model.recipe["face"]["model"])
-    found, frames, fps = _watched(model, video)
+    found, frames, fps = _watch(model, video)
     page = folder / "reason.html"
 
-    def explain(each: Classified) -> None:
+    def explain(each: ClassifiedMovement) -> None:
         reasons.write(page, model, each, title=video.name, faces=True)
 
     classified = [model.classify(each) for each in found]  # and compiled
     for each in classified[:1]:
         explain(each)
-    taken = Taken(
-        _median(lambda: _watched(model, video)),
+    taken = Timings(
+        _median(lambda: _watch(model, video)),
         _median(lambda: [model.classify(each) for each in found]),
         _median(lambda: [explain(each) for each in classified]),
     )
@@ -99,13 +99,13 @@ def _row(model: Model, video: Path, folder: Path) -> str:
     return f"| {' | '.join(map(str, cells))} |"
 
 
-def _watched(model: Model, video: Path) -> tuple[list[Spotted], int, float]:
+def _watch(model: Model, video: Path) -> tuple[list[SpottedMovement], int, float]:
     """The movements of a video, how many frames it has, and how many a second."""
     stream = open_stream(video)
     watcher = Watcher(model.recipe, stream.fps)
-    found = [each for _, frame in stream for each in watcher.see(frame)]
+    found = [each for _, frame in stream for each in watcher.update(frame)]
     found += watcher.end()
-    return found, watcher.seen, stream.fps
+    return found, watcher.frames_seen, stream.fps
 
 
 def _median(work: Callable[[], Any]) -> float:

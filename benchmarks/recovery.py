@@ -131,7 +131,7 @@ def sample(source: SyntheticSource, entry: Any, recipe: ConfigDict) -> Sample:
     motions = [source.motion(entry)[clip.apex], source.action_unit_motion(entry)[clip.apex]]
     return Sample(
         face.crop(clip, size=size, margin=margin, **recipe.face),
-        *[flow_clips.seen(motion, matrix, size + 2 * margin) for motion in motions],
+        *[flow_clips.warp_to_crop(motion, matrix, size + 2 * margin) for motion in motions],
     )
 
 

@@ -20,7 +20,7 @@ from benchmarks import timing
 from data_prep import config
 from data_prep.common.cv import cv2
 from data_prep.spotting.watcher import Watcher
-from data_prep.synthetic.long_video import LongVideo, Planted
+from data_prep.synthetic.long_video import LongVideo, PlantedExpression
 
 SEED = 80_808  # of no configuration and no test
 RATES = (100.0, 30.0)
@@ -35,7 +35,7 @@ MARKS = ("onset", "apex", "offset")
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class SpottedInterval:
     """The marks of an interval that was spotted, s."""
 
     onset: float
@@ -48,8 +48,8 @@ class Video:
     """What a video holds, and what was found in it."""
 
     seconds: float
-    pairs: list[tuple[Planted, Found | None]]
-    false: int
+    pairs: list[tuple[PlantedExpression, SpottedInterval | None]]
+    false_positives: int
 
 
 def main() -> None:
@@ -79,32 +79,37 @@ def _watch(subject: int, seconds: float, fps: float, kind: str) -> Video:
     video = LongVideo(seed=SEED, subject=subject, seconds=seconds, fps=fps, **KINDS[kind])
     watcher, spotted = Watcher(config.recipe().to_dict(), fps), []
     for frame in video:
-        spotted += watcher.see(frame)
+        spotted += watcher.update(frame)
     spotted += watcher.end()
     clips = [movement.clip for movement in spotted]
-    found = [Found(*((clip.first + getattr(clip, mark)) / fps for mark in MARKS)) for clip in clips]
-    pairs = [(planted, _best(planted, found)) for planted in video.planted]
+    found = [
+        SpottedInterval(*((clip.first + getattr(clip, mark)) / fps for mark in MARKS))
+        for clip in clips
+    ]
+    pairs = [(planted, _best(planted, found)) for planted in video.expressions]
     hits = {id(match) for _, match in pairs if match is not None}
     return Video(seconds, pairs, len(found) - len(hits))
 
 
-def _best(planted: Planted, found: list[Found]) -> Found | None:
-    return next((interval for interval in found if _overlap(planted, interval) >= HIT), None)
+def _best(planted: PlantedExpression, intervals: list[SpottedInterval]) -> SpottedInterval | None:
+    return next((interval for interval in intervals if _overlap(planted, interval) >= HIT), None)
 
 
-def _overlap(one: Planted, other: Found) -> float:
+def _overlap(planted: PlantedExpression, spotted: SpottedInterval) -> float:
     """The intersection of two intervals over their union."""
-    both = min(one.offset, other.offset) - max(one.onset, other.onset)
-    return max(0.0, both) / (max(one.offset, other.offset) - min(one.onset, other.onset))
+    both = min(planted.offset, spotted.offset) - max(planted.onset, spotted.onset)
+    return max(0.0, both) / (
+        max(planted.offset, spotted.offset) - min(planted.onset, spotted.onset)
+    )
 
 
-def _scores(watched: dict[tuple[float, str], list[Video]]) -> Iterator[tuple[object, ...]]:
+def _scores(results: dict[tuple[float, str], list[Video]]) -> Iterator[tuple[object, ...]]:
     """The first table: what is found, and what is found that is not there."""
     yield ("frames a second", "video", "planted", "recall", "precision", "F1", "false a minute")
-    for (fps, kind), videos in watched.items():
+    for (fps, kind), videos in results.items():
         pairs = [pair for video in videos for pair in video.pairs]
         hits = sum(match is not None for _, match in pairs)
-        false = sum(video.false for video in videos)
+        false = sum(video.false_positives for video in videos)
         minutes = sum(video.seconds for video in videos) / 60
         shares = (hits / len(pairs), hits / max(1, hits + false)) if pairs else ()
         f1 = (2 * hits / (len(pairs) + hits + false),) if pairs else ()
@@ -112,14 +117,14 @@ def _scores(watched: dict[tuple[float, str], list[Video]]) -> Iterator[tuple[obj
         yield (f"{fps:g}", kind, len(pairs), *texts, f"{false / minutes:.1f}")
 
 
-def _errors(watched: dict[tuple[float, str], list[Video]]) -> Iterator[tuple[object, ...]]:
+def _errors(results: dict[tuple[float, str], list[Video]]) -> Iterator[tuple[object, ...]]:
     """The second table: by amplitude, without strays; the errors are those of the hits."""
     yield (
         *("frames a second", "amplitude, px", "planted", "recall"),
         *(f"{mark}, ms: mean (median)" for mark in MARKS),
     )
     for fps in RATES:
-        pairs = [pair for video in watched[fps, "expressions"] for pair in video.pairs]
+        pairs = [pair for video in results[fps, "expressions"] for pair in video.pairs]
         for low, high in BANDS:
             some = [pair for pair in pairs if low <= pair[0].amplitude <= high]
             hits = [(planted, match) for planted, match in some if match is not None]
@@ -130,7 +135,7 @@ def _errors(watched: dict[tuple[float, str], list[Video]]) -> Iterator[tuple[obj
             )
 
 
-def _error(hits: list[tuple[Planted, Found]], mark: str) -> str:
+def _error(hits: list[tuple[PlantedExpression, SpottedInterval]], mark: str) -> str:
     if not hits:
         return ""
     errors = [abs(getattr(match, mark) - getattr(planted, mark)) * 1e3 for planted, match in hits]

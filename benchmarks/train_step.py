@@ -93,7 +93,7 @@ def _ours(
     steps, side = clip
     network = training.msres3d(lowering, dtype=flags.dtype, remat=flags.remat, **switches)
     clips = training.clips(STEPS * flags.batch, (steps, side, side, 2))
-    of = training.trainer(
+    of = training.make_trainer(
         network,
         View(side, ("original",), training.FLOW),
         clips,
@@ -102,7 +102,7 @@ def _ours(
         mesh=parallel.fold_mesh(jax.devices()[:1]),
         lift="map",
     )
-    return training.lifted(of, clips)
+    return training.lifted_run(of, clips)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def heads(network: Network, view: View, clips: Clips) -> int:
     return jax.eval_shape(logits, jax.random.key(0), clips).shape[1]
 
 
-def trainer(
+def make_trainer(
     network: Network, view: View, clips: Clips, *, folds: int, batch: int, mesh: Mesh, lift: str
 ) -> Trainer:
     """The engine, which trains every fold on all clips, in full batches."""
@@ -66,7 +66,7 @@ def trainer(
     )
     every, none = np.arange(len(clips.labels)), np.arange(0)
     named = [Fold(f"made/{fold}", every, none) for fold in range(folds)]
-    return Trainer.of(
+    return Trainer.create(
         named,
         network=network,
         view=view,
@@ -78,30 +78,30 @@ def trainer(
     )
 
 
-def program(of: Trainer, feed: Feed) -> Any:
+def program(trainer: Trainer, feed: Feed) -> Any:
     """The compiled steps of all folds."""
-    return planning.compile_steps(of, feed).run
+    return planning.compile_steps(trainer, feed).run
 
 
-def runner(compiled: Any, of: Trainer, feed: Feed) -> Run:
+def runner(compiled: Any, trainer: Trainer, feed: Feed) -> Run:
     """Run an epoch, which goes on from where the one before ended."""
-    (window,) = feed.windows(of.schedule(0), 0, of.steps)
-    kept, call = [], of.step_range(0, 0, of.steps)
+    (window,) = feed.windows(trainer.schedule(0), 0, trainer.steps)
+    kept, call = [], trainer.step_range(0, 0, trainer.steps)
 
     def run() -> None:
-        carried = kept.pop() if kept else (of.start(), of.zero_metrics())
+        carried = kept.pop() if kept else (trainer.init_state(), trainer.zero_metrics())
         kept.append(compiled(*carried, window.schedule, None, call, window.clips))
         jax.block_until_ready(kept)
 
     return run
 
 
-def lifted(of: Trainer, clips: Clips) -> tuple[Run, float]:
+def lifted_run(trainer: Trainer, clips: Clips) -> tuple[Run, float]:
     """All folds in one program, and the temporary memory of it, GB."""
-    feed = Resident(clips, of.mesh)
-    compiled = program(of, feed)
+    feed = Resident(clips, trainer.mesh)
+    compiled = program(trainer, feed)
     memory = compiled.memory_analysis()
-    return runner(compiled, of, feed), memory.temp_size_in_bytes / 1e9 if memory else 0.0
+    return runner(compiled, trainer, feed), memory.temp_size_in_bytes / 1e9 if memory else 0.0
 
 
 def operations(network: Network, shape: tuple[int, ...]) -> float:

@@ -32,9 +32,13 @@ def get_config(argument: str = "synthetic"):
     """The series, or one member, of DATASET[-PRESET[-MEMBER]]."""
     dataset, *rest = argument.split("-")
     if dataset not in _DATASETS:
-        raise UserError(f"{check.unknown('data set', dataset, _DATASETS)} {_FORM}")
+        raise UserError(f"{check.unknown_message('data set', dataset, _DATASETS)} {_FORM}")
     if len(rest) > 2:
         raise UserError(f"{argument!r} has more than three parts. {_FORM}")
     preset = rest[0] if rest else "smoke" if dataset == "synthetic" else "paper"
     config = defaults.get_config(dataset, preset)
-    return defaults.member(config, rest[1]) if len(rest) == 2 else defaults.series(config)
+    return (
+        defaults.ablation_member_config(config, rest[1])
+        if len(rest) == 2
+        else defaults.ablation_config(config)
+    )

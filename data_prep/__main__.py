@@ -46,7 +46,7 @@ PREVIEW = flags.DEFINE_bool(
 CHECK = flags.DEFINE_bool(
     "check", False, "Only look whether the release of --config is complete; nothing is written."
 )
-OF_A_VIDEO = (ONSET, APEX, OFFSET, FPS, LANDMARKS)
+VIDEO_FLAGS = (ONSET, APEX, OFFSET, FPS, LANDMARKS)
 
 
 def main(config: ConfigDict) -> None:
@@ -55,8 +55,8 @@ def main(config: ConfigDict) -> None:
     if CHECK.value:
         return _check(config)
     if VIDEO.value is not None:
-        return _video(config)
-    for flag in OF_A_VIDEO:
+        return _prepare_video(config)
+    for flag in VIDEO_FLAGS:
         if flag.value is not None:
             raise UserError(f"--{flag.name} is about a video: add --video=face.mp4 --out=clip/")
     # Here, so that a missing system library is answered like any mistake.
@@ -87,10 +87,10 @@ def _check(config: ConfigDict) -> None:
 
 def _path(flag: flags.FlagHolder[str | None]) -> Path | None:
     """The path that a flag gives, if any."""
-    return command.path(flag.value) if flag.value else None
+    return command.expand_path(flag.value) if flag.value else None
 
 
-def _video(config: ConfigDict) -> None:
+def _prepare_video(config: ConfigDict) -> None:
     if TFRECORD.value:
         raise UserError("--tfrecord is about the set of a --config, not about a video.")
     path, out = _path(VIDEO), _path(OUT)
@@ -103,7 +103,7 @@ def _video(config: ConfigDict) -> None:
         raise UserError("--video needs a recipe for videos: leave --config out, or name another.")
     from data_prep.pipeline import one_video
 
-    marked = one_video.Marked(
+    marked = one_video.MarkedVideo(
         path=path,
         onset=ONSET.value,
         apex=APEX.value,

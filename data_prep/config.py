@@ -31,7 +31,7 @@ CHOICES = {
 }
 # The least that a field may hold. A smaller input has no gradient, or no room for the shifts; two
 # steps are three key frames: onset, apex and offset.
-LEAST = {
+MINIMUMS = {
     "data.workers": 0,
     "data.preview": -1,
     "prep.size": 8,
@@ -55,7 +55,7 @@ def margin(size: int) -> int:
     return round(PAPER_SHIFT * size / PAPER_SIZE)
 
 
-def around(recipe: Mapping[str, Any]) -> float:
+def context_seconds(recipe: Mapping[str, Any]) -> float:
     """Seconds before and after a movement that the band-pass needs: its slowest one's period."""
     return 1 / recipe["magnify"]["band"][0] if "magnify" in recipe["stages"] else 0.0
 
@@ -106,7 +106,7 @@ def recipe() -> ConfigDict:
     return config
 
 
-def images() -> ConfigDict:
+def image_recipe() -> ConfigDict:
     """The recipe of clips that are finished images of flow: nothing is done to them.
 
     It has no section of a stage, and its fields say what the images are.
@@ -172,12 +172,12 @@ def validate(config: Any) -> None:
     Raises:
       UserError: names the field, what it holds, and what it may hold.
     """
-    if _of_images(config):
+    if _has_image_recipe(config):
         return _validate_images(config)
-    check.choices(config, _present(config, CHOICES))
-    check.least(config, _present(config, LEAST))
-    check.positive(config, _present(config, POSITIVE))
-    check.pairs(config, _present(config, PAIRS))
+    check.one_of(config, _select_present(config, CHOICES))
+    check.at_least(config, _select_present(config, MINIMUMS))
+    check.positive(config, _select_present(config, POSITIVE))
+    check.pairs(config, _select_present(config, PAIRS))
     _check_box(config.prep.face.box, config.prep.face.points)
     low, high = config.prep.magnify.band
     if not 0 < low < high:
@@ -185,7 +185,7 @@ def validate(config: Any) -> None:
             f"config.prep.magnify.band is {(low, high)}; it must be two frequencies in Hz, "
             "0 < lowest < highest."
         )
-    check.members(config, {"prep.stages": STAGES})
+    check.subset(config, {"prep.stages": STAGES})
     stages = tuple(config.prep.stages)
     if len(set(stages)) < len(stages) or stages[0] != "face" or "keyframes" not in stages:
         raise UserError(
@@ -194,7 +194,7 @@ def validate(config: Any) -> None:
         )
 
 
-def _of_images(config: Any) -> bool:
+def _has_image_recipe(config: Any) -> bool:
     """Whether the clips are finished images; a recipe for clips of another kind is refused."""
     finished = is_images(config.prep)
     if "data" in config and (config.data.dataset in IMAGES) != finished:
@@ -207,8 +207,8 @@ def _of_images(config: Any) -> bool:
 
 
 def _validate_images(config: Any) -> None:
-    check.choices(config, {"data.classes": (CLASSES[config.data.dataset],)})
-    for field, value in images().items():
+    check.one_of(config, {"data.classes": (CLASSES[config.data.dataset],)})
+    for field, value in image_recipe().items():
         if config.prep[field] != value:
             raise UserError(
                 f"config.prep.{field} is {config.prep[field]!r}; the images are finished, and it "
@@ -216,7 +216,7 @@ def _validate_images(config: Any) -> None:
             )
 
 
-def _present(config: Any, fields: Iterable[str]) -> Any:
+def _select_present(config: Any, fields: Iterable[str]) -> Any:
     """Those of a table's fields whose section the configuration has."""
     kept = [field for field in fields if field.split(".")[0] in config]
     return {field: fields[field] for field in kept} if isinstance(fields, Mapping) else kept

@@ -12,7 +12,7 @@ Train a network of your own under leave-one-subject-out, all folds in one progra
 
 >>> import jax
 >>> from mser_jax import Clips, Evaluator, Resident, Settings, Trainer, View, fold_mesh, loso
->>> trainer = Trainer.of(
+>>> trainer = Trainer.create(
 ...     loso(groups),  # 'dataset/subject' of each clip
 ...     network=network,  # mser_jax.models.functional(lambda rngs: YourModule(rngs=rngs))
 ...     view=View(size=20, variants=("original",), channels=("u", "v", "strain")),
@@ -25,7 +25,7 @@ Train a network of your own under leave-one-subject-out, all folds in one progra
 ...     lift="map",
 ... )
 >>> feed = Resident(Clips(flow, scale, labels), trainer.mesh)
->>> train_steps, state = trainer.train_steps(), trainer.start()
+>>> train_steps, state = trainer.train_steps(), trainer.init_state()
 >>> for epoch in range(trainer.settings.epochs):
 ...     (window,) = feed.windows(trainer.schedule(epoch), 0, trainer.steps)
 ...     steps = trainer.step_range(epoch, 0, trainer.steps)

@@ -16,7 +16,7 @@ from data_prep.common import command
 def main(arguments: Sequence[str] | None = None) -> int:
     """Compare two runs and return the exit status."""
     flags = _parser().parse_args(arguments)
-    return command.ended(lambda: _compare(flags.runs, flags.out))
+    return command.run_and_get_status(lambda: _compare(flags.runs, flags.out))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,12 +36,12 @@ def _compare(folders: Sequence[str], out: Path | None) -> None:
 
     first, second = (runs.read(folder) for folder in folders)
     results = runs.results(first, second)
-    page = compare.write(command.path(out or _default(folders)), results)
+    page = compare.write(command.expand_path(out or _default_out(folders)), results)
     print(f"{compare.text_table(results)}\n\nComparison: {page}")
 
 
-def _default(folders: Sequence[str]) -> Path:
-    names = [command.path(folder).resolve().name for folder in folders]
+def _default_out(folders: Sequence[str]) -> Path:
+    names = [command.expand_path(folder).resolve().name for folder in folders]
     return Path("runs") / "-".join(["compare", *names])
 
 

@@ -27,9 +27,9 @@ from mser_jax.predict import model_card, model_folder
 from mser_jax.storage.log import Log
 from mser_jax.train import final
 
-_PATHS = ("manual_dir", "data_dir", "landmarks_dir", "parts", "sheet")
+_PATH_FIELDS = ("manual_dir", "data_dir", "landmarks_dir", "parts", "sheet")
 # Of the scores; whatever is of single subjects or clips stays where the run is.
-_SHARED = (
+_EXPORTED_SCORES = (
     *("rule", "clips", "tested", "subjects", "folds", "seeds", "trainings", "class_names"),
     *("accuracy", "uf1", "uar", "f1_macro", "f1_weighted", "f1_micro", "interval", "seed_std"),
     *("majority", "chance", "confusion", "per_class", "per_dataset"),
@@ -53,14 +53,14 @@ def export(run: Path, out: Path) -> dict[str, Any]:
     """
     if not run.is_dir():
         raise UserError(f"{run}: there is no such run. Remedy: correct the path.")
-    model_folder.check_out(out)
-    facts = final.read(run)
-    config = workdir.settings(run)
+    model_folder.check_replaceable(out)
+    facts = final.read_facts(run)
+    config = workdir.read_config(run)
     _check_recipe(run, config, facts)
-    described = _described(config, facts, _held_out(run, config, facts))
+    described = _describe(config, facts, _held_out_scores(run, config, facts))
     place = out.resolve()  # a link to a folder stays a link
     try:
-        with folders.whole(place, replace=True) as folder:
+        with folders.atomic_folder(place, replace=True) as folder:
             _write(folder, run, described)
     except OSError as error:
         raise UserError(
@@ -70,7 +70,7 @@ def export(run: Path, out: Path) -> dict[str, Any]:
     return described
 
 
-def _held_out(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _held_out_scores(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, Any]:
     """The scores of the folds and the temperature of their answers; {} where there are none."""
     path, rule = run / "predictions.csv", config.evaluation.select
     if rule == selection.UPPER_BOUND:
@@ -90,7 +90,7 @@ def _held_out(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> dict[s
         )
     scores = scoring.score(predictions, rule)
     return {
-        "figures": {name: scores[name] for name in _SHARED},
+        "figures": {name: scores[name] for name in _EXPORTED_SCORES},
         "calibration": calibration.fit_temperature(predictions, rule).to_dict(),
     }
 
@@ -108,7 +108,7 @@ def _check_same_clips(run: Path, facts: Mapping[str, Any]) -> None:
 
 def _check_recipe(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> None:
     """Weights that learned from clips made in another way are of no use to this program."""
-    now = identity.portable(config.prep.to_dict())
+    now = identity.portable_fingerprint(config.prep.to_dict())
     if facts["fingerprint"] != now:
         raise UserError(
             f"{run}: the network was trained on clips that this version of mser_jax makes in "
@@ -118,10 +118,10 @@ def _check_recipe(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> No
         )
 
 
-def _described(
-    config: ConfigDict, facts: Mapping[str, Any], held_out: Mapping[str, Any]
+def _describe(
+    config: ConfigDict, facts: Mapping[str, Any], held_out_scores: Mapping[str, Any]
 ) -> dict[str, Any]:
-    calibrated, losses = held_out.get("calibration"), facts["train_loss"]
+    calibrated, losses = held_out_scores.get("calibration"), facts["train_loss"]
     return {
         "format": model_folder.FORMAT,
         "version": __version__,
@@ -133,25 +133,25 @@ def _described(
             "temperature": calibrated["temperature"] if calibrated else 1.0,
         },
         "calibration": calibrated,
-        "figures": held_out.get("figures"),
-        "pixels": _pixels(config),
+        "figures": held_out_scores.get("figures"),
+        "pixels": _pixel_shape(config),
         "fingerprint": facts["fingerprint"],
-        "training": {**facts, "command": _without_paths(facts["command"])},
+        "training": {**facts, "command": _command_without_paths(facts["command"])},
         "own_predictor": bool(config.prep.get("face", {}).get("model")),
-        "config": _shared(config),
+        "config": _config_without_paths(config),
     }
 
 
-def _shared(config: ConfigDict) -> dict[str, Any]:
+def _config_without_paths(config: ConfigDict) -> dict[str, Any]:
     """The configuration without the paths of the machine that trained."""
     fields = config.to_dict()
-    data = {name: "" if name in _PATHS else value for name, value in fields["data"].items()}
+    data = {name: "" if name in _PATH_FIELDS else value for name, value in fields["data"].items()}
     return {**fields, "data": data, "prep": identity.without_predictor(fields["prep"])}
 
 
-def _without_paths(line: str) -> str:
+def _command_without_paths(line: str) -> str:
     """A command line without what names places of one machine, however it is written."""
-    flags = {"workdir", "config.prep.face.model", *(f"config.data.{name}" for name in _PATHS)}
+    flags = {"workdir", "config.prep.face.model", *(f"config.data.{name}" for name in _PATH_FIELDS)}
     words, kept = iter(shlex.split(line)), []
     for word in words:
         name, given, value = word.lstrip("-").partition("=")
@@ -165,23 +165,23 @@ def _without_paths(line: str) -> str:
     return shlex.join(kept)
 
 
-def _pixels(config: ConfigDict) -> list[int]:
+def _pixel_shape(config: ConfigDict) -> list[int]:
     """The shape of what the program is given of a clip: `[t, s, s, d]`."""
     side, depth = config.prep.size, {"flow": 2, "frames": 1, "images": 3}[config.input.kind]
     side += 0 if config.input.kind == "images" else 2 * margin(side)
     return [config.prep.steps, side, side, depth]
 
 
-def _write(folder: Path, run: Path, described: Mapping[str, Any]) -> None:
+def _write(folder: Path, run: Path, description: Mapping[str, Any]) -> None:
     from mser_jax.predict import model as trained  # with JAX, which a mistake above does without
 
     weights = folder / model_folder.WEIGHTS
-    shutil.copyfile(run / final.FOLDER / final.WEIGHTS, weights)
-    model = trained.Model.of(described, weights)
-    (folder / model_folder.PROGRAM).write_bytes(model.program())
-    text = json.dumps(described, indent=2) + "\n"
+    shutil.copyfile(run / final.FOLDER / final.WEIGHTS_FILE, weights)
+    model = trained.Model.from_description(description, weights)
+    (folder / model_folder.PROGRAM).write_bytes(model.export_stablehlo())
+    text = json.dumps(description, indent=2) + "\n"
     (folder / model_folder.MODEL).write_text(text, encoding="utf-8")
-    (folder / model_folder.CARD).write_text(model_card.card(described), encoding="utf-8")
+    (folder / model_folder.CARD).write_text(model_card.card(description), encoding="utf-8")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -192,15 +192,15 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
 
     def work() -> None:
-        out = command.path(asked.model)
-        described = export(command.path(asked.run), out)
-        print(_told(out, described))
+        out = command.expand_path(asked.model)
+        described = export(command.expand_path(asked.run), out)
+        print(_message(out, described))
 
-    return command.ended(work)
+    return command.run_and_get_status(work)
 
 
-def _told(out: Path, described: Mapping[str, Any]) -> str:
-    figures = described["figures"]
+def _message(out: Path, description: Mapping[str, Any]) -> str:
+    figures = description["figures"]
     lines = [f"{out}: {', '.join(model_folder.FILES)}"]
     if figures is None:
         lines.append(
@@ -209,7 +209,7 @@ def _told(out: Path, described: Mapping[str, Any]) -> str:
             "again."
         )
     else:
-        temperature = described["rule"]["temperature"]
+        temperature = description["rule"]["temperature"]
         lines.append(
             f"Held out, of the folds: UF1 {figures['uf1']:.3f}, UAR {figures['uar']:.3f}; "
             f"temperature {temperature:.2f}."

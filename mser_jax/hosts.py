@@ -13,8 +13,8 @@ from orbax.checkpoint import multihost
 
 from data_prep.common.errors import UserError
 
-_MONTH = 30 * 24 * 3600 * 1000  # milliseconds
-_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+_BARRIER_TIMEOUT_MS = 30 * 24 * 3600 * 1000  # milliseconds
+_ENVIRONMENT_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
 def use_cores() -> None:
@@ -36,7 +36,7 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def join() -> None:
+def join_processes() -> None:
     """Meet the other processes of the run; before anything asks JAX for its devices.
 
     JAX finds them by itself under SLURM, Open MPI and on cloud TPUs; elsewhere the environment
@@ -46,7 +46,7 @@ def join() -> None:
     Raises:
       UserError: they are not found, or do not come.
     """
-    address, count, number = (os.environ.get(name) for name in _VARIABLES)
+    address, count, number = (os.environ.get(name) for name in _ENVIRONMENT_VARIABLES)
     try:
         jax.distributed.initialize(
             coordinator_address=address,
@@ -56,7 +56,7 @@ def join() -> None:
     except (ValueError, RuntimeError) as error:
         raise UserError(
             f"The processes of this run did not meet: {error}\nRemedy: start all of them at about "
-            f"the same time, by srun or mpirun, or set {', '.join(_VARIABLES)} for each; without "
+            f"the same time, by srun or mpirun, or set {', '.join(_ENVIRONMENT_VARIABLES)} for each; without "
             "--distributed a process runs alone."
         ) from error
     if not is_first():
@@ -85,14 +85,14 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def anywhere(asked: bool) -> bool:
+def any_process(value: bool) -> bool:
     """Whether it is true on any process; all of them must ask at the same point."""
     if jax.process_count() == 1:
-        return asked
-    return bool(multihost_utils.process_allgather(jnp.asarray(asked)).any())
+        return value
+    return bool(multihost_utils.process_allgather(jnp.asarray(value)).any())
 
 
-def same(value: int) -> int:
+def broadcast(value: int) -> int:
     """The value of the first process, on all of them; all must ask at the same point."""
     if jax.process_count() == 1:
         return value
@@ -100,15 +100,15 @@ def same(value: int) -> int:
 
 
 @contextlib.contextmanager
-def first_alone() -> Iterator[None]:
+def first_process_first() -> Iterator[None]:
     """What the first process does while the others wait, and they do, or find done, after it.
 
     Raises:
       UserError: in the others, when the first one failed; it has said why.
     """
     if not is_first():
-        _gather()
-        if anywhere(False):
+        _wait_for_all()
+        if any_process(False):
             raise UserError("The first process of this run stopped; its message says why.")
     failed = True
     try:
@@ -116,16 +116,16 @@ def first_alone() -> Iterator[None]:
         failed = False
     finally:
         if is_first():
-            _gather()
-            anywhere(failed)
+            _wait_for_all()
+            any_process(failed)
 
 
-def _gather() -> None:
+def _wait_for_all() -> None:
     """Wait for all processes, for hours if need be; the first `anywhere` waits half a minute."""
-    multihost.get_barrier_sync_fn()(key="mser_jax", timeout_ms=_MONTH)
+    multihost.get_barrier_sync_fn()(key="mser_jax", timeout_ms=_BARRIER_TIMEOUT_MS)
 
 
-def keep_programs() -> None:
+def use_compilation_cache() -> None:
     """A second run of the same shapes need not compile; JAX's own variable moves the folder."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = Path.home() / ".cache" / "mser_jax" / "xla"

@@ -35,9 +35,9 @@ def main(config: ConfigDict) -> None:
 
     hosts.use_cores()
     if DISTRIBUTED.value:
-        hosts.join()
+        hosts.join_processes()
     hosts.check_devices()
-    kinds = {"ablation": ablation.run_series, "suite": suite.run_suite}
+    kinds = {"ablation": ablation.run_ablation, "suite": suite.run_suite}
     kind = next((section for section in kinds if section in config), None)
     if kind and MODE.value == "final":
         raise UserError(
@@ -58,7 +58,7 @@ def _refuse_old_spelling(arguments: Sequence[str]) -> None:
 
 
 def _start() -> int:
-    status = command.ended(lambda: _refuse_old_spelling(sys.argv[1:]))
+    status = command.run_and_get_status(lambda: _refuse_old_spelling(sys.argv[1:]))
     return status or command.run(main)
 
 

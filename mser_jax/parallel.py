@@ -57,60 +57,64 @@ def over_folds(
     mesh: Mesh,
     lift: str,
     *,
-    folded: int,
-    donated: int = 0,
-    spread: int = 0,
+    num_fold_args: int,
+    num_donated_args: int = 0,
+    num_sharded_args: int = 0,
 ) -> Callable[..., Tree]:
     """Lift a function of one fold to all folds.
 
     Args:
-      function: of one fold: `folded` arguments of its own, then arguments that all folds share.
+      function: of one fold: `num_fold_args` arguments of its own, then arguments that all folds share.
       mesh: from `fold_mesh`.
       lift: 'vmap' or 'map'.
-      folded: how many leading arguments have a fold axis once lifted.
-      donated: how many leading arguments the results take the place of. If not 0, the function
+      num_fold_args: how many leading arguments have a fold axis once lifted.
+      num_donated_args: how many leading arguments the results take the place of. If not 0, the function
         returns a tuple of exactly these, changed.
-      spread: how many of the shared arguments, the last ones, are a device's own: their leading
+      num_sharded_args: how many of the shared arguments, the last ones, are a device's own: their leading
         axis is divided among the devices.
 
     Returns:
       The jitted function; its folded arguments and its results have a leading fold axis, whose
       length must divide by the number of devices (see `pad_folds`).
     """
-    in_turn = functools.partial(_in_place, donated) if donated else _in_turn
-    lifts = {"vmap": _side_by_side, "map": in_turn}
+    in_turn = (
+        functools.partial(_map_folds_in_place, num_donated_args) if num_donated_args else _map_folds
+    )
+    lifts = {"vmap": _vmap_folds, "map": in_turn}
 
     def on_device(*arguments: Tree) -> Tree:
-        own, shared = arguments[:folded], arguments[folded:]
+        own, shared = arguments[:num_fold_args], arguments[num_fold_args:]
         return lifts[lift](lambda *one: function(*one, *shared), own)
 
     def run(*arguments: Tree) -> Tree:
-        alike = len(arguments) - folded - spread
+        alike = len(arguments) - num_fold_args - num_sharded_args
         divided, whole = PartitionSpec(AXIS), PartitionSpec()
-        specs = (divided,) * folded + (whole,) * alike + (divided,) * spread
+        specs = (divided,) * num_fold_args + (whole,) * alike + (divided,) * num_sharded_args
         sharded = jax.shard_map(on_device, mesh=mesh, in_specs=specs, out_specs=divided)
         return sharded(*arguments)
 
-    return jax.jit(run, donate_argnums=tuple(range(donated)))
+    return jax.jit(run, donate_argnums=tuple(range(num_donated_args)))
 
 
-def _side_by_side(function: Callable[..., Tree], own: tuple[Tree, ...]) -> Tree:
-    return jax.vmap(function)(*own)
+def _vmap_folds(function: Callable[..., Tree], fold_args: tuple[Tree, ...]) -> Tree:
+    return jax.vmap(function)(*fold_args)
 
 
-def _in_turn(function: Callable[..., Tree], own: tuple[Tree, ...]) -> Tree:
-    return jax.lax.map(lambda one: function(*one), own)
+def _map_folds(function: Callable[..., Tree], fold_args: tuple[Tree, ...]) -> Tree:
+    return jax.lax.map(lambda one: function(*one), fold_args)
 
 
-def _in_place(donated: int, function: Callable[..., Tree], own: tuple[Tree, ...]) -> Tree:
+def _map_folds_in_place(
+    num_donated_args: int, function: Callable[..., Tree], fold_args: tuple[Tree, ...]
+) -> Tree:
     """`_in_turn`, each result where its argument was: `lax.map` would hold every state twice."""
 
     def fold(slot: jax.Array, results: tuple[Tree, ...]) -> tuple[Tree, ...]:
-        one = jax.tree.map(lambda leaf: leaf[slot], (*results, *own[donated:]))
+        one = jax.tree.map(lambda leaf: leaf[slot], (*results, *fold_args[num_donated_args:]))
         return jax.tree.map(lambda leaf, new: leaf.at[slot].set(new), results, function(*one))
 
-    count = len(jax.tree.leaves(own)[0])
-    return jax.lax.fori_loop(0, count, fold, own[:donated])
+    count = len(jax.tree.leaves(fold_args)[0])
+    return jax.lax.fori_loop(0, count, fold, fold_args[:num_donated_args])
 
 
 def shard(tree: Tree, mesh: Mesh) -> Tree:

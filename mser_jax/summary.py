@@ -41,42 +41,51 @@ def main(config: ConfigDict) -> None:
     if FOLDS.value < 0:
         raise UserError(f"--folds is {FOLDS.value}; it must be at least 1.")
     classes, clip = len(class_names(config)), networks.clip_shape(config)
-    print(f"{config.name}, preset {config.preset}: a clip is {_by(clip)}; {classes} classes\n")
-    if networks.is_of_the_field(config):
+    print(
+        f"{config.name}, preset {config.preset}: a clip is {_format_shape(clip)}; {classes} classes\n"
+    )
+    if networks.is_baseline_network(config):
         make = networks.constructor(config, classes)
-        return print(of_the_field(make, clip, FOLDS.value))
+        return print(baseline_summary(make, clip, FOLDS.value))
     settings = networks.model_settings(config, classes)
     print(summary(settings, clip, config.train.batch_size, FOLDS.value, layers=LAYERS.value))
 
 
 def summary(
-    settings: MSRes3DSettings, clip: Sequence[int], batch_size: int, folds: int, *, layers: bool
+    settings: MSRes3DSettings,
+    clip_shape: Sequence[int],
+    batch_size: int,
+    folds: int,
+    *,
+    layers: bool,
 ) -> str:
     """The network in plain text, 80 columns wide up to a billion parameters.
 
     Args:
       settings: of the network.
-      clip: `[t, h, w, c]` of its input.
+      clip_shape: `[t, h, w, c]` of its input.
       batch_size: clips of a training step, of one fold.
       folds: how many states there are; 0 where that is not known.
       layers: list every layer too.
     """
-    calls = cost.calls(settings, clip)
+    calls = cost.calls(settings, clip_shape)
     parts = cost.parts(calls)
-    blocks = [_stages(parts), _counted()]
+    blocks = [_stage_table(parts), _counting_note()]
     if layers:
-        blocks.insert(0, _layers(parts))
-    memory = [batch_size * cost.kept(calls, remat=remat) for remat in (False, True)]
+        blocks.insert(0, _layer_table(parts))
+    memory = [batch_size * cost.activation_bytes(calls, remat=remat) for remat in (False, True)]
     network = functional(lambda rngs: MSRes3D(settings, rngs=rngs))
-    return "\n\n".join([*blocks, _kept(memory, settings, batch_size), _state(network, folds)])
+    return "\n\n".join(
+        [*blocks, _memory_note(memory, settings, batch_size), _state_note(network, folds)]
+    )
 
 
-def of_the_field(make: Callable[[nnx.Rngs], Any], clip: Sequence[int], folds: int) -> str:
+def baseline_summary(make: Callable[[nnx.Rngs], Any], clip_shape: Sequence[int], folds: int) -> str:
     """A network of the field in plain text: its parts, all multiply-adds, the states of the folds.
 
     Args:
       make: its constructor.
-      clip: `[t, h, w, c]` of its input.
+      clip_shape: `[t, h, w, c]` of its input.
       folds: how many states there are; 0 where that is not known.
     """
     network = functional(make)
@@ -86,15 +95,15 @@ def of_the_field(make: Callable[[nnx.Rngs], Any], clip: Sequence[int], folds: in
     rows = [("part", "parameters", "share")]
     rows += [(name, f"{count:,}", f"{count / total:.1%}") for name, count in counts.items()]
     rows.append(("total", f"{total:,}", "100.0%"))
-    macs = cost.products(make, clip)
+    macs = cost.multiply_adds(make, clip_shape)
     told = (
         f"Multiply-adds of a clip, forward: {macs / 1e6:,.3f} M. A training step takes about three "
         "times that."
     )
-    return "\n\n".join([_table(rows, left=1), _wrapped(told), _state(network, folds)])
+    return "\n\n".join([_table(rows, left_columns=1), _wrap(told), _state_note(network, folds)])
 
 
-def _stages(parts: Sequence[cost.Part]) -> str:
+def _stage_table(parts: Sequence[cost.Part]) -> str:
     parameters, macs = sum(part.parameters for part in parts), sum(part.macs for part in parts)
     unit, divisor = ("G", 1e9) if macs >= 1e9 else ("M", 1e6)
     counts = (f"{unit}MAC", f"{unit}FLOP", "share")
@@ -102,7 +111,7 @@ def _stages(parts: Sequence[cost.Part]) -> str:
     rows += [
         (
             part.name,
-            _by(part.output),
+            _format_shape(part.output),
             f"{part.parameters:,}",
             f"{part.parameters / parameters:.1%}",
             f"{part.macs / divisor:.3f}",
@@ -113,39 +122,39 @@ def _stages(parts: Sequence[cost.Part]) -> str:
     ]
     sums = (f"{macs / divisor:.3f}", f"{2 * macs / divisor:.3f}")
     rows.append(("total", "", f"{parameters:,}", "100.0%", *sums, "100.0%"))
-    return _table(rows, left=2)
+    return _table(rows, left_columns=2)
 
 
-def _layers(parts: Sequence[cost.Part]) -> str:
+def _layer_table(parts: Sequence[cost.Part]) -> str:
     rows = [("layer", "kernel", "strides", "output", "parameters", "MMAC")]
     for part in parts:
         rows.append((part.name, "", "", "", "", ""))
         rows += [
             (
-                "  " + _short(call.path),
-                _by(call.kernel, "x") if call.kernel else "",
-                _by(call.strides, "x") if call.strides else "",
-                _by(call.output, "x"),
+                "  " + _layer_name(call.path),
+                _format_shape(call.kernel, "x") if call.kernel else "",
+                _format_shape(call.strides, "x") if call.strides else "",
+                _format_shape(call.output, "x"),
                 f"{call.parameters:,}",
                 f"{call.macs / 1e6:,.3f}",
             )
             for call in part.calls
             if call.parameters
         ]
-    return _table(rows, left=4)
+    return _table(rows, left_columns=4)
 
 
-def _counted() -> str:
-    return _wrapped(
+def _counting_note() -> str:
+    return _wrap(
         "MAC: multiply-adds of the convolutions and fully connected layers, forward, for one clip, "
         "whatever computes them; FLOP = 2 x MAC. Normalisations, poolings and sums do not count. "
         "A training step takes about three times that a clip, with model.remat four."
     )
 
 
-def _kept(memory: Sequence[int], settings: MSRes3DSettings, batch_size: int) -> str:
-    told = [_bytes(size) for size in memory]
-    return _wrapped(
+def _memory_note(memory: Sequence[int], settings: MSRes3DSettings, batch_size: int) -> str:
+    told = [_format_bytes(size) for size in memory]
+    return _wrap(
         f"Kept for the backward pass of {batch_size} clips in {settings.dtype}: {told[0]}; with "
         f"model.remat {told[1]}. This run: model.remat is {settings.remat}. Counted by shape: the "
         "output of every convolution, normalisation, ReLU, pooling, weighing and sum; with remat "
@@ -154,40 +163,42 @@ def _kept(memory: Sequence[int], settings: MSRes3DSettings, batch_size: int) -> 
     )
 
 
-def _state(network: Network, folds: int) -> str:
-    params, stats = (_size(tree) for tree in jax.eval_shape(network.init, jax.random.key(0)))
+def _state_note(network: Network, folds: int) -> str:
+    params, stats = (_tree_bytes(tree) for tree in jax.eval_shape(network.init, jax.random.key(0)))
     state = (1 + _MOMENTS) * params + stats
-    lines = f"State of a fold: {_bytes(state)} (parameters, two moments of Adam, statistics)."
+    lines = (
+        f"State of a fold: {_format_bytes(state)} (parameters, two moments of Adam, statistics)."
+    )
     if folds:
-        lines += f" All {folds} folds: {_bytes(folds * state)}, spread over the devices."
-    return _wrapped(lines)
+        lines += f" All {folds} folds: {_format_bytes(folds * state)}, spread over the devices."
+    return _wrap(lines)
 
 
-def _size(tree: object) -> int:
+def _tree_bytes(tree: object) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def _bytes(size: float) -> str:
+def _format_bytes(size: float) -> str:
     return f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.2f} MB"
 
 
-def _by(sizes: Iterable[int], sign: str = " x ") -> str:
-    return sign.join(map(str, sizes))
+def _format_shape(sizes: Iterable[int], separator: str = " x ") -> str:
+    return separator.join(map(str, sizes))
 
 
-def _short(path: cost.Path) -> str:
+def _layer_name(path: cost.ModulePath) -> str:
     """The path below its part, without the names that every layer has."""
     below = path[1:] if path[0] == "stem" else path[2:]
     said = [str(name) for name in below if name not in ("layers", "body")]
     return ".".join(said) or "weights"
 
 
-def _table(rows: Sequence[Sequence[str]], left: int) -> str:
-    """Columns as wide as their widest cell; the first `left` begin, the others end, together."""
+def _table(rows: Sequence[Sequence[str]], left_columns: int) -> str:
+    """Columns as wide as their widest cell; the first `left_columns` begin, the others end, together."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = (
         "  ".join(
-            cell.ljust(width) if column < left else cell.rjust(width)
+            cell.ljust(width) if column < left_columns else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths))
         ).rstrip()
         for row in rows
@@ -195,7 +206,7 @@ def _table(rows: Sequence[Sequence[str]], left: int) -> str:
     return "\n".join(lines)
 
 
-def _wrapped(text: str) -> str:
+def _wrap(text: str) -> str:
     return textwrap.fill(text, _WIDTH)
 
 

@@ -9,23 +9,23 @@ from typing import Any
 from data_prep.common.errors import UserError
 
 
-def unknown(what: str, given: str, known: Iterable[str]) -> str:
+def unknown_message(kind: str, name: str, valid: Iterable[str]) -> str:
     """The message for a name that is not among those known, with the nearest one."""
-    known = tuple(known)
-    near = difflib.get_close_matches(given, known, n=1)
+    valid = tuple(valid)
+    near = difflib.get_close_matches(name, valid, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {given!r}.{hint} One of: {', '.join(known)}."
+    return f"unknown {kind} {name!r}.{hint} One of: {', '.join(valid)}."
 
 
-def choices(config: Any, table: Mapping[str, Sequence[str]]) -> None:
+def one_of(config: Any, table: Mapping[str, Sequence[str]]) -> None:
     """Refuse a field (`'prep.flow.reference'`) whose value is not among those in the table."""
     for field, known in table.items():
         value = get(config, field)
         if value not in known:
-            raise UserError(unknown(f"value of config.{field}", str(value), known))
+            raise UserError(unknown_message(f"value of config.{field}", str(value), known))
 
 
-def members(config: Any, table: Mapping[str, Sequence[str]]) -> None:
+def subset(config: Any, table: Mapping[str, Sequence[str]]) -> None:
     """Refuse a field that is empty or holds a name that is not in the table."""
     for field, known in table.items():
         values = get(config, field)
@@ -33,10 +33,10 @@ def members(config: Any, table: Mapping[str, Sequence[str]]) -> None:
             raise UserError(f"config.{field} is {values!r}; it may hold: {', '.join(known)}.")
         for value in values:
             if value not in known:
-                raise UserError(unknown(f"entry of config.{field}", str(value), known))
+                raise UserError(unknown_message(f"entry of config.{field}", str(value), known))
 
 
-def least(config: Any, table: Mapping[str, float]) -> None:
+def at_least(config: Any, table: Mapping[str, float]) -> None:
     """Refuse a field that is less than the table says, or not finite."""
     for field, smallest in table.items():
         value = get(config, field)

@@ -38,10 +38,10 @@ def run(
       SystemExit: with status 0 when `main` is through, or after --help.
     """
     parse = functools.partial(_parse, defaults=defaults)
-    return ended(lambda: app.run(lambda _: _flushed(main), flags_parser=parse))
+    return run_and_get_status(lambda: app.run(lambda _: _run_and_flush(main), flags_parser=parse))
 
 
-def ended(work: Callable[[], object]) -> int:
+def run_and_get_status(work: Callable[[], object]) -> int:
     """Do a command's work and give its exit status.
 
     Args:
@@ -84,7 +84,7 @@ def ended(work: Callable[[], object]) -> int:
     os._exit(INTERRUPTED)
 
 
-def path(text: str | os.PathLike[str]) -> Path:
+def expand_path(text: str | os.PathLike[str]) -> Path:
     """A path that the user gave; a shell leaves the ~ of --out=~/clip as it is.
 
     Raises:
@@ -96,7 +96,7 @@ def path(text: str | os.PathLike[str]) -> Path:
         raise UserError(f"{text}: {error} Correct the path.") from error
 
 
-def _flushed(main: Callable[[ConfigDict], object]) -> None:
+def _run_and_flush(main: Callable[[ConfigDict], object]) -> None:
     main(CONFIG.value)
     sys.stdout.flush()  # here, where it is noticed that nobody reads
 
@@ -104,17 +104,17 @@ def _flushed(main: Callable[[ConfigDict], object]) -> None:
 def _parse(argv: Sequence[str], defaults: Mapping[str, Path]) -> list[str]:
     """Parse flags; a name that no flag or field has is a UserError with the nearest one."""
     try:
-        rest = flags.FLAGS(_config_first(argv, defaults))
+        rest = flags.FLAGS(_put_config_first(argv, defaults))
         if CONFIG.value is not None:
             CONFIG.value.keys()  # a file that could not be loaded raises only when it is used
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        raise UserError(_told(error)) from error
+        raise UserError(_message(error)) from error
     if len(rest) > 1:
         raise UserError(f"{rest[1]!r} is not a flag; flags are written --name=value.")
     return rest
 
 
-def _config_first(argv: Sequence[str], defaults: Mapping[str, Path]) -> list[str]:
+def _put_config_first(argv: Sequence[str], defaults: Mapping[str, Path]) -> list[str]:
     """The same arguments with --config=FILE before the fields that belong to it."""
     program, *arguments = argv
     for at in range(len(arguments) - 1, 0, -1):
@@ -147,7 +147,7 @@ def _config_first(argv: Sequence[str], defaults: Mapping[str, Path]) -> list[str
     return [program, *files, *(argument for argument in arguments if argument not in files)]
 
 
-def _told(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     """The message at the core of an error that was raised from others of its kind."""
     if isinstance(error.__context__, UserError):  # a config file's own check
         return str(error.__context__)

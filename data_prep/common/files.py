@@ -10,7 +10,7 @@ from data_prep.common.errors import UserError
 
 
 @contextlib.contextmanager
-def at(path: Path, suffix: str = "") -> Iterator[Path]:
+def atomic_file(path: Path, suffix: str = "") -> Iterator[Path]:
     """Give a path beside `path` to write to, which becomes `path` when the block ends well.
 
     After an error or Ctrl-C nothing is left of it, and what lay at `path` before lies there still.

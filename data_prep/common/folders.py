@@ -24,7 +24,7 @@ _LINE = re.compile(r"([0-9a-f]{64})  ([\w.-]+)")
 
 
 @contextlib.contextmanager
-def whole(path: Path, replace: bool = False) -> Iterator[Path]:
+def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     """Give a folder to write into, which becomes `path` when the block ends without an error.
 
     The digests of its files are then in it, for `check`. A process that is killed leaves a folder
@@ -57,7 +57,7 @@ def finish(unfinished: Path, path: Path, replace: bool = False) -> None:
     Raises:
       OSError: something lies at `path` already.
     """
-    _write_sums(unfinished)
+    _write_checksums(unfinished)
     aside = path.parent / f"{INCOMPLETE}{uuid.uuid4().hex[:8]}_{path.name}"
     if replace and path.exists():
         path.rename(aside)
@@ -65,13 +65,13 @@ def finish(unfinished: Path, path: Path, replace: bool = False) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def check_replaceable(path: Path, mark: str, other: str = "another --out=clip/") -> None:
+def check_replaceable(path: Path, marker: str, alternative: str = "another --out=clip/") -> None:
     """Refuse to replace a folder with anything in it that was not written with `whole`.
 
     Args:
       path: need not exist.
-      mark: the name of a file that each folder of this kind has.
-      other: what the user is to give instead.
+      marker: the name of a file that each folder of this kind has.
+      alternative: what the user is to give instead.
 
     Raises:
       UserError: names what is strange there; or the folder is the present one.
@@ -79,22 +79,22 @@ def check_replaceable(path: Path, mark: str, other: str = "another --out=clip/")
     if path.resolve() == Path.cwd():
         raise UserError(
             f"{path} is the folder that the command is run in, which cannot be replaced. Remedy: "
-            f"give {other}."
+            f"give {alternative}."
         )
     if path.is_dir():
         found = {file.name for file in path.iterdir()}
-        written = sums(path).keys() if {SUMS, mark} <= found else set()
+        written = read_checksums(path).keys() if {SUMS, marker} <= found else set()
         strange = sorted(found - {*written, SUMS})
     else:
         strange = [path.name] if path.exists() else []
     if strange:
         raise UserError(
             f"{path} holds what this command did not write ({strange[0]}); it is left alone. "
-            f"Remedy: give {other}."
+            f"Remedy: give {alternative}."
         )
 
 
-def sums(folder: Path, remedy: str = "") -> dict[str, str]:
+def read_checksums(folder: Path, remedy: str = "") -> dict[str, str]:
     """Name of each file -> its SHA-256 when it was written.
 
     Args:
@@ -108,13 +108,13 @@ def sums(folder: Path, remedy: str = "") -> dict[str, str]:
     try:
         lines = [_LINE.fullmatch(line) for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise damaged(file, "it is not there or cannot be read", remedy) from error
+        raise damaged_file_error(file, "it is not there or cannot be read", remedy) from error
     if not all(lines):
-        raise damaged(file, "not a list of digests", remedy)
+        raise damaged_file_error(file, "not a list of digests", remedy)
     return {line[2]: line[1] for line in lines if line}
 
 
-def check(file: Path, digest: str, remedy: str = "") -> None:
+def verify_checksum(file: Path, digest: str, remedy: str = "") -> None:
     """Compare a file with the digest that it had when it was written.
 
     Args:
@@ -128,23 +128,25 @@ def check(file: Path, digest: str, remedy: str = "") -> None:
     try:
         found = _sha256(file)
     except OSError as error:
-        raise damaged(file, "it is not there or cannot be read", remedy) from error
+        raise damaged_file_error(file, "it is not there or cannot be read", remedy) from error
     if found != digest:
-        raise damaged(file, f"its content is not what was written, by {SUMS} beside it", remedy)
+        raise damaged_file_error(
+            file, f"its content is not what was written, by {SUMS} beside it", remedy
+        )
 
 
-def damaged(file: Path, how: str, remedy: str = "") -> UserError:
+def damaged_file_error(file: Path, reason: str, remedy: str = "") -> UserError:
     """The error for a file of a finished folder that is not what was written."""
     prepare = (
         f"remove the folder {file.parent} and run python -m data_prep again with the same "
         "configuration (clips that are in the cache are taken from there), or copy the folder "
         "again from where it is whole"
     )
-    return UserError(f"{file}: damaged: {how}.\nRemedy: {remedy or prepare}.")
+    return UserError(f"{file}: damaged: {reason}.\nRemedy: {remedy or prepare}.")
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, sweep: Callable[[], None]) -> Iterator[None]:
+def claim(folder: Path, sweep: Callable[[], None]) -> Iterator[None]:
     """Claim a folder, beside others who may do so too, until the block or the process ends.
 
     The system gives a claim back however its process ends, so that what lies about while nobody
@@ -159,9 +161,9 @@ def claimed(folder: Path, sweep: Callable[[], None]) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY) if fcntl else None
     try:
         if handle is not None and fcntl:
-            if _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if _try_flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
                 sweep()
-            _lock(handle, fcntl.LOCK_SH)
+            _try_flock(handle, fcntl.LOCK_SH)
         yield
     finally:
         if handle is not None:
@@ -169,14 +171,14 @@ def claimed(folder: Path, sweep: Callable[[], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path, other: str = "another --workdir") -> Iterator[None]:
+def lock(folder: Path, alternative: str = "another --workdir") -> Iterator[None]:
     """Keep others out of a folder until the block or the process ends, however that ends.
 
     A file system without locks keeps nobody out.
 
     Args:
       folder: that is there.
-      other: what the user may give instead.
+      alternative: what the user may give instead.
 
     Raises:
       UserError: another process is at work in it.
@@ -189,7 +191,7 @@ def alone(folder: Path, other: str = "another --workdir") -> Iterator[None]:
             except BlockingIOError as error:
                 raise UserError(
                     f"{folder}: another process is at work in this folder. Remedy: wait for it, "
-                    f"stop it, or give {other}."
+                    f"stop it, or give {alternative}."
                 ) from error
             except OSError:  # no locks here
                 pass
@@ -199,7 +201,7 @@ def alone(folder: Path, other: str = "another --workdir") -> Iterator[None]:
             os.close(handle)
 
 
-def _lock(handle: int, kind: int) -> bool:
+def _try_flock(handle: int, kind: int) -> bool:
     assert fcntl
     try:
         fcntl.flock(handle, kind)
@@ -208,7 +210,7 @@ def _lock(handle: int, kind: int) -> bool:
     return True
 
 
-def _write_sums(folder: Path) -> None:
+def _write_checksums(folder: Path) -> None:
     files = [file for file in sorted(folder.iterdir()) if file.name != SUMS]
     lines = [f"{_sha256(file)}  {file.name}\n" for file in files]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")

@@ -65,7 +65,7 @@ def counter(**options: Any) -> Any:
     return tqdm(**options)
 
 
-def say(text: str) -> None:
+def print_line(text: str) -> None:
     """Print a line above the bars."""
     try:
         from tqdm import tqdm

@@ -49,10 +49,10 @@ def source(config: Any) -> Source:
     Raises:
       UserError: for an unknown name, or when the database's folder is not set or not complete.
     """
-    return _reader(config.data.dataset).of(config)
+    return _reader(config.data.dataset).from_config(config)
 
 
-def parts(config: Any) -> list[Any]:
+def part_configs(config: Any) -> list[Any]:
     """A configuration for each source that the configured one is made of; mostly its own alone."""
     reader = _reader(config.data.dataset)
     return reader.parts_of(config) if hasattr(reader, "parts_of") else [config]
@@ -60,5 +60,5 @@ def parts(config: Any) -> list[Any]:
 
 def _reader(name: str) -> Any:
     if name not in SOURCES:
-        raise UserError(check.unknown("value of config.data.dataset", str(name), SOURCES))
+        raise UserError(check.unknown_message("value of config.data.dataset", str(name), SOURCES))
     return SOURCES[name]

@@ -17,7 +17,7 @@ import numpy as np
 from data_prep.clip import Record
 from data_prep.common import progress as bars
 from data_prep.common.errors import UserError
-from data_prep.datasets.base.source import Entry, Finished, Source
+from data_prep.datasets.base.source import Entry, ImageSource, Source
 from data_prep.pipeline import cache, record
 from data_prep.pipeline.workers import executor
 from data_prep.stages.identity import Recipe
@@ -43,7 +43,7 @@ class Outcome:
 class Tally:
     """Counts over the outcomes of a run, and the numbers of the apexes that were estimated."""
 
-    made: int = 0
+    computed: int = 0
     reused: int = 0
     noted: int = 0
     quarantined: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -52,7 +52,7 @@ class Tally:
     @property
     def written(self) -> int:
         """Clips that have a record."""
-        return self.made + self.reused
+        return self.computed + self.reused
 
 
 def run(
@@ -89,12 +89,12 @@ def run(
         with executor(workers) as pool:
 
             def submit(entry: Entry) -> Future[Any] | Record:
-                stored = cache.read(record.path(source, recipe, entry, cache_dir))
+                stored = cache.read(record.cache_path(source, recipe, entry, cache_dir))
                 return stored or pool.submit(record.key_frames, source, recipe, entry, stages_dir)
 
-            for entry, pending in _ahead(entries, submit, window):
+            for entry, pending in _submit_ahead(entries, submit, window):
                 if isinstance(pending, Future):
-                    path = record.path(source, recipe, entry, cache_dir)
+                    path = record.cache_path(source, recipe, entry, cache_dir)
                     yield _finish(entry, pending, recipe, path)
                 else:
                     yield Outcome(entry.name, pending, reused=True)
@@ -106,7 +106,7 @@ def run(
         ) from error
 
 
-def finished(source: Finished, entries: Iterable[Entry]) -> Iterator[Outcome]:
+def image_outcomes(source: ImageSource, entries: Iterable[Entry]) -> Iterator[Outcome]:
     """Yield the outcome of each entry of a source that has nothing to prepare."""
     return (Outcome(entry.name, source.record(entry)) for entry in entries)
 
@@ -131,7 +131,7 @@ def good_records(outcomes: Iterable[Outcome], tally: Tally, folder: Path) -> Ite
         if outcome.record.get("apex_estimated"):
             tally.apexes[outcome.name] = outcome.record["first"] + outcome.record["apex"]
         tally.reused += outcome.reused
-        tally.made += not outcome.reused
+        tally.computed += not outcome.reused
         yield outcome.record
 
 
@@ -140,7 +140,7 @@ def progress(outcomes: Iterable[Outcome], total: int, title: str) -> Iterator[Ou
     yield from bars.bar(outcomes, title, total, "clip")
 
 
-def _ahead(
+def _submit_ahead(
     entries: Iterable[Entry], submit: Callable[[Entry], _Submitted], window: int
 ) -> Iterator[tuple[Entry, _Submitted]]:
     """Submit up to `window` entries beyond the one that is yielded."""
@@ -171,7 +171,7 @@ def _finish(entry: Entry, pending: Future, recipe: Recipe, path: Path) -> Outcom
     return Outcome(entry.name, made)
 
 
-def _append(file: Path, clip: str, **told: Any) -> None:
+def _append(file: Path, clip: str, **fields: Any) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as lines:
-        lines.write(json.dumps({"clip": clip, **told}) + "\n")
+        lines.write(json.dumps({"clip": clip, **fields}) + "\n")

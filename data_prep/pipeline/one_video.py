@@ -14,9 +14,9 @@ from data_prep.clip import Clip
 from data_prep.common import folders
 from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
-from data_prep.config import around
+from data_prep.config import context_seconds
 from data_prep.pipeline import record
-from data_prep.pipeline.video_source import Marked, VideoSource
+from data_prep.pipeline.video_source import MarkedVideo, VideoSource
 from data_prep.preview import film as preview
 from data_prep.stages import identity
 
@@ -24,7 +24,10 @@ SETTINGS = "clip.json"
 
 
 def prepare(
-    marked: Marked, out: Path, recipe: identity.Recipe, say: Callable[[str], None] = print
+    video: MarkedVideo,
+    out: Path,
+    recipe: identity.Recipe,
+    print_line: Callable[[str], None] = print,
 ) -> None:
     """Make key frames, optical flow and a preview of one video.
 
@@ -32,90 +35,92 @@ def prepare(
     and preview.mp4, and clip.json, which says how they were made. It appears when all is there.
 
     Args:
-      marked: the video.
+      video: the video.
       out: a folder that does not exist, is empty, or was made by this function.
       recipe: the fields of `data_prep.config.recipe()` as a plain dict.
-      say: takes the lines that tell the user what was made.
+      print_line: takes the lines that tell the user what was made.
 
     Raises:
       UserError: the video or the folder cannot be used.
     """
-    _check_landmarks(marked, recipe)
+    _check_landmarks(video, recipe)
     folders.check_replaceable(out, SETTINGS)
-    source = VideoSource(marked, around(recipe))
-    history = record.history(source, recipe, marked, None)
+    source = VideoSource(video, context_seconds(recipe))
+    history = record.history(source, recipe, video, None)
     *_, last = history.values()
     made, key_frames = record.assemble(record.facts(history["source"]), last, source.class_names)
-    say(f"Optical flow of {len(key_frames) - 1} pairs of frames")
+    print_line(f"Optical flow of {len(key_frames) - 1} pairs of frames")
     made = record.with_flow(made, key_frames, recipe)
     place = out.resolve()  # a link to a folder stays a link
     try:
-        with folders.whole(place, replace=True) as folder:
-            _write(folder, marked, history, made, recipe)
+        with folders.atomic_folder(place, replace=True) as folder:
+            _write(folder, video, history, made, recipe)
     except OSError as error:
         raise UserError(
             f"{out} cannot be written: {error.strerror or error}. Remedy: make room, or give "
             "another --out."
         ) from error
-    _tell(out, history["source"], made, say)
+    _print_summary(out, history["source"], made, print_line)
 
 
-def _check_landmarks(marked: Marked, recipe: identity.Recipe) -> None:
-    if marked.landmarks and (recipe["face"]["points"] != "auto" or recipe["face"]["per_frame"]):
+def _check_landmarks(video: MarkedVideo, recipe: identity.Recipe) -> None:
+    if video.landmarks and (recipe["face"]["points"] != "auto" or recipe["face"]["per_frame"]):
         raise UserError(
-            f"--landmarks={marked.landmarks} would not be read: it needs "
+            f"--landmarks={video.landmarks} would not be read: it needs "
             "--config.prep.face.points=auto and --config.prep.face.per_frame=False."
         )
 
 
 def _write(
     folder: Path,
-    marked: Marked,
+    video: MarkedVideo,
     history: Mapping[str, Clip],
-    made: record.Record,
+    clip_record: record.Record,
     recipe: identity.Recipe,
 ) -> None:
-    np.save(folder / "flow.npy", made["flow"])
-    for index, frame in enumerate(made["frames"]):
+    np.save(folder / "flow.npy", clip_record["flow"])
+    for index, frame in enumerate(clip_record["frames"]):
         (folder / f"key-{index:02d}.png").write_bytes(cv2.imencode(".png", frame)[1].tobytes())
-    preview.write(folder, history, made, "preview")
+    preview.write(folder, history, clip_record, "preview")
     preview.write_slices(folder / "slices.png", history)
-    text = json.dumps(_description(marked, history["source"], made, recipe), indent=2)
+    text = json.dumps(_description(video, history["source"], clip_record, recipe), indent=2)
     (folder / SETTINGS).write_text(text + "\n", encoding="utf-8")
 
 
 def _description(
-    marked: Marked, clip: Clip, made: record.Record, recipe: identity.Recipe
+    video: MarkedVideo, clip: Clip, clip_record: record.Record, recipe: identity.Recipe
 ) -> dict[str, Any]:
     """What `clip.json` holds; frames have the numbers that the user knows."""
     return {
-        "source": str(marked.path),
+        "source": str(video.path),
         "fps": clip.fps,
         "onset": clip.first + clip.onset,
-        "apex": None if made["apex"] < 0 else clip.first + made["apex"],
-        "apex_estimated": bool(made["apex_estimated"]),
+        "apex": None if clip_record["apex"] < 0 else clip.first + clip_record["apex"],
+        "apex_estimated": bool(clip_record["apex_estimated"]),
         "offset": clip.first + clip.offset,
         "frames_read": [clip.first, clip.first + len(clip.frames) - 1],
-        "key_frames": [round(clip.first + float(at), 3) for at in made["positions"]],
-        "apex_index": None if made["apex_index"] < 0 else made["apex_index"],
+        "key_frames": [round(clip.first + float(at), 3) for at in clip_record["positions"]],
+        "apex_index": None if clip_record["apex_index"] < 0 else clip_record["apex_index"],
         "flow": f"from {recipe['flow']['reference']} key frame, (u right, v down) px of the crop",
-        "notes": made["notes"].splitlines(),
+        "notes": clip_record["notes"].splitlines(),
         "prep": recipe,
     }
 
 
-def _tell(out: Path, clip: Clip, made: record.Record, say: Callable[[str], None]) -> None:
-    steps, height, width, _ = made["flow"].shape
+def _print_summary(
+    out: Path, clip: Clip, clip_record: record.Record, print_line: Callable[[str], None]
+) -> None:
+    steps, height, width, _ = clip_record["flow"].shape
     onset, offset = clip.first + clip.onset, clip.first + clip.offset
     seconds = (clip.offset - clip.onset) / clip.fps
-    say(
+    print_line(
         f"Frames {onset} to {offset}, {seconds:.2f} s at {clip.fps:g} frames a second. In {out}:\n"
         f"  flow.npy            {steps} fields of {width} x {height}, (u right, v down) in px\n"
         f"  key-00.png ...      {steps + 1} key frames\n"
         "  preview.png, .mp4   look at these first; slices.png shows the slices alone\n"
         f"  {SETTINGS}           marks, key frames, settings"
     )
-    if made["apex_estimated"]:
-        say(f"Estimated apex: frame {clip.first + made['apex']}.")
-    for note in made["notes"].splitlines():
-        say(textwrap.fill(f"Note: {note}", 79))
+    if clip_record["apex_estimated"]:
+        print_line(f"Estimated apex: frame {clip.first + clip_record['apex']}.")
+    for note in clip_record["notes"].splitlines():
+        print_line(textwrap.fill(f"Note: {note}", 79))

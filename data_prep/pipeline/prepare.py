@@ -18,7 +18,7 @@ from data_prep.common import folders
 from data_prep.common.errors import UserError
 from data_prep.datasets import registry
 from data_prep.datasets.base import repairs
-from data_prep.datasets.base.source import Entry, Finished, Listing, Source, listing
+from data_prep.datasets.base.source import Entry, ImageSource, Listing, Source, listing
 from data_prep.pipeline import cache, record
 from data_prep.pipeline import clips as pipeline
 from data_prep.shards import dataset as shards
@@ -26,7 +26,7 @@ from data_prep.stages import identity, landmarks
 
 
 @dataclasses.dataclass(frozen=True)
-class Prepared:
+class PreparedSet:
     """A finished set.
 
     Attributes:
@@ -79,12 +79,12 @@ class _Job:
         return self.data.cache == "stages"
 
 
-def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
+def prepare(config: Any, print_line: Callable[[str], None] = print) -> PreparedSet:
     """Make the set that the configuration describes, or find it made before.
 
     Args:
       config: with the sections `data`, `prep` and, for synthetic clips, `synthetic`.
-      say: takes the lines that tell the user what was made, reused or left out.
+      print_line: takes the lines that tell the user what was made, reused or left out.
 
     Raises:
       UserError: for a configuration or a database that cannot be used.
@@ -92,20 +92,20 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
     start = time.perf_counter()
     configs.validate(config)
     job = _job(config)
-    _say_listing(job.source.name, job.listing, say)
+    _print_listing(job.source.name, job.listing, print_line)
     reused, made = shards.is_finished(job.path), 0
-    with _disk_told(config.data.data_dir):
+    with _explain_disk_errors(config.data.data_dir):
         if not reused:  # else a data folder that is only for reading does
             _check_writable(job.data_dir)
             check_landmarks(config)
             made = _make(job)
         stored = shards.load_shards(job.path, job.recipe)
         counts = stored.info.counts
-        _say_counts(counts, made, reused, job.path, say)
+        _print_counts(counts, made, reused, job.path, print_line)
         if stored.info.repairs:
-            say(f"Every repair and every row left out:\n{job.path.parent / repairs.FILE}")
-        _preview(job, stored, say)
-    return Prepared(
+            print_line(f"Every repair and every row left out:\n{job.path.parent / repairs.FILE}")
+        _preview(job, stored, print_line)
+    return PreparedSet(
         path=job.path,
         name=f"{job.source.name}/{job.path.parent.name}",
         reused=reused,
@@ -118,9 +118,9 @@ def prepare(config: Any, say: Callable[[str], None] = print) -> Prepared:
 def fingerprint(source: Source, entries: Sequence[Entry], recipe: identity.Recipe) -> str:
     """Two digests, of the recipe and of the clips: `1f0c9a27-88b1d3e0`."""
     clips = [(entry.name, entry.key) for entry in entries]
-    how = identity.digest(*identity.made_with(recipe))
+    how = identity.digest(*identity.fingerprint_parts(recipe))
     told = dataclasses.asdict(listing(source))  # what the set says of the release is of this one
-    what = identity.digest(identity.canonical([source.class_names, clips, told]))
+    what = identity.digest(identity.canonical_json([source.class_names, clips, told]))
     return f"{how[:8]}-{what[:8]}"
 
 
@@ -152,7 +152,7 @@ def _check_writable(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _disk_told(data_dir: str) -> Iterator[None]:
+def _explain_disk_errors(data_dir: str) -> Iterator[None]:
     """Tell of a full or failing disk with the remedy."""
     try:
         yield
@@ -168,7 +168,7 @@ def _make(job: _Job) -> int:
     """Write the set; return how many of its clips were not in the cache."""
     tally = pipeline.Tally()
     outcomes = pipeline.progress(_outcomes(job), len(job.entries), f"Preparing {job.source.name}")
-    with _claimed(job):
+    with _claim(job):
         shards.write(
             pipeline.good_records(outcomes, tally, job.path.parent),
             data_dir=job.data_dir,
@@ -178,12 +178,12 @@ def _make(job: _Job) -> int:
             class_names=job.source.class_names,
             describe=lambda: _description(job, tally),
         )
-    return tally.made
+    return tally.computed
 
 
 def _outcomes(job: _Job) -> Iterator[pipeline.Outcome]:
-    if isinstance(job.source, Finished):
-        return pipeline.finished(job.source, job.entries)
+    if isinstance(job.source, ImageSource):
+        return pipeline.image_outcomes(job.source, job.entries)
     return pipeline.run(
         job.source,
         job.entries,
@@ -194,9 +194,9 @@ def _outcomes(job: _Job) -> Iterator[pipeline.Outcome]:
     )
 
 
-def _claimed(job: _Job) -> contextlib.AbstractContextManager[None]:
+def _claim(job: _Job) -> contextlib.AbstractContextManager[None]:
     """Keep others from taking what this process is writing for leftovers."""
-    return folders.claimed(job.path.parents[1], functools.partial(_sweep, job))
+    return folders.claim(job.path.parents[1], functools.partial(_sweep, job))
 
 
 def _sweep(job: _Job) -> None:
@@ -215,47 +215,51 @@ def _description(job: _Job, tally: pipeline.Tally) -> dict[str, Any]:
         "counts": {
             "written": tally.written,
             "noted": tally.noted,
-            "dropped": sum(repairs.dropped(done).values()),
+            "dropped": sum(repairs.count_dropped(done).values()),
             "quarantined": len(tally.quarantined),
         },
-        "release": job.listing.release(),
+        "release": job.listing.release_description(),
         "repairs": [dataclasses.asdict(repair) for repair in done],
         "quarantined": tally.quarantined,
     }
 
 
-def _say_listing(name: str, found: Listing, say: Callable[[str], None]) -> None:
+def _print_listing(name: str, release_listing: Listing, print_line: Callable[[str], None]) -> None:
     """What was repaired and left out, in which classes the release is not as it should be."""
-    if found.repairs:
-        say(f"Repaired or left out of {name}:")
-        say("\n".join(repairs.table(found.repairs)))
-    if found.deviation:
-        say(textwrap.fill(f"Warning: {name} has {found.deviation}", 79))
+    if release_listing.repairs:
+        print_line(f"Repaired or left out of {name}:")
+        print_line("\n".join(repairs.table(release_listing.repairs)))
+    if release_listing.deviation:
+        print_line(textwrap.fill(f"Warning: {name} has {release_listing.deviation}", 79))
 
 
-def _say_counts(
-    counts: Mapping[str, int], made: int, reused: bool, path: Path, say: Callable[[str], None]
+def _print_counts(
+    counts: Mapping[str, int],
+    computed: int,
+    reused: bool,
+    path: Path,
+    print_line: Callable[[str], None],
 ) -> None:
     written, noted, failed = counts["written"], counts["noted"], counts["quarantined"]
     if reused:
-        say(f"Reused {path}: {written} clips, prepared before.")
+        print_line(f"Reused {path}: {written} clips, prepared before.")
     else:
-        say(
-            f"Reused {written - made} of {written} clips, made {made}, left out "
+        print_line(
+            f"Reused {written - computed} of {written} clips, made {computed}, left out "
             f"{counts['dropped']}, failed {failed}:\n{path}"
         )
     if noted:
-        say(f"Clips with a note: {noted}, in\n{path.parent / pipeline.NOTES}")
+        print_line(f"Clips with a note: {noted}, in\n{path.parent / pipeline.NOTES}")
     if failed:
-        say(
+        print_line(
             f"Clips that failed and are not in the set: {failed}; each with its reason in\n"
             f"{path.parent / pipeline.QUARANTINE}\nRemove {path.parent} to try them again."
         )
 
 
-def _preview(job: _Job, stored: shards.Shards, say: Callable[[str], None]) -> None:
+def _preview(job: _Job, stored: shards.Shards, print_line: Callable[[str], None]) -> None:
     """Draw the first clips of the set, as many as the configuration asks for; never images."""
-    if isinstance(job.source, Finished):
+    if isinstance(job.source, ImageSource):
         return
     count = len(stored) if job.data.preview < 0 else min(job.data.preview, len(stored))
     if not count:
@@ -265,8 +269,8 @@ def _preview(job: _Job, stored: shards.Shards, say: Callable[[str], None]) -> No
     folder = job.path.parent / "preview"
     kept = job.cache_dir if job.keep_stages else None
     written = [entry for entry in job.entries if entry.name not in stored.info.quarantined]
-    with _claimed(job):  # the stages go into the cache where they are not there any more
+    with _claim(job):  # the stages go into the cache where they are not there any more
         for index, entry in enumerate(written[:count]):
             history = record.history(job.source, job.recipe, entry, kept)
             preview.write(folder, history, stored[index])
-    say(f"Drew {count} clips: {folder}")
+    print_line(f"Drew {count} clips: {folder}")

@@ -35,7 +35,15 @@ from data_prep.common.errors import UserError
 from data_prep.config import margin
 from data_prep.datasets.base.source import Entry, Source
 from data_prep.pipeline import cache
-from data_prep.stages.identity import FLOW, READ, RECORD, Recipe, canonical, digest, own_model
+from data_prep.stages.identity import (
+    FLOW,
+    READ,
+    RECORD,
+    Recipe,
+    canonical_json,
+    digest,
+    predictor_stamp,
+)
 from data_prep.stages.table import STAGES
 
 
@@ -68,7 +76,7 @@ def key_frames(
     steps = _steps(source, recipe, entry, cache_dir)
     left = steps
     for done in range(len(steps), 0, -1):  # the newest result that is kept
-        kept = _kept(steps[done - 1])
+        kept = _read_cached(steps[done - 1])
         if kept:
             (clip, known), left = kept, steps[done:]
             break
@@ -94,31 +102,33 @@ def facts(clip: Clip) -> Record:
     }
 
 
-def assemble(known: Record, last: Clip, class_names: Sequence[str]) -> tuple[Record, np.ndarray]:
+def assemble(
+    clip_facts: Record, final_clip: Clip, class_names: Sequence[str]
+) -> tuple[Record, np.ndarray]:
     """The record without the flow, and the key frames, float32 `[steps + 1, S, S]`.
 
     Args:
-      known: the `facts` of the clip as read.
-      last: the clip after the last stage.
+      clip_facts: the `facts` of the clip as read.
+      final_clip: the clip after the last stage.
       class_names: in the order of the labels.
     """
-    frames = np.asarray(last.frames, np.float32)
-    positions = np.asarray(last.positions, np.float32)
+    frames = np.asarray(final_clip.frames, np.float32)
+    positions = np.asarray(final_clip.positions, np.float32)
     record = {
         "frames": np.rint(frames).clip(0, 255).astype(np.uint8)[..., None],
         "positions": positions,
-        **known,
-        "label": class_names.index(last.label),
+        **clip_facts,
+        "label": class_names.index(final_clip.label),
         # The apex is a key frame under every rule.
-        "apex": -1 if last.apex is None else round(float(positions[last.apex])),
-        "apex_index": -1 if last.apex is None else int(last.apex),
-        "apex_estimated": int(last.apex_estimated),
-        "notes": "\n".join(last.notes),
+        "apex": -1 if final_clip.apex is None else round(float(positions[final_clip.apex])),
+        "apex_index": -1 if final_clip.apex is None else int(final_clip.apex),
+        "apex_estimated": int(final_clip.apex_estimated),
+        "notes": "\n".join(final_clip.notes),
     }
     return record, frames
 
 
-def through(clip: Clip, recipe: Recipe, stages: Sequence[str]) -> tuple[Record, np.ndarray]:
+def apply_stages(clip: Clip, recipe: Recipe, stages: Sequence[str]) -> tuple[Record, np.ndarray]:
     """Apply stages to a clip that is in memory and has no class; nothing is cached.
 
     Args:
@@ -155,18 +165,18 @@ def history(
     clip = _load(source, entry)
     clips, known = {"source": clip}, facts(clip)
     for step in _steps(source, recipe, entry, cache_dir):
-        kept = _kept(step)
+        kept = _read_cached(step)
         clip = kept[0] if kept else _apply(step, clip, known)
         clips[step.name] = clip
     return clips
 
 
-def path(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path) -> Path:
+def cache_path(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path) -> Path:
     """Where the cache keeps the finished record of an entry."""
     before = _steps(source, recipe, entry, None)[-1].key
-    later = canonical([FLOW, RECORD])
-    key = digest(before, later, canonical(recipe["flow"]), canonical(source.class_names))
-    return _place(cache_dir, source, "record", key)
+    later = canonical_json([FLOW, RECORD])
+    key = digest(before, later, canonical_json(recipe["flow"]), canonical_json(source.class_names))
+    return _cache_file(cache_dir, source, "record", key)
 
 
 def _steps(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path | None) -> list[_Step]:
@@ -175,9 +185,9 @@ def _steps(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path | None)
     steps = []
     for name in recipe["stages"]:
         stage, fields = STAGES[name], _fields(name, recipe)
-        content = own_model(recipe) if name == "face" else ()
-        key = digest(key, name, str(stage.version), canonical(fields), *content)
-        kept = _place(cache_dir, source, name, key) if cache_dir and stage.cached else None
+        content = predictor_stamp(recipe) if name == "face" else ()
+        key = digest(key, name, str(stage.version), canonical_json(fields), *content)
+        kept = _cache_file(cache_dir, source, name, key) if cache_dir and stage.cached else None
         steps.append(_Step(name, key, functools.partial(stage.apply, **fields), kept))
     return steps
 
@@ -189,7 +199,7 @@ def _fields(name: str, recipe: Recipe) -> dict[str, Any]:
     return {**fixed.get(name, {}), **recipe[name]}
 
 
-def _place(cache_dir: Path, source: Source, name: str, key: str) -> Path:
+def _cache_file(cache_dir: Path, source: Source, name: str, key: str) -> Path:
     return cache_dir / source.name / name / f"{key}.npz"
 
 
@@ -204,7 +214,7 @@ def _load(source: Source, entry: Entry) -> Clip:
         ) from error
 
 
-def _kept(step: _Step) -> tuple[Clip, Record] | None:
+def _read_cached(step: _Step) -> tuple[Clip, Record] | None:
     """Read a step's result and the facts of the clip from the cache; None where there is none."""
     stored = cache.read(step.path) if step.path else None
     if stored is None:
@@ -213,9 +223,9 @@ def _kept(step: _Step) -> tuple[Clip, Record] | None:
     return Clip(**stored, notes=tuple(notes)), known
 
 
-def _apply(step: _Step, clip: Clip, known: Record) -> Clip:
+def _apply(step: _Step, clip: Clip, clip_facts: Record) -> Clip:
     """Apply a step to the clip before it, and keep the result where it is to be kept."""
     clip = step.apply(clip)
     if step.path:
-        cache.write(step.path, {**vars(clip), "facts": known})
+        cache.write(step.path, {**vars(clip), "facts": clip_facts})
     return clip

@@ -20,7 +20,7 @@ from data_prep.clip import Clip
 from data_prep.common.errors import UserError
 from data_prep.datasets import registry
 from data_prep.datasets.base import repairs
-from data_prep.datasets.base.source import Finished, Listing, Source, listing
+from data_prep.datasets.base.source import ImageSource, Listing, Source, listing
 from data_prep.pipeline.prepare import check_landmarks
 from data_prep.stages import landmarks
 from data_prep.video.pictures import Images
@@ -28,26 +28,26 @@ from data_prep.video.pictures import Images
 WIDTH = 79
 SMALL = 0.5  # of the median of a clip's files: a smaller one may be cut short and is read
 
-Say = Callable[[str], None]
-Told = tuple[str, str]  # what is wrong, with which clip
+PrintLine = Callable[[str], None]
+ClipMessage = tuple[str, str]  # what is wrong, with which clip
 Fault = tuple[str, str, str]  # what is wrong, with which clip, in which file or ''
 
 
 @dataclasses.dataclass(frozen=True)
-class _Found:
+class _SourceReport:
     """What there is of a source: whether all that it names is there, its clips, rows left out."""
 
-    whole: bool = False
+    complete: bool = False
     entries: Sequence[Any] = ()
     left_out: int = 0
 
 
-def check(config: Any, say: Say = print) -> None:
+def check(config: Any, print_line: PrintLine = print) -> None:
     """Say what there is of the release that a configuration names, and all that is missing.
 
     Args:
       config: with the sections `data`, `prep` and, for synthetic clips, `synthetic`.
-      say: takes the lines.
+      print_line: takes the lines.
 
     Raises:
       UserError: something is missing or damaged. Repairs, rows that are left out and counts that
@@ -55,16 +55,16 @@ def check(config: Any, say: Say = print) -> None:
     """
     configs.validate(config)
     config = config.copy_and_resolve_references()
-    points = _check_landmarks(config, say)
-    parts = registry.parts(config)
+    points = _check_landmarks(config, print_line)
+    parts = registry.part_configs(config)
     if len(parts) > 1:
         registry.class_names(config)  # which all of them must have
-    found = [_check_source(part, say) for part in parts]
-    if not (points and all(part.whole for part in found)):
+    found = [_check_source(part, print_line) for part in parts]
+    if not (points and all(part.complete for part in found)):
         raise UserError("It cannot be used as it is: what is missing stands above.")
     _check_training(config, [entry for part in found for entry in part.entries])
     rows = sum(part.left_out for part in found)
-    say(f"\nIt can be used as it is{f' (rows left out: {rows})' if rows else ''}.")
+    print_line(f"\nIt can be used as it is{f' (rows left out: {rows})' if rows else ''}.")
 
 
 def _check_training(config: Any, entries: Sequence[Any]) -> None:
@@ -80,64 +80,66 @@ def _check_training(config: Any, entries: Sequence[Any]) -> None:
         )
 
 
-def _check_landmarks(config: Any, say: Say) -> bool:
+def _check_landmarks(config: Any, print_line: PrintLine) -> bool:
     """Whether the faces' landmarks can be had; a wrong folder is then taken out of `config`."""
     if configs.is_images(config.prep):
         return True
     try:
-        landmarks.folder(config.data.landmarks_dir)
+        landmarks.resolve_folder(config.data.landmarks_dir)
     except UserError as error:
-        _say_lack("landmarks", error, say)
+        _print_missing("landmarks", error, print_line)
         config.data.landmarks_dir = ""  # or the source could not be made, and nothing be said of it
         return False
     try:
         check_landmarks(config)
     except UserError as error:
-        _say_lack("landmarks", error, say)
+        _print_missing("landmarks", error, print_line)
         return False
     return True
 
 
-def _check_source(config: Any, say: Say) -> _Found:
+def _check_source(config: Any, print_line: PrintLine) -> _SourceReport:
     """Say what there is of a source."""
     try:
         source = registry.source(config)
         entries = source.entries()
     except UserError as error:
-        _say_lack(config.data.dataset, error, say)
-        return _Found()
+        _print_missing(config.data.dataset, error, print_line)
+        return _SourceReport()
     found = listing(source)
-    whole = config.data.dataset == "synthetic" or isinstance(source, Finished)  # all of it is read
+    whole = config.data.dataset == "synthetic" or isinstance(
+        source, ImageSource
+    )  # all of it is read
     faults, notes = ([], []) if whole else _inspect(source, entries)
-    say("\n".join([f"\n{source.name}", *_facts(config.data, found), ""]))
-    say("\n".join(_classes(source, entries, found)))
-    _say_table("Missing or damaged:", faults, say)
-    _say_table("Not complete, and used as it is:", notes, say)
+    print_line("\n".join([f"\n{source.name}", *_fact_lines(config.data, found), ""]))
+    print_line("\n".join(_class_lines(source, entries, found)))
+    _print_table("Missing or damaged:", faults, print_line)
+    _print_table("Not complete, and used as it is:", notes, print_line)
     if found.repairs:
-        say("\n".join(["\nRepaired or left out:", *repairs.table(found.repairs, WIDTH)]))
+        print_line("\n".join(["\nRepaired or left out:", *repairs.table(found.repairs, WIDTH)]))
     if not entries:
-        say("\nMissing: not one clip can be used.")
-    left_out = sum(repairs.dropped(found.repairs).values())
-    return _Found(bool(entries) and not faults, entries, left_out)
+        print_line("\nMissing: not one clip can be used.")
+    left_out = sum(repairs.count_dropped(found.repairs).values())
+    return _SourceReport(bool(entries) and not faults, entries, left_out)
 
 
-def _inspect(source: Source, entries: Iterable[Any]) -> tuple[list[Told], list[Told]]:
+def _inspect(source: Source, entries: Iterable[Any]) -> tuple[list[ClipMessage], list[ClipMessage]]:
     """What keeps clips from being prepared, and what else there is to know of them."""
     faults: list[Fault] = []
-    notes: list[Told] = []
+    notes: list[ClipMessage] = []
     for entry in entries:
         name = entry.name.partition("/")[2]
-        with _kept(faults, name):
+        with _collect_faults(faults, name):
             clip = source.load(entry)
             notes += _notes(clip, name)
-            for index in _suspects(clip):
-                with _kept(faults, name):
+            for index in _suspect_frames(clip):
+                with _collect_faults(faults, name):
                     clip.frames[index]
-    return _by_clip(faults), notes
+    return _group_by_clip(faults), notes
 
 
 @contextlib.contextmanager
-def _kept(faults: list[Fault], clip: str) -> Iterator[None]:
+def _collect_faults(faults: list[Fault], clip: str) -> Iterator[None]:
     """Keep what is wrong with a file, which the message names first, under the clip's name."""
     try:
         yield
@@ -146,20 +148,20 @@ def _kept(faults: list[Fault], clip: str) -> Iterator[None]:
         faults.append((what.rstrip("."), clip, Path(file).name) if what else (file, clip, ""))
 
 
-def _by_clip(faults: Iterable[Fault]) -> list[Told]:
+def _group_by_clip(faults: Iterable[Fault]) -> list[ClipMessage]:
     """A fault of many files of a clip once: the first of them, and how many more."""
-    files: dict[Told, list[str]] = {}
+    files: dict[ClipMessage, list[str]] = {}
     for what, clip, file in faults:
         files.setdefault((what, clip), []).append(file)
-    return [(what, _with_files(clip, names)) for (what, clip), names in files.items()]
+    return [(what, _format_clip(clip, names)) for (what, clip), names in files.items()]
 
 
-def _with_files(clip: str, names: Sequence[str]) -> str:
+def _format_clip(clip: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"{clip} ({names[0]}{more})" if names[0] else clip
 
 
-def _suspects(clip: Clip) -> list[int]:
+def _suspect_frames(clip: Clip) -> list[int]:
     """The frames that are read: the first, and those in files that are strangely small."""
     if not isinstance(clip.frames, Images):
         return [0]
@@ -169,22 +171,26 @@ def _suspects(clip: Clip) -> list[int]:
     return [index for index, size in enumerate(sizes) if index == 0 or size < least]
 
 
-def _notes(clip: Clip, name: str) -> list[Told]:
+def _notes(clip: Clip, name: str) -> list[ClipMessage]:
     if not isinstance(clip.frames, Images):
         return [(note, name) for note in clip.notes]
-    if not clip.frames.absent:
+    if not clip.frames.missing_count:
         return []
-    return [("numbers of frames are absent between others", f"{name} ({clip.frames.absent})")]
+    return [
+        ("numbers of frames are absent between others", f"{name} ({clip.frames.missing_count})")
+    ]
 
 
-def _facts(data: Any, found: Listing) -> list[str]:
+def _fact_lines(data: Any, release_listing: Listing) -> list[str]:
     """What was read: the folders, the sheet."""
     given = {"folder": data.manual_dir, "landmarks": data.get("landmarks_dir", "")}
-    facts = given | {name: fact for name, fact in found.facts.items() if name != "sheet_sha256"}
+    facts = given | {
+        name: fact for name, fact in release_listing.facts.items() if name != "sheet_sha256"
+    }
     return [f"  {name:<11}{fact}" for name, fact in facts.items() if fact]
 
 
-def _classes(source: Source, entries: Sequence[Any], found: Listing) -> list[str]:
+def _class_lines(source: Source, entries: Sequence[Any], release_listing: Listing) -> list[str]:
     """Clips and subjects a class, beside the clips that are stated."""
     clips = Counter(entry.label for entry in entries)
     people = {(entry.label, _subject(entry)) for entry in entries}
@@ -193,17 +199,19 @@ def _classes(source: Source, entries: Sequence[Any], found: Listing) -> list[str
     rows.append(("all", len(entries), len({subject for _, subject in people})))
     lines = [f"  {'class':<12}{'clips':>6}{'subjects':>10}"]
     lines += [f"  {name:<12}{count:6d}{different:10d}" for name, count, different in rows]
-    if not found.stated:
+    if not release_listing.stated:
         return lines
-    stated = [_stated(found, name) for name in source.class_names]
-    column = ["stated", *stated, sum(found.stated.values())]
+    stated = [_stated_count(release_listing, name) for name in source.class_names]
+    column = ["stated", *stated, sum(release_listing.stated.values())]
     lines = [f"{line}{count:>8}" for line, count in zip(lines, column, strict=True)]
-    return [*lines, f"  stated: {found.source}"]
+    return [*lines, f"  stated: {release_listing.source}"]
 
 
-def _stated(found: Listing, name: str) -> int | str:
+def _stated_count(release_listing: Listing, name: str) -> int | str:
     """Clips that a class is said to have, in all of the databases; '' where nobody says it."""
-    counts = [n for stated, n in found.stated.items() if stated.rpartition("/")[2] == name]
+    counts = [
+        n for stated, n in release_listing.stated.items() if stated.rpartition("/")[2] == name
+    ]
     return sum(counts) if counts else ""
 
 
@@ -212,15 +220,15 @@ def _subject(entry: Any) -> str:
     return f"{dataset}/{subject}"
 
 
-def _say_table(title: str, told: Sequence[Told], say: Say) -> None:
-    if told:
-        say("\n".join([f"\n{title}", *repairs.grouped(told, width=WIDTH)]))
+def _print_table(title: str, messages: Sequence[ClipMessage], print_line: PrintLine) -> None:
+    if messages:
+        print_line("\n".join([f"\n{title}", *repairs.group_lines(messages, width=WIDTH)]))
 
 
-def _say_lack(what: str, error: UserError, say: Say) -> None:
+def _print_missing(title: str, error: UserError, print_line: PrintLine) -> None:
     """Say what is missing; the lines of a message that are longer than the screen are broken."""
     lines = [_fit(line) if len(line) > WIDTH else line for line in str(error).splitlines()]
-    say("\n".join([f"\n{what}: missing\n", *lines]))
+    print_line("\n".join([f"\n{title}: missing\n", *lines]))
 
 
 def _fit(line: str) -> str:

@@ -13,14 +13,14 @@ from data_prep.clip import Clip, Frames
 from data_prep.common import progress
 from data_prep.common.errors import UserError
 from data_prep.stages import landmarks
-from data_prep.video.frames import known_fps, locate, open_frames
+from data_prep.video.frames import marks_to_indices, open_frames, resolve_fps
 
-MOST = 4000  # frames that are held at once, those around the marks included
-LONG = 1.0  # s; a micro-expression lasts half a second at most
+MAX_FRAMES = 4000  # frames that are held at once, those around the marks included
+LONG_SECONDS = 1.0  # s; a micro-expression lasts half a second at most
 
 
 @dataclasses.dataclass(frozen=True)
-class Marked:
+class MarkedVideo:
     """A video with what its user says of it; frames by their numbers.
 
     A video's first frame has the number 0, one of a folder that in its file's name.
@@ -54,42 +54,42 @@ class VideoSource:
     name = "video"
     class_names = ("unknown",)
 
-    def __init__(self, marked: Marked, around: float):
-        """Take `around` seconds before the onset and after the offset too."""
-        self._marked, self._around = marked, around
+    def __init__(self, video: MarkedVideo, context_seconds: float):
+        """Take `context_seconds` seconds before the onset and after the offset too."""
+        self._video, self._context_seconds = video, context_seconds
 
-    def entries(self) -> list[Marked]:
+    def entries(self) -> list[MarkedVideo]:
         """The one video."""
-        return [self._marked]
+        return [self._video]
 
-    def load(self, entry: Marked) -> Clip:
+    def load(self, entry: MarkedVideo) -> Clip:
         """Find the frames, which are read when they are asked for, and the landmarks.
 
         Raises:
           UserError: the video, its marks, frame rate or landmarks cannot be used.
         """
         last = (entry.onset or 0) if entry.offset is None else entry.offset
-        frames = open_frames(entry.path, stop=last + MOST + 1)
-        onset, apex, offset = locate(
+        frames = open_frames(entry.path, stop=last + MAX_FRAMES + 1)
+        onset, apex, offset = marks_to_indices(
             frames.numbers,
             entry.onset,
             entry.apex,
             entry.offset,
-            where=entry.path,
+            source=entry.path,
             remedy="Correct --onset, --apex or --offset.",
         )
         count = offset - onset + 1
-        if count > MOST:
+        if count > MAX_FRAMES:
             raise UserError(
-                f"{entry.path}: more than {MOST} frames from onset to offset. Remedy: say where "
+                f"{entry.path}: more than {MAX_FRAMES} frames from onset to offset. Remedy: say where "
                 "the movement begins and ends, in frames: --onset=120 --offset=180."
             )
-        fps = known_fps(entry.path, entry.fps, frames.fps)
-        around = min(math.ceil(self._around * fps), (MOST - count) // 2)
+        fps = resolve_fps(entry.path, entry.fps, frames.fps)
+        around = min(math.ceil(self._context_seconds * fps), (MAX_FRAMES - count) // 2)
         start = max(0, onset - around)
         kept = frames.part(start, offset + around + 1)
         return Clip(
-            frames=_Shown(kept),
+            frames=_FramesWithProgress(kept),
             fps=fps,
             onset=onset - start,
             apex=None if apex is None else apex - start,
@@ -101,12 +101,12 @@ class VideoSource:
             dataset=self.name,
             landmarks=landmarks.read(entry.landmarks, onset) if entry.landmarks else None,
             first=frames.numbers[onset] - (onset - start),
-            notes=(*frames.notes, *_length(entry, (offset - onset) / fps)),
+            notes=(*frames.notes, *_length_notes(entry, (offset - onset) / fps)),
         )
 
 
-def _length(marked: Marked, seconds: float) -> list[str]:
-    if seconds <= LONG or None not in (marked.onset, marked.offset):
+def _length_notes(video: MarkedVideo, seconds: float) -> list[str]:
+    if seconds <= LONG_SECONDS or None not in (video.onset, video.offset):
         return []
     return [
         f"{seconds:.1f} s are taken as one movement, since no onset and offset are given; a "
@@ -114,7 +114,7 @@ def _length(marked: Marked, seconds: float) -> list[str]:
     ]
 
 
-class _Shown:
+class _FramesWithProgress:
     """Frames that show how far they are when they are gone through, if that takes a while."""
 
     def __init__(self, frames: Frames):

@@ -30,7 +30,9 @@ def executor(workers: int) -> Iterator[concurrent.futures.Executor]:
     if workers <= 1:
         yield _InProcess()
         return
-    with concurrent.futures.ProcessPoolExecutor(workers, _Context(), initializer=_start) as pool:
+    with concurrent.futures.ProcessPoolExecutor(
+        workers, _Context(), initializer=_init_worker
+    ) as pool:
         try:
             yield pool
         except BaseException:
@@ -86,14 +88,14 @@ def _blocked_interrupt() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start() -> None:
+def _init_worker() -> None:
     """Set up a worker: one thread for OpenCV, and an end as soon as the parent is gone."""
     cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    threading.Thread(target=_exit_with_parent, args=(parent.sentinel,), daemon=True).start()
 
 
-def _end_with(sentinel: int) -> None:
+def _exit_with_parent(sentinel: int) -> None:
     multiprocessing.connection.wait([sentinel])
     os._exit(1)

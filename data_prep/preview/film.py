@@ -23,8 +23,10 @@ from data_prep.preview.canvas import DPI, FAINT, Canvas, name_marks
 PANEL, EDGE = 400, 20
 HEAD, FOOT = 44, 100  # above and below the pictures
 LINE = 46  # from the pictures down to the line of time
-SECONDS = 4.0  # that a film lasts at least: half a second of movement is over before one sees it
-SLOWEST, FASTEST = 5.0, 60.0  # frames a second
+MIN_SECONDS = (
+    4.0  # that a film lasts at least: half a second of movement is over before one sees it
+)
+MIN_RATE, MAX_RATE = 5.0, 60.0  # frames a second
 
 
 def write(
@@ -47,10 +49,10 @@ def write(
     """
     name = name or re.sub(r"[^\w.-]+", "-", history["source"].name).strip("-")
     picture, film = folder / f"{name}.png", folder / f"{name}.mp4"
-    with _writing(folder):
+    with _explain_write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _save(sheet.sheet(history, record), picture)
-        _film(film, history)
+        _write_film(film, history)
     return [picture, film]
 
 
@@ -64,13 +66,13 @@ def write_slices(path: Path, history: Mapping[str, Clip]) -> None:
     Raises:
       UserError: the file cannot be written.
     """
-    with _writing(path):
-        clip = sheet.before(history, "keyframes")
+    with _explain_write_errors(path):
+        clip = sheet.clip_before(history, "keyframes")
         _save(slices.figure(clip, history["keyframes"]), path)
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _explain_write_errors(path: Path) -> Iterator[None]:
     """Say where a file could not be written, and what to do."""
     try:
         yield
@@ -88,9 +90,9 @@ def _save(figure: Figure, path: Path) -> None:
         figure.savefig(path, format="png", dpi=DPI)
 
 
-def _film(path: Path, history: Mapping[str, Clip]) -> None:
+def _write_film(path: Path, history: Mapping[str, Clip]) -> None:
     """Write the film, slowed down, with a marker that runs along a line of time."""
-    clips = _compared(history)
+    clips = _compared_clips(history)
     clip = next(iter(clips.values()))
     count = len(clip.frames)
     rate = _rate(count, clip.fps)
@@ -106,22 +108,22 @@ def _film(path: Path, history: Mapping[str, Clip]) -> None:
         for place, shown in enumerate(clips.values()):
             left = EDGE + place * (PANEL + EDGE)
             image[HEAD : HEAD + PANEL, left : left + PANEL] = _panel(shown.frames[index])
-        _run(image, (index + 0.5) / count)
+        _draw_time_marker(image, (index + 0.5) / count)
         writer.write(image[..., ::-1])
     writer.release()
 
 
 def _rate(count: int, fps: float) -> float:
     """Frames of the film a second: never faster than the clip, slower where it is short."""
-    slow = min(max(count / SECONDS, SLOWEST), FASTEST)
+    slow = min(max(count / MIN_SECONDS, MIN_RATE), MAX_RATE)
     return round(min(fps, slow), 2)  # MPEG-4 has but 16 bits for the denominator of a time
 
 
-def _compared(history: Mapping[str, Clip]) -> dict[str, Clip]:
+def _compared_clips(history: Mapping[str, Clip]) -> dict[str, Clip]:
     """The clips that are shown beside each other, by the titles that stand above them."""
     if "magnify" in history:
-        return {"original": sheet.before(history, "magnify"), "magnified": history["magnify"]}
-    return {"original": sheet.before(history, "keyframes")}
+        return {"original": sheet.clip_before(history, "magnify"), "magnified": history["magnify"]}
+    return {"original": sheet.clip_before(history, "keyframes")}
 
 
 def _panel(frame: np.ndarray) -> np.ndarray:
@@ -130,13 +132,13 @@ def _panel(frame: np.ndarray) -> np.ndarray:
     return np.rint(large).clip(0, 255).astype(np.uint8)[..., None]
 
 
-def _background(clips: Mapping[str, Clip], clip: Clip, slower: float) -> np.ndarray:
+def _background(clips: Mapping[str, Clip], clip: Clip, slowdown: float) -> np.ndarray:
     """All of the film that does not move, uint8 `[h, w, 3]` RGB."""
     width, height = EDGE + len(clips) * (PANEL + EDGE), HEAD + PANEL + FOOT
     canvas = Canvas.blank(width, height)
     for place, title in enumerate(clips):
         canvas.text(EDGE + place * (PANEL + EDGE), 28, title, fontsize=12, fontweight="bold")
-    pace = "at its own speed" if slower < 1.05 else f"{slower:.2g} times slower"
+    pace = "at its own speed" if slowdown < 1.05 else f"{slowdown:.2g} times slower"
     canvas.text(width - EDGE, 28, pace, ha="right", color=FAINT)
     axes = canvas.axes(EDGE, HEAD + PANEL + LINE, width - 2 * EDGE, 1)
     axes.spines["bottom"].set(visible=True, color=FAINT)
@@ -153,7 +155,7 @@ def _background(clips: Mapping[str, Clip], clip: Clip, slower: float) -> np.ndar
     return canvas.pixels()
 
 
-def _run(image: np.ndarray, share: float) -> None:
+def _draw_time_marker(image: np.ndarray, share: float) -> None:
     """Draw the marker of time at a share of its line."""
     place = (round(EDGE + share * (image.shape[1] - 2 * EDGE)), HEAD + PANEL + LINE)
     cv2.circle(image, place, 6, (29, 39, 51), cv2.FILLED, cv2.LINE_AA)

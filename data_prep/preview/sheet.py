@@ -20,11 +20,11 @@ from data_prep.stages import keyframes
 # px of the page.
 WIDTH, EDGE, GAP = 1600, 40, 28
 FRAME, CROP = 520, 372  # most that the onset frame is wide, side of the crop
-LARGEST_KEY_FRAME, LARGEST_FLOW = 150, 210
+MAX_KEY_FRAME_SIDE, MAX_FLOW_SIDE = 150, 210
 LEGEND = 190  # width of the column of the legends
 HEAD = 36  # from a heading's first line down to its pictures
-MOST_KEY_FRAMES, MOST_FLOWS = 17, 6  # that are shown
-LEAST_REACH, LEAST_STRAIN = 0.1, 0.005  # px, px per px: noise is not drawn as if it were movement
+MAX_KEY_FRAMES, MAX_FLOWS = 17, 6  # that are shown
+MIN_REACH, MIN_STRAIN = 0.1, 0.005  # px, px per px: noise is not drawn as if it were movement
 
 
 def sheet(history: Mapping[str, Clip], record: Mapping[str, Any]) -> Figure:
@@ -39,49 +39,49 @@ def sheet(history: Mapping[str, Clip], record: Mapping[str, Any]) -> Figure:
       A figure, 1600 px wide at 100 dots an inch.
     """
     apex = record["apex_index"]
-    shown = spread(len(record["frames"]), apex, MOST_KEY_FRAMES)
+    shown = choose_indices(len(record["frames"]), apex, MAX_KEY_FRAMES)
     # The flow at index i leads to key frame i + 1.
-    moved = [1 + step for step in spread(len(record["flow"]), apex - 1, MOST_FLOWS)]
-    small = min(LARGEST_KEY_FRAME, row_side(len(shown), WIDTH - 2 * EDGE, 4))
-    large = min(LARGEST_FLOW, row_side(len(moved), WIDTH - 2 * EDGE - LEGEND, 12))
+    moved = [1 + step for step in choose_indices(len(record["flow"]), apex - 1, MAX_FLOWS)]
+    small = min(MAX_KEY_FRAME_SIDE, row_side(len(shown), WIDTH - 2 * EDGE, 4))
+    large = min(MAX_FLOW_SIDE, row_side(len(moved), WIDTH - 2 * EDGE - LEGEND, 12))
     last = history[list(history)[-1]]
     notes = [line for note in last.notes for line in textwrap.wrap(note, 190)]
     tops = np.cumsum([122, CROP + 96, small + 104, large + 96, large + 70])
     canvas = Canvas.blank(WIDTH, tops[-1] + 20 * len(notes))
-    _title(canvas, history, record)
-    left = EDGE + _onset_frame(canvas, tops[0], history) + GAP
-    _crop(canvas, left, tops[0], history["face"])
+    _draw_title(canvas, history, record)
+    left = EDGE + _draw_onset_frame(canvas, tops[0], history) + GAP
+    _draw_crop(canvas, left, tops[0], history["face"])
     left += CROP + GAP
-    _slices(canvas, left, tops[0], before(history, "keyframes"), history["keyframes"])
-    _key_frames(canvas, tops[1], small, shown, history["keyframes"], record["frames"])
-    _flows(canvas, tops[2], large, moved, record)
-    _strains(canvas, tops[3], large, moved, record)
+    _draw_slices(canvas, left, tops[0], clip_before(history, "keyframes"), history["keyframes"])
+    _draw_key_frames(canvas, tops[1], small, shown, history["keyframes"], record["frames"])
+    _draw_flows(canvas, tops[2], large, moved, record)
+    _draw_strains(canvas, tops[3], large, moved, record)
     for line, note in enumerate(notes):
         canvas.text(EDGE, tops[4] + 20 * line, note)
     return canvas.figure
 
 
-def before(history: Mapping[str, Clip], stage: str) -> Clip:
+def clip_before(history: Mapping[str, Clip], stage: str) -> Clip:
     """The clip that a stage was given."""
     names = list(history)
     return history[names[names.index(stage) - 1]]
 
 
-def spread(count: int, wanted: int, most: int) -> list[int]:
-    """At most `most` of `count` indices, evenly; the last and, if there is one, the wanted are in.
+def choose_indices(count: int, required: int, max_count: int) -> list[int]:
+    """At most `max_count` of `count` indices, evenly; the last and, if there is one, the wanted are in.
 
     Args:
       count: of all.
-      wanted: one of them, or a number that is none.
-      most: that are chosen, 2 or more.
+      required: one of them, or a number that is none.
+      max_count: that are chosen, 2 or more.
     """
-    chosen = np.linspace(0, count - 1, min(count, most)).round().astype(int)
-    if 0 <= wanted < count and wanted not in chosen:
-        chosen[np.abs(chosen[:-1] - wanted).argmin()] = wanted
+    chosen = np.linspace(0, count - 1, min(count, max_count)).round().astype(int)
+    if 0 <= required < count and required not in chosen:
+        chosen[np.abs(chosen[:-1] - required).argmin()] = required
     return chosen.tolist()
 
 
-def _title(canvas: Canvas, history: Mapping[str, Clip], record: Mapping[str, Any]) -> None:
+def _draw_title(canvas: Canvas, history: Mapping[str, Clip], record: Mapping[str, Any]) -> None:
     clip = history["source"]
     canvas.text(EDGE, 48, clip.name, fontsize=17, fontweight="bold")
     apex = "unknown" if record["apex"] < 0 else str(clip.first + record["apex"])
@@ -99,7 +99,7 @@ def _title(canvas: Canvas, history: Mapping[str, Clip], record: Mapping[str, Any
     canvas.text(EDGE, 94, stages, color=FAINT, fontsize=10.5)
 
 
-def _onset_frame(canvas: Canvas, top: float, history: Mapping[str, Clip]) -> float:
+def _draw_onset_frame(canvas: Canvas, top: float, history: Mapping[str, Clip]) -> float:
     """Draw the onset frame, and where the crop is cut from it; returns its width, px."""
     clip, face = history["source"], history["face"]
     frame = np.clip(clip.frames[clip.onset], 0, 255).astype(np.uint8)
@@ -110,13 +110,13 @@ def _onset_frame(canvas: Canvas, top: float, history: Mapping[str, Clip]) -> flo
     axes.imshow(frame, cmap="gray", vmin=0, vmax=255)
     back = cv2.invertAffineTransform(np.asarray(face.transform))
     for square, linestyle in zip(_squares(face), ("--", "-"), strict=True):
-        _outline(axes, _moved(square, back), linestyle)
+        _draw_outline(axes, _transform_points(square, back), linestyle)
     if face.landmarks is not None:
-        _landmarks(axes, _moved(face.landmarks, back), 6)
+        _draw_landmarks(axes, _transform_points(face.landmarks, back), 6)
     return drawn
 
 
-def _moved(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def _transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.asarray(points) @ matrix[:, :2].T + matrix[:, 2]
 
 
@@ -129,23 +129,23 @@ def _squares(face: Clip) -> tuple[np.ndarray, np.ndarray]:
     return corners * side - 0.5, corners * (side - 2 * margin) + margin - 0.5
 
 
-def _outline(axes: Axes, corners: np.ndarray, linestyle: str) -> None:
+def _draw_outline(axes: Axes, corners: np.ndarray, linestyle: str) -> None:
     view = axes.axis()
     axes.plot(*corners.T, color=MARK, linewidth=1.6, linestyle=linestyle)
     axes.axis(view)
 
 
-def _crop(canvas: Canvas, left: float, top: float, clip: Clip) -> None:
+def _draw_crop(canvas: Canvas, left: float, top: float, clip: Clip) -> None:
     frame = np.asarray(clip.frames)[clip.onset]
     side, size = len(frame), len(frame) - 2 * _margin(len(frame))
     canvas.heading(left, top, "Crop", f"{side} × {side} px, in it the window of {size} × {size}")
     axes = canvas.image(left, top + HEAD, CROP, frame)
     for line in keyframes.slices(clip):
         draw = axes.axvline if line.axis else axes.axhline
-        draw(line.at, color="white", linewidth=1, linestyle=(0, (6, 4)), alpha=0.8)
-    _outline(axes, _squares(clip)[1], "-")
+        draw(line.position, color="white", linewidth=1, linestyle=(0, (6, 4)), alpha=0.8)
+    _draw_outline(axes, _squares(clip)[1], "-")
     if clip.landmarks is not None:
-        _landmarks(axes, clip.landmarks, 8)
+        _draw_landmarks(axes, clip.landmarks, 8)
 
 
 def _margin(side: int) -> int:
@@ -153,31 +153,31 @@ def _margin(side: int) -> int:
     return round(side * PAPER_SHIFT / (PAPER_SIZE + 2 * PAPER_SHIFT))
 
 
-def _landmarks(axes: Axes, points: np.ndarray, size: float) -> None:
+def _draw_landmarks(axes: Axes, points: np.ndarray, size: float) -> None:
     view = axes.axis()
     axes.scatter(*np.asarray(points).T, s=size, color=MARK, edgecolors=INK, linewidths=0.5)
     axes.axis(view)
 
 
-def _slices(canvas: Canvas, left: float, top: float, clip: Clip, key_frames: Clip) -> None:
+def _draw_slices(canvas: Canvas, left: float, top: float, clip: Clip, key_frames: Clip) -> None:
     details = "the dashed lines of the crop in every frame (eq. 3.1), and the key frames"
     canvas.heading(left, top, "Slices", details)
     left += 80
     slices.draw(canvas, (left, top + 66, WIDTH - EDGE - left, CROP - 30), clip, key_frames)
 
 
-def _key_frames(
-    canvas: Canvas, top: float, side: float, shown: list[int], clip: Clip, frames: np.ndarray
+def _draw_key_frames(
+    canvas: Canvas, top: float, side: float, indices: list[int], clip: Clip, frames: np.ndarray
 ) -> None:
-    numbers = slices.numbers(clip)
-    some = "" if len(shown) == len(frames) else f", {len(shown)} of them here"
+    numbers = slices.frame_numbers(clip)
+    some = "" if len(indices) == len(frames) else f", {len(indices)} of them here"
     details = f"{len(frames)} from onset to offset{some}; below each its number in the source"
     canvas.heading(EDGE, top, "Key frames", details)
-    for column, index in enumerate(shown):
+    for column, index in enumerate(indices):
         left = EDGE + column * (side + 4)
         axes = canvas.image(left, top + HEAD, side, frames[index, ..., 0])
         _name_key_frame(canvas, left, top + HEAD + side + 16, index, clip.apex)
-        _frame_apex(axes, index, clip.apex)
+        _highlight_apex(axes, index, clip.apex)
         number = f"{numbers[index]:.1f}".removesuffix(".0")  # TIM's lie between frames
         canvas.text(left, top + HEAD + side + 32, number, color=FAINT, fontsize=9)
 
@@ -188,49 +188,49 @@ def _name_key_frame(canvas: Canvas, left: float, top: float, index: int, apex: i
     canvas.text(left, top, f"{index}  apex" if at_apex else f"{index}", **style)
 
 
-def _frame_apex(axes: Axes, index: int, apex: int | None) -> None:
+def _highlight_apex(axes: Axes, index: int, apex: int | None) -> None:
     if index == apex:
         axes.spines[:].set(color=APEX, linewidth=2.5)
 
 
-def _flows(
-    canvas: Canvas, top: float, side: float, moved: list[int], record: Mapping[str, Any]
+def _draw_flows(
+    canvas: Canvas, top: float, side: float, indices: list[int], record: Mapping[str, Any]
 ) -> None:
-    fields = [np.asarray(record["flow"][index - 1], np.float32) for index in moved]
+    fields = [np.asarray(record["flow"][index - 1], np.float32) for index in indices]
     lengths = [np.hypot(field[..., 0], field[..., 1]) for field in fields]
-    reach = max(LEAST_REACH, *(float(np.quantile(length, 0.99)) for length in lengths))
+    reach = max(MIN_REACH, *(float(np.quantile(length, 0.99)) for length in lengths))
     canvas.heading(EDGE, top, "Optical flow", "to the key frame of the number below")
     apex = record["apex_index"]
-    for column, (index, field, length) in enumerate(zip(moved, fields, lengths, strict=True)):
+    for column, (index, field, length) in enumerate(zip(indices, fields, lengths, strict=True)):
         left = EDGE + column * (side + 12)
         axes = canvas.image(left, top + HEAD, side, flow_colour.colours(field, reach))
-        _frame_apex(axes, index, apex)
+        _highlight_apex(axes, index, apex)
         _name_key_frame(canvas, left, top + HEAD + side + 16, index, apex)
         longest = f"up to {length.max():.2f} px"
         canvas.text(
             left + side, top + HEAD + side + 16, longest, color=FAINT, ha="right", fontsize=9
         )
-    _wheel(canvas, EDGE + len(moved) * (side + 12) + 20, top + HEAD, reach)
+    _draw_wheel(canvas, EDGE + len(indices) * (side + 12) + 20, top + HEAD, reach)
 
 
-def _wheel(canvas: Canvas, left: float, top: float, reach: float) -> None:
+def _draw_wheel(canvas: Canvas, left: float, top: float, reach: float) -> None:
     axes = canvas.axes(left, top, 130, 130)
     axes.imshow(flow_colour.legend(260))
     canvas.text(left, top + 150, "colour: direction", color=FAINT)
     canvas.text(left, top + 168, f"rim: {reach:.2f} px or more", color=FAINT)
 
 
-def _strains(
-    canvas: Canvas, top: float, side: float, moved: list[int], record: Mapping[str, Any]
+def _draw_strains(
+    canvas: Canvas, top: float, side: float, indices: list[int], record: Mapping[str, Any]
 ) -> None:
-    fields = [flow_colour.strain(record["flow"][index - 1]) for index in moved]
-    most = max(LEAST_STRAIN, *(float(np.quantile(field, 0.99)) for field in fields))
+    fields = [flow_colour.strain(record["flow"][index - 1]) for index in indices]
+    most = max(MIN_STRAIN, *(float(np.quantile(field, 0.99)) for field in fields))
     canvas.heading(EDGE, top, "Optical strain", "of the same flow: how far the skin is stretched")
-    for column, (index, field) in enumerate(zip(moved, fields, strict=True)):
+    for column, (index, field) in enumerate(zip(indices, fields, strict=True)):
         left = EDGE + column * (side + 12)
         axes = canvas.image(left, top + HEAD, side, field, cmap="magma", vmax=most)
-        _frame_apex(axes, index, record["apex_index"])
-    left = EDGE + len(moved) * (side + 12) + 20
+        _highlight_apex(axes, index, record["apex_index"])
+    left = EDGE + len(indices) * (side + 12) + 20
     axes = canvas.axes(left, top + HEAD, 16, side)
     axes.imshow(np.linspace(1, 0, 256)[:, None], cmap="magma", aspect="auto")
     percent = f"{100 * most:.{0 if most >= 0.1 else 1}f}"

@@ -25,17 +25,17 @@ def figure(clip: Clip, key_frames: Clip) -> Figure:
 
 
 def draw(
-    canvas: Canvas, place: tuple[float, float, float, float], clip: Clip, key_frames: Clip
+    canvas: Canvas, box: tuple[float, float, float, float], clip: Clip, key_frames: Clip
 ) -> None:
     """Draw the slices below each other over one axis of time.
 
     Args:
       canvas: to draw on.
-      place: left, top, width and height of the images, px; the texts stand around it.
+      box: left, top, width and height of the images, px; the texts stand around it.
       clip: the clip that the key frames were chosen from.
       key_frames: what `keyframes.select` made of it.
     """
-    left, top, width, height = place
+    left, top, width, height = box
     lines = keyframes.slices(clip)
     side = row_side(len(lines), height, 6)
     around = max(2, (clip.offset - clip.onset) // 6)
@@ -46,30 +46,30 @@ def draw(
         axes = canvas.axes(left, above, width, side)
         extent = (*ends, line.image.shape[1] - 0.5, -0.5)
         axes.imshow(line.image.T, cmap="gray", vmin=0, vmax=255, aspect="auto", extent=extent)
-        _mark(axes, key_frames)
+        _draw_key_frame_lines(axes, key_frames)
         axes.set_xlim(clip.first + first - 0.5, clip.first + last + 0.5)
         if row == 0:
-            name_marks(axes, axes.get_ylim()[1], _marked_places(key_frames))
+            name_marks(axes, axes.get_ylim()[1], _mark_positions(key_frames))
         canvas.text(left - 10, above + side / 2 + 4, line.name, ha="right")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     axes.set_xlabel("frame", color=FAINT, fontsize=9)
 
 
-def numbers(key_frames: Clip) -> np.ndarray:
+def frame_numbers(key_frames: Clip) -> np.ndarray:
     """The number that the source gives to each key frame, `[t]`; TIM's lie between frames."""
     return key_frames.first + np.asarray(key_frames.positions, np.float64)
 
 
-def _mark(axes: Axes, key_frames: Clip) -> None:
+def _draw_key_frame_lines(axes: Axes, key_frames: Clip) -> None:
     """A line at each key frame, a thick one at the apex."""
-    axes.vlines(numbers(key_frames), *axes.get_ylim(), color=MARK, linewidth=1)
-    apex = _marked_places(key_frames)["apex"]
+    axes.vlines(frame_numbers(key_frames), *axes.get_ylim(), color=MARK, linewidth=1)
+    apex = _mark_positions(key_frames)["apex"]
     if apex is not None:
         axes.axvline(apex, color=APEX, linewidth=2.2)
 
 
-def _marked_places(key_frames: Clip) -> dict[str, float | None]:
+def _mark_positions(key_frames: Clip) -> dict[str, float | None]:
     """Where onset, apex and offset lie, by the source's numbers."""
-    places = numbers(key_frames)
+    places = frame_numbers(key_frames)
     marks = {name: getattr(key_frames, name) for name in ("onset", "apex", "offset")}
     return {name: None if at is None else float(places[at]) for name, at in marks.items()}

@@ -63,12 +63,12 @@ class Info:
     @property
     def dropped(self) -> dict[str, int]:
         """Reason -> number of rows that the source left out."""
-        return repairs.dropped(Repair(**repair) for repair in self.repairs)
+        return repairs.count_dropped(Repair(**repair) for repair in self.repairs)
 
     @property
     def repaired(self) -> dict[str, int]:
         """What was repaired, and why -> number of values."""
-        return repairs.repaired(Repair(**repair) for repair in self.repairs)
+        return repairs.count_repaired(Repair(**repair) for repair in self.repairs)
 
 
 class Shards:
@@ -115,9 +115,9 @@ class Shards:
         try:
             stored = self._records[index]
         except RuntimeError as error:  # ArrayRecord has a hash for all that a record is read from
-            raise folders.damaged(self._file(index), _first_line(error)) from error
+            raise folders.damaged_file_error(self._file(index), _first_line(error)) from error
         if not stored:  # so it answers for a file that was cut off between two of its blocks
-            raise folders.damaged(self._file(index), "its end is missing")
+            raise folders.damaged_file_error(self._file(index), "its end is missing")
         return stored
 
     def _file(self, index: SupportsIndex) -> Path:
@@ -201,20 +201,20 @@ def write(
     features = _features(recipe, class_names)
     serialized = (shard_files.serialize(features, record) for record in records)
     try:
-        with folders.whole(path) as folder, _quiet():
+        with folders.atomic_folder(path) as folder, _quiet():
             split = shard_files.write(serialized, folder, name)
             if not split.num_examples:
-                raise UserError(_nothing_left(name, describe()["quarantined"]))
+                raise UserError(_no_clips_message(name, describe()["quarantined"]))
             about = {"source": name, "class_names": list(class_names), **describe()}
             tfds.folder_dataset.write_metadata(
                 data_dir=str(folder),
                 features=features,
                 split_infos=[split],
                 version=VERSION,
-                filename_template=shard_files.names(folder, name),
+                filename_template=shard_files.file_template(folder, name),
                 check_data=False,  # that would need TensorFlow
                 disable_shuffling=True,
-                metadata=tfds.core.MetadataDict(about | {"recipe": fields.plain(recipe)}),
+                metadata=tfds.core.MetadataDict(about | {"recipe": fields.json_roundtrip(recipe)}),
                 **_documents(name),
             )
     except OSError:
@@ -225,13 +225,13 @@ def write(
 
 def _check_description(path: Path) -> None:
     """Compare all but the shards, whose records ArrayRecord itself checks, with their digests."""
-    for name, digest in folders.sums(path).items():
+    for name, digest in folders.read_checksums(path).items():
         if not shard_files.is_shard(name):
-            folders.check(path / name, digest)
+            folders.verify_checksum(path / name, digest)
 
 
 def _features(recipe: Recipe, class_names: Iterable[str]) -> tfds.features.FeaturesDict:
-    own = _of_image(recipe) if is_images(recipe) else _of_video(recipe)
+    own = _image_features(recipe) if is_images(recipe) else _video_features(recipe)
     return tfds.features.FeaturesDict(
         {
             **own,
@@ -241,12 +241,12 @@ def _features(recipe: Recipe, class_names: Iterable[str]) -> tfds.features.Featu
     )
 
 
-def _of_image(recipe: Recipe) -> dict[str, Any]:
+def _image_features(recipe: Recipe) -> dict[str, Any]:
     side = recipe["size"]
     return {"image": _array(np.uint8, recipe["steps"], side, side, 3)}
 
 
-def _of_video(recipe: Recipe) -> dict[str, Any]:
+def _video_features(recipe: Recipe) -> dict[str, Any]:
     side, steps = recipe["size"] + 2 * margin(recipe["size"]), recipe["steps"]
     return {
         "flow": _array(np.float16, steps, side, side, 2),
@@ -262,7 +262,7 @@ def _array(dtype: type[np.generic], *shape: int) -> tfds.features.Tensor:
     return tfds.features.Tensor(shape=shape, dtype=dtype, encoding=raw)
 
 
-def _nothing_left(name: str, quarantined: Mapping[str, str]) -> str:
+def _no_clips_message(name: str, quarantined: Mapping[str, str]) -> str:
     if not quarantined:
         return f"{name}: the data set has no clip of the classes in use."
     clip, reason = next(iter(quarantined.items()))

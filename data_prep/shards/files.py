@@ -17,7 +17,7 @@ SPLIT = "clips"  # the only one; tfds reserves the name 'all' for the sum of the
 FULL = 128 << 20  # bytes after which a file is closed: about 80 clips at full size
 
 
-def names(folder: Path, name: str) -> tfds.core.ShardedFileTemplate:
+def file_template(folder: Path, name: str) -> tfds.core.ShardedFileTemplate:
     """How tfds names the files of a data set: `samm-clips.array_record-00000-of-00004`."""
     return tfds.core.ShardedFileTemplate(
         data_dir=tfds.core.as_path(folder), dataset_name=name, split=SPLIT, filetype_suffix=FORMAT
@@ -52,7 +52,9 @@ def write(serialized: Iterator[bytes], folder: Path, name: str) -> tfds.core.Spl
         file = folder / str(len(filled))  # how many there will be is known only at the end
         filled.append(_fill(file, itertools.chain([first], serialized)))
     for index in range(len(filled)):
-        final = names(folder, name).sharded_filepath(shard_index=index, num_shards=len(filled))
+        final = file_template(folder, name).sharded_filepath(
+            shard_index=index, num_shards=len(filled)
+        )
         (folder / str(index)).rename(final)
     lengths, sizes = [length for length, _ in filled], [size for _, size in filled]
     return tfds.core.SplitInfo(SPLIT, lengths, sum(sizes))
@@ -63,23 +65,23 @@ def _fill(file: Path, serialized: Iterable[bytes]) -> tuple[int, int]:
     from array_record.python.array_record_module import ArrayRecordWriter  # not on Windows
 
     length = size = 0
-    with _disk_told(file):
+    with _as_os_error(file):
         writer = ArrayRecordWriter(str(file), "group_size:1")
     try:
         for record in serialized:
-            with _disk_told(file):
+            with _as_os_error(file):
                 writer.write(record)
             length, size = length + 1, size + len(record)
             if size >= FULL:
                 break
     finally:
-        with _disk_told(file):
+        with _as_os_error(file):
             writer.close()
     return length, size
 
 
 @contextlib.contextmanager
-def _disk_told(file: Path) -> Iterator[None]:
+def _as_os_error(file: Path) -> Iterator[None]:
     """A disk that is full or fails is an OSError; ArrayRecord knows RuntimeError alone."""
     try:
         yield

@@ -39,12 +39,12 @@ def write(path: Path, out: Path) -> Path:
     check(out)
     crc32c, stored = _crc32c(), shards.load_shards(path)
     try:
-        with folders.whole(out) as folder:
+        with folders.atomic_folder(out) as folder:
             for file, (start, end) in stored.files.items():
-                with (folder / _renamed(file.name)).open("wb") as opened:
+                with (folder / _tfrecord_name(file.name)).open("wb") as opened:
                     for index in range(start, end):
-                        opened.write(frame(stored.serialized(index), crc32c))
-            _describe(path, folder)
+                        opened.write(frame_record(stored.serialized(index), crc32c))
+            _copy_description(path, folder)
     except OSError as error:
         raise UserError(f"{out} cannot be written: {error.strerror}.") from error
     return out
@@ -61,16 +61,16 @@ def check(out: Path) -> None:
         raise UserError(f"{out} is there already. Remedy: remove it, or name another folder.")
 
 
-def frame(record: bytes, crc32c: Callable[[bytes], int]) -> bytes:
+def frame_record(record: bytes, crc32c: Callable[[bytes], int]) -> bytes:
     """A record as TFRecord frames it: its length and its bytes, each with a masked CRC-32C.
 
     Reference: tensorflow/core/lib/io/record_writer.h.
     """
     length = struct.pack("<Q", len(record))
-    return b"".join([length, _masked(crc32c(length)), record, _masked(crc32c(record))])
+    return b"".join([length, _mask_crc(crc32c(length)), record, _mask_crc(crc32c(record))])
 
 
-def _masked(crc: int) -> bytes:
+def _mask_crc(crc: int) -> bytes:
     """A checksum changed so that one of bytes that hold a checksum is as good as any other."""
     rotated = crc >> 15 | crc << 17
     return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
@@ -85,13 +85,13 @@ def _crc32c() -> Callable[[bytes], int]:
         ) from error
 
 
-def _renamed(name: str) -> str:
+def _tfrecord_name(name: str) -> str:
     return name.replace(f".{shard_files.FORMAT}-", f".{FORMAT}-")
 
 
-def _describe(path: Path, folder: Path) -> None:
+def _copy_description(path: Path, folder: Path) -> None:
     """Copy the set's description, and say that the files are TFRecord."""
-    for name in folders.sums(path):
+    for name in folders.read_checksums(path):
         if not shard_files.is_shard(name):
             shutil.copyfile(path / name, folder / name)
     info = json.loads((path / _INFO).read_text(encoding="utf-8"))

@@ -10,10 +10,10 @@ from data_prep.common.cv import cv2
 
 SIDE = 24  # px of the thumbnails that are compared
 SPARSE = 160  # px: of a larger frame only every so many-th pixel counts
-FLAT = 2.0  # grey levels: a picture of less contrast, such as a white flash, shows no scene
-LEAST = 0.25  # one minus the correlation of two thumbnails, above which they may be a cut
+MIN_CONTRAST = 2.0  # grey levels: a picture of less contrast, such as a white flash, shows no scene
+MIN_CHANGE = 0.25  # one minus the correlation of two thumbnails, above which they may be a cut
 FACTOR = 6.0  # and above that many times what is usual
-USUAL = 1.0  # s that this is the median over
+MEDIAN_SECONDS = 1.0  # s that this is the median over
 
 
 class Cuts:
@@ -27,16 +27,16 @@ class Cuts:
         """See a video of `fps` frames a second."""
         self._shape: tuple[int, ...] | None = None
         self._last: np.ndarray | None = None
-        self._usual = collections.deque([0.0], maxlen=max(3, round(USUAL * fps)))
+        self._usual_changes = collections.deque([0.0], maxlen=max(3, round(MEDIAN_SECONDS * fps)))
 
-    def see(self, frame: np.ndarray) -> bool:
+    def update(self, frame: np.ndarray) -> bool:
         """Take the next frame; whether another scene begins with it."""
-        jumps = self._jumps(frame)
+        jumps = self._is_jump(frame)
         cut = jumps or self._shape not in (None, frame.shape)
         self._shape = frame.shape
         return cut
 
-    def _jumps(self, frame: np.ndarray) -> bool:
+    def _is_jump(self, frame: np.ndarray) -> bool:
         thumbnail = _thumbnail(frame)
         if thumbnail is None:
             return False
@@ -44,9 +44,9 @@ class Cuts:
         if last is None:
             return False
         change = 1 - float(np.vdot(last, thumbnail))
-        jumps = change > max(LEAST, FACTOR * float(np.median(self._usual)))
+        jumps = change > max(MIN_CHANGE, FACTOR * float(np.median(self._usual_changes)))
         if not jumps:
-            self._usual.append(change)
+            self._usual_changes.append(change)
         return jumps
 
 
@@ -58,4 +58,4 @@ def _thumbnail(frame: np.ndarray) -> np.ndarray | None:
     grey = small if small.ndim == 2 else small.mean(-1)
     grey = grey - grey.mean()
     length = float(np.linalg.norm(grey))
-    return grey / length if length > FLAT * SIDE else None
+    return grey / length if length > MIN_CONTRAST * SIDE else None

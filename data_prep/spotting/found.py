@@ -10,7 +10,7 @@ from data_prep.clip import Clip
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Spotted:
+class SpottedMovement:
     """A movement that rises and falls.
 
     Attributes:

@@ -9,45 +9,45 @@ from collections.abc import Iterable
 import numpy as np
 
 from data_prep.spotting.found import Course, Stretch
-from data_prep.spotting.spotter import Measured
+from data_prep.spotting.spotter import Measurement
 
 
 class Stretches:
     """Of what a video has consisted so far, in order and without gaps.
 
     Attributes:
-      all: the stretches.
+      items: the stretches.
     """
 
     def __init__(self):
-        self.all: list[Stretch] = []
-        self._cut = False
+        self.items: list[Stretch] = []
+        self._cut_pending = False
 
-    def cut(self) -> None:
+    def mark_cut(self) -> None:
         """The next frame begins a stretch, with a cut."""
-        self._cut = True
+        self._cut_pending = True
 
-    def begin(self, number: int, window: np.ndarray, faces: int) -> None:
+    def begin_face(self, number: int, window: np.ndarray, faces: int) -> None:
         """A face is followed by a new transform from this frame on."""
-        self.all.append(Stretch(number, number, "face", window, faces, self._cut))
-        self._cut = False
+        self.items.append(Stretch(number, number, "face", window, faces, self._cut_pending))
+        self._cut_pending = False
 
-    def go_on(self, number: int, kind: str) -> None:
+    def extend(self, number: int, kind: str) -> None:
         """Take the next frame; of a face it belongs to the stretch that has begun."""
-        if not self.all or self.all[-1].kind != kind or self._cut:
-            self.all.append(Stretch(number, number, kind, cut=self._cut))
-            self._cut = False
+        if not self.items or self.items[-1].kind != kind or self._cut_pending:
+            self.items.append(Stretch(number, number, kind, cut=self._cut_pending))
+            self._cut_pending = False
         else:
-            self.all[-1] = dataclasses.replace(self.all[-1], last=number)
+            self.items[-1] = dataclasses.replace(self.items[-1], last=number)
 
-    def lose(self, first: int, number: int) -> None:
+    def mark_face_lost(self, first: int, number: int) -> None:
         """There has been no face since the frame `first`, as the frame `number` shows."""
-        while self.all and self.all[-1].first >= first:
-            self.all.pop()
-        if self.all:
-            self.all[-1] = dataclasses.replace(self.all[-1], last=first - 1)
+        while self.items and self.items[-1].first >= first:
+            self.items.pop()
+        if self.items:
+            self.items[-1] = dataclasses.replace(self.items[-1], last=first - 1)
         if first < number:
-            self.all.append(Stretch(first, number - 1, "no face"))
+            self.items.append(Stretch(first, number - 1, "no face"))
 
 
 class Signal:
@@ -56,16 +56,16 @@ class Signal:
     def __init__(self):
         self._frame, self._movement, self._threshold = array("q"), array("f"), array("f")
 
-    def take(self, measured: Iterable[Measured]) -> None:
+    def extend(self, measurements: Iterable[Measurement]) -> None:
         """Keep some looks."""
-        for look in measured:
+        for look in measurements:
             self._frame.append(look.frame)
             self._movement.append(look.movement)
             self._threshold.append(look.threshold)
 
-    def gap(self, number: int) -> None:
+    def add_gap(self, number: int) -> None:
         """At this frame nothing can be measured: a track begins or ends."""
-        self.take([Measured(number, np.nan, np.nan)])
+        self.extend([Measurement(number, np.nan, np.nan)])
 
     @property
     def course(self) -> Course:

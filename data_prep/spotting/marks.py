@@ -21,7 +21,7 @@ class Marks:
     offset: float
 
 
-def marks(movements: np.ndarray, top: int, apart: int, rate: float) -> Marks | None:
+def marks(movements: np.ndarray, apex: int, interval: int, rate: float) -> Marks | None:
     """Where the movement begins, is largest, and ends.
 
     How far it has come at each look is the share of the whole way from the apex back to rest that
@@ -31,27 +31,27 @@ def marks(movements: np.ndarray, top: int, apart: int, rate: float) -> Marks | N
 
     Args:
       movements: `[t, 2 n]`, from the apex to each look.
-      top: index of the apex among them, about.
-      apart: looks from the apex to where it is taken to be over.
+      apex: index of the apex among them, about.
+      interval: looks from the apex to where it is taken to be over.
       rate: looks a second.
 
     Returns:
       None when it does not fall to half of its height on both sides.
     """
     last = len(movements) - 1
-    whole = movements[max(0, top - apart)] + movements[min(last, top + apart)]
+    whole = movements[max(0, apex - interval)] + movements[min(last, apex + interval)]
     course = 1 - 2 * movements @ whole / (whole @ whole)
     course = gaussian_filter1d(course, SMOOTH * rate, mode="nearest")
-    near = slice(max(0, top - apart // 3), top + apart // 3 + 1)
+    near = slice(max(0, apex - interval // 3), apex + interval // 3 + 1)
     peak = near.start + int(np.argmax(course[near]))
-    rise = _foot(course[peak::-1])
-    fall = _foot(course[peak:])
+    rise = _time_to_rest(course[peak::-1])
+    fall = _time_to_rest(course[peak:])
     if rise is None or fall is None:
         return None
-    return Marks(max(0.0, peak - rise), _between(course, peak), min(float(last), peak + fall))
+    return Marks(max(0.0, peak - rise), _parabola_peak(course, peak), min(float(last), peak + fall))
 
 
-def _foot(course: np.ndarray) -> float | None:
+def _time_to_rest(course: np.ndarray) -> float | None:
     """How many looks after the first one the course has come down; None when it never does."""
     lowest = course.min()
     rest = int(np.argmax(course <= lowest + REST * (course[0] - lowest)))
@@ -70,7 +70,7 @@ def _crossing(share: np.ndarray, height: float) -> float:
     return before + float((high - height) / (high - low))
 
 
-def _between(course: np.ndarray, peak: int) -> float:
+def _parabola_peak(course: np.ndarray, peak: int) -> float:
     """The top of the parabola through the highest place and its neighbours."""
     if not 0 < peak < len(course) - 1:
         return float(peak)

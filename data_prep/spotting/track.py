@@ -13,21 +13,21 @@ from collections.abc import Callable
 import numpy as np
 
 from data_prep.clip import Clip
-from data_prep.spotting.found import Spotted
-from data_prep.spotting.spotter import REACH, RIVAL, Level, Measured, Peak, Spotter
+from data_prep.spotting.found import SpottedMovement
+from data_prep.spotting.spotter import MIN_PEAK_DISTANCE, REACH, Level, Measurement, Peak, Spotter
 from data_prep.stages import face
 
-MOST = 240e6  # bytes of crops that a track holds
-FASTEST = 1000.0  # frames a second, with which that is enough
-LONGEST = 0.5  # s, of a micro-expression
-CHECK = 1.0  # s between two looks for the face
+MAX_CROP_BYTES = 240e6  # bytes of crops that a track holds
+MAX_FPS = 1000.0  # frames a second, with which that is enough
+MAX_MICRO_EXPRESSION_SECONDS = 0.5  # s, of a micro-expression
+CHECK_INTERVAL = 1.0  # s between two looks for the face
 # How far a face may move in the crop before a new track begins: shares of the distance between the
 # eyes, radians, and a share of that distance itself.
-SHIFT, TURN, GROWTH = 0.08, math.radians(4), 0.08
+MAX_SHIFT, MAX_TURN, MAX_GROWTH = 0.08, math.radians(4), 0.08
 
 
 @dataclasses.dataclass(frozen=True)
-class Making:
+class TrackSettings:
     """What all tracks of a video have in common.
 
     Attributes:
@@ -35,7 +35,7 @@ class Making:
       fps: frames a second.
       size: side of the network's window, px.
       margin: px kept around it.
-      around: seconds that a band-pass needs on both sides of a movement.
+      context_seconds: seconds that a band-pass needs on both sides of a movement.
       level: how large the spotter's signal usually is.
     """
 
@@ -43,7 +43,7 @@ class Making:
     fps: float
     size: int
     margin: int
-    around: float
+    context_seconds: float
     level: Level
 
     @property
@@ -57,40 +57,42 @@ class Track:
 
     Attributes:
       first: the number of its first frame.
-      trusted: the number of the last frame in which the face has been seen.
+      last_seen: the number of the last frame in which the face has been seen.
     """
 
-    def __init__(self, made: Making, first: int, matrix: np.ndarray, points: np.ndarray | None):
+    def __init__(
+        self, settings: TrackSettings, first: int, matrix: np.ndarray, points: np.ndarray | None
+    ):
         """Begin.
 
         Args:
-          made: what all tracks have in common.
+          settings: what all tracks have in common.
           first: the number of the first frame.
           matrix: `[2, 3]`, from a frame to its crop.
           points: the face's landmarks in that frame, `[68, 2]` px, or None.
         """
-        self.first = self.trusted = first
-        self._made, self._matrix = made, matrix
-        self._points = None if points is None else face.move(points, matrix)
-        self._spotter = Spotter(made.fps, made.side, made.level, self._points)
-        reach = math.ceil(REACH * made.fps)
-        after = max(self._spotter.latency, reach) + math.ceil(CHECK * made.fps)
-        room = max(0, (int(MOST / (4 * made.side**2)) - reach - after) // 2)
-        self._around = min(math.ceil(made.around * made.fps), room)
-        held = reach + self._around + max(after, reach + self._around) + 2
+        self.first = self.last_seen = first
+        self._settings, self._matrix = settings, matrix
+        self._points = None if points is None else face.transform_points(points, matrix)
+        self._spotter = Spotter(settings.fps, settings.side, settings.level, self._points)
+        reach = math.ceil(REACH * settings.fps)
+        after = max(self._spotter.latency, reach) + math.ceil(CHECK_INTERVAL * settings.fps)
+        room = max(0, (int(MAX_CROP_BYTES / (4 * settings.side**2)) - reach - after) // 2)
+        self._context_frames = min(math.ceil(settings.context_seconds * settings.fps), room)
+        held = reach + self._context_frames + max(after, reach + self._context_frames) + 2
         self._crops: collections.deque[np.ndarray] = collections.deque(maxlen=held)
         self._last = first - 1
         self._pending: list[Peak] = []
         self._spotting = True
 
     @property
-    def held(self) -> int:
+    def capacity(self) -> int:
         """How many crops it may hold."""
         return self._crops.maxlen or 0
 
-    def measured(self) -> list[Measured]:
+    def take_measurements(self) -> list[Measurement]:
         """The spotter's signal since this was last asked for."""
-        measured, self._spotter.measured = self._spotter.measured, []
+        measured, self._spotter.measurements = self._spotter.measurements, []
         return measured
 
     @property
@@ -101,64 +103,66 @@ class Track:
     @property
     def window(self) -> np.ndarray:
         """The corners `[4, 2]` (x, y) of the network's window in px of the frame."""
-        low, high = self._made.margin - 0.5, self._made.margin + self._made.size - 0.5
+        low, high = self._settings.margin - 0.5, self._settings.margin + self._settings.size - 0.5
         corners = np.array([(low, low), (high, low), (high, high), (low, high)])
         return (corners - self._matrix[:, 2]) @ np.linalg.inv(self._matrix[:, :2]).T
 
-    def away(self, points: np.ndarray) -> float:
+    def distance_to(self, points: np.ndarray) -> float:
         """How far a face is from this one's place, in distances between its eyes."""
         assert self._points is not None
         middle, across = _eyes(self._points)
-        return float(np.hypot(*(_eyes(face.move(points, self._matrix))[0] - middle))) / abs(across)
+        return float(
+            np.hypot(*(_eyes(face.transform_points(points, self._matrix))[0] - middle))
+        ) / abs(across)
 
-    def holds(self, points: np.ndarray) -> bool:
+    def matches(self, points: np.ndarray) -> bool:
         """Whether a face of these landmarks, px of a frame, is where this track has it."""
         assert self._points is not None
-        change = _eyes(face.move(points, self._matrix))[1] / _eyes(self._points)[1]
+        change = _eyes(face.transform_points(points, self._matrix))[1] / _eyes(self._points)[1]
         return (
-            self.away(points) <= SHIFT
-            and abs(float(np.angle(change))) <= TURN
-            and abs(abs(change) - 1) <= GROWTH
+            self.distance_to(points) <= MAX_SHIFT
+            and abs(float(np.angle(change))) <= MAX_TURN
+            and abs(abs(change) - 1) <= MAX_GROWTH
         )
 
-    def see(self, number: int, frame: np.ndarray) -> list[Spotted]:
+    def update(self, number: int, frame: np.ndarray) -> list[SpottedMovement]:
         """Take the next frame; the movements that are settled by it."""
         self._last = number
-        crop = face.warp(frame, self._matrix, self._made.side)
+        crop = face.warp(frame, self._matrix, self._settings.side)
         self._crops.append(crop)
         if self._spotting:
-            self._wait_for(self._spotter.see(number, crop))
+            self._add_pending(self._spotter.update(number, crop))
         settled = [
             peak
             for peak in self._pending
-            if peak.offset + self._around <= number and peak.offset <= self.trusted
+            if peak.offset + self._context_frames <= number and peak.offset <= self.last_seen
         ]
         self._pending = [peak for peak in self._pending if peak not in settled]
-        return [self._spotted(peak, self._frames) for peak in settled]
+        return [self._make_movement(peak, self._get_crops) for peak in settled]
 
-    def _wait_for(self, peaks: list[Peak]) -> None:
+    def _add_pending(self, peaks: list[Peak]) -> None:
         """Of two whose marks brought them together the larger one stays."""
-        near = RIVAL * self._made.fps
+        near = MIN_PEAK_DISTANCE * self._settings.fps
         for peak in peaks:
             rivals = [other for other in self._pending if abs(other.apex - peak.apex) < near]
             if all(other.movement < peak.movement for other in rivals):
                 self._pending = [other for other in self._pending if other not in rivals]
                 self._pending.append(peak)
 
-    def finish(self) -> None:
+    def stop_spotting(self) -> None:
         """Look for no more movements; those that are known still wait for the frames after them."""
-        self._wait_for(self._spotter.end())
+        self._add_pending(self._spotter.end())
         self._spotting = False
 
-    def end(self, is_there: Callable[[], bool]) -> list[Spotted]:
+    def end(self, is_face_visible: Callable[[], bool]) -> list[SpottedMovement]:
         """The movements that are left when no frame follows.
 
         Args:
-          is_there: whether the face is in the last frame: asked when that decides.
+          is_face_visible: whether the face is in the last frame: asked when that decides.
         """
-        self.finish()
-        known = [peak for peak in self._pending if peak.offset <= self.trusted]
-        if len(known) < len(self._pending) and is_there():
+        self.stop_spotting()
+        known = [peak for peak in self._pending if peak.offset <= self.last_seen]
+        if len(known) < len(self._pending) and is_face_visible():
             known = self._pending
         self._pending = []
         if not known:
@@ -166,26 +170,28 @@ class Track:
         whole, oldest = np.stack(self._crops), self._last - len(self._crops) + 1
         self._crops.clear()
         return [
-            self._spotted(peak, lambda first, last: whole[first - oldest : last - oldest + 1])
+            self._make_movement(peak, lambda first, last: whole[first - oldest : last - oldest + 1])
             for peak in known
         ]
 
-    def _frames(self, first: int, last: int) -> np.ndarray:
+    def _get_crops(self, first: int, last: int) -> np.ndarray:
         oldest = self._last - len(self._crops) + 1
         return np.stack([self._crops[number - oldest] for number in range(first, last + 1)])
 
-    def _spotted(self, peak: Peak, frames: Callable[[int, int], np.ndarray]) -> Spotted:
-        oldest = self._last - (len(self._crops) or self.held) + 1
-        first = max(self.first, oldest, peak.onset - self._around)
-        last = min(self._last, peak.offset + self._around)
+    def _make_movement(
+        self, peak: Peak, get_crops: Callable[[int, int], np.ndarray]
+    ) -> SpottedMovement:
+        oldest = self._last - (len(self._crops) or self.capacity) + 1
+        first = max(self.first, oldest, peak.onset - self._context_frames)
+        last = min(self._last, peak.offset + self._context_frames)
         clip = Clip(
-            frames=frames(first, last),
-            fps=self._made.fps,
+            frames=get_crops(first, last),
+            fps=self._settings.fps,
             onset=peak.onset - first,
             apex=peak.apex - first,
             offset=peak.offset - first,
             subject="unknown",
-            clip_id=f"{self._made.name}_{peak.onset}",
+            clip_id=f"{self._settings.name}_{peak.onset}",
             label="unknown",
             emotion="unknown",
             dataset="video",
@@ -194,15 +200,15 @@ class Track:
             landmarks=self._points,
             transform=self._matrix,
             notes=(
-                *_length((peak.offset - peak.onset) / self._made.fps),
-                *self._short(peak, first, last),
+                *_length_notes((peak.offset - peak.onset) / self._settings.fps),
+                *self._context_notes(peak, first, last),
             ),
         )
-        return Spotted(clip, peak.movement)
+        return SpottedMovement(clip, peak.movement)
 
-    def _short(self, peak: Peak, first: int, last: int) -> tuple[str, ...]:
+    def _context_notes(self, peak: Peak, first: int, last: int) -> tuple[str, ...]:
         """Whether less than half of what the magnification wants is there, before or after."""
-        wanted, fps = self._made.around, self._made.fps
+        wanted, fps = self._settings.context_seconds, self._settings.fps
         before, after = (peak.onset - first) / fps, (last - peak.offset) / fps
         if min(before, after) >= wanted / 2:
             return ()
@@ -212,8 +218,8 @@ class Track:
         )
 
 
-def _length(seconds: float) -> tuple[str, ...]:
-    if seconds <= LONGEST:
+def _length_notes(seconds: float) -> tuple[str, ...]:
+    if seconds <= MAX_MICRO_EXPRESSION_SECONDS:
         return ()
     return (f"it lasts {seconds:.2f} s; a micro-expression lasts half a second at most.",)
 

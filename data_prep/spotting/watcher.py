@@ -15,18 +15,20 @@ from typing import Any
 import numpy as np
 
 from data_prep.common.errors import UserError
-from data_prep.config import around, margin
+from data_prep.config import context_seconds, margin
 from data_prep.spotting.cuts import Cuts
-from data_prep.spotting.found import Course, Spotted, Stretch
+from data_prep.spotting.found import Course, SpottedMovement, Stretch
 from data_prep.spotting.log import Signal, Stretches
-from data_prep.spotting.spotter import REACH, RIVAL, Level
-from data_prep.spotting.track import CHECK, FASTEST, Making, Track
+from data_prep.spotting.spotter import MIN_PEAK_DISTANCE, REACH, Level
+from data_prep.spotting.track import CHECK_INTERVAL, MAX_FPS, Track, TrackSettings
 from data_prep.stages import face, landmarks
 
 VERSION = 1  # of watching: raise it when the same video gives other movements
-SAME = RIVAL  # s: apexes of two tracks nearer than this are one movement
-REMEMBERED = 20  # apexes that have been told
-ELSEWHERE = 1.0  # distances between the eyes: a face farther than this is another one
+SAME_MOVEMENT_SECONDS = (
+    MIN_PEAK_DISTANCE  # s: apexes of two tracks nearer than this are one movement
+)
+MAX_REMEMBERED = 20  # apexes that have been told
+OTHER_FACE_DISTANCE = 1.0  # distances between the eyes: a face farther than this is another one
 
 
 class Watcher:
@@ -60,9 +62,9 @@ class Watcher:
         Raises:
           UserError: the recipe aligns every frame on its own; too many frames a second.
         """
-        if fps > FASTEST:
+        if fps > MAX_FPS:
             raise UserError(
-                f"{name}: {fps:g} frames a second are more than the {FASTEST:g} that can be "
+                f"{name}: {fps:g} frames a second are more than the {MAX_FPS:g} that can be "
                 "watched. Keep every so many-th frame, and give the rate that is left (--fps)."
             )
         if recipe["face"]["per_frame"]:
@@ -70,35 +72,39 @@ class Watcher:
                 "face.per_frame aligns every frame on its own, which moves a face by as much as a "
                 "micro-expression does. To watch a video set it False."
             )
-        self._face, self._points = recipe["face"], landmarks
-        given = landmarks is not None and self._face["points"] == "auto"  # as the face stage does
-        self._fixed = given or self._face["points"] == "box"
+        self._face_settings, self._points = recipe["face"], landmarks
+        given = (
+            landmarks is not None and self._face_settings["points"] == "auto"
+        )  # as the face stage does
+        self._fixed = given or self._face_settings["points"] == "box"
         size = recipe["size"]
-        self._made = Making(name, fps, size, margin(size), around(recipe), Level(fps))
-        self.first = self._number = self._check = first
+        self._settings = TrackSettings(
+            name, fps, size, margin(size), context_seconds(recipe), Level(fps)
+        )
+        self.first = self._number = self._next_check = first
         self._previous: np.ndarray | None = None
         self._tracks: list[Track] = []
-        self._finish = math.inf  # when the older track looks for no more movements
+        self._stop_spotting_at = math.inf  # when the older track looks for no more movements
         self._cuts = Cuts(fps)
         self._stretches, self._signal = Stretches(), Signal()
-        self._told: list[int] = []
-        self._several = ""
+        self._reported_apexes: list[int] = []
+        self._faces_note = ""
 
     @property
-    def seen(self) -> int:
+    def frames_seen(self) -> int:
         """How many frames it has seen."""
         return self._number - self.first
 
     @property
-    def settled(self) -> int:
+    def last_settled(self) -> int:
         """The number of the last frame of which it is known whether an apex is there."""
-        held = max((track.held for track in self._tracks), default=0)
+        held = max((track.capacity for track in self._tracks), default=0)
         return max(self.first, self._number - held) - 1
 
     @property
     def stretches(self) -> list[Stretch]:
         """Of what the video has consisted so far, in order and without gaps."""
-        return [*self._stretches.all]
+        return [*self._stretches.items]
 
     @property
     def course(self) -> Course:
@@ -108,9 +114,9 @@ class Watcher:
     @property
     def notes(self) -> list[str]:
         """What a user should know of what has been seen so far."""
-        return [self._several] if self._several else []
+        return [self._faces_note] if self._faces_note else []
 
-    def see(self, frame: np.ndarray | None) -> list[Spotted]:
+    def update(self, frame: np.ndarray | None) -> list[SpottedMovement]:
         """Take the next frame, RGB uint8 `[h, w, 3]`, or None where it cannot be read.
 
         Returns:
@@ -120,32 +126,32 @@ class Watcher:
           UserError: a box or landmarks outside the frame; dlib or its model missing.
         """
         number = self._number
-        spotted: list[Spotted] = []
+        spotted: list[SpottedMovement] = []
         if frame is None:
-            spotted += self._break()
-            self._stretches.go_on(number, "unread")
+            spotted += self._end_at_previous_frame()
+            self._stretches.extend(number, "unread")
         else:
-            cut = self._cuts.see(frame)
+            cut = self._cuts.update(frame)
             if cut or self._previous is None:
-                spotted += self._break()
-                self._check = number
+                spotted += self._end_at_previous_frame()
+                self._next_check = number
             if cut:
-                self._stretches.cut()
+                self._stretches.mark_cut()
             spotted += self._follow(number, frame)
             for track in self._tracks:
-                spotted += track.see(number, frame)
-                self._signal.take(track.measured())
+                spotted += track.update(number, frame)
+                self._signal.extend(track.take_measurements())
             spotted += self._retire(number)
-            self._stretches.go_on(number, "face" if self._tracks else "no face")
+            self._stretches.extend(number, "face" if self._tracks else "no face")
         self._previous = frame
         self._number += 1
-        return self._new(spotted)
+        return self._without_duplicates(spotted)
 
-    def end(self) -> list[Spotted]:
+    def end(self) -> list[SpottedMovement]:
         """The movements that are left when no frame follows."""
-        return self._new(self._break())
+        return self._without_duplicates(self._end_at_previous_frame())
 
-    def _follow(self, number: int, frame: np.ndarray) -> list[Spotted]:
+    def _follow(self, number: int, frame: np.ndarray) -> list[SpottedMovement]:
         """Begin a track, or go on with one."""
         if self._fixed:
             if not self._tracks:
@@ -155,98 +161,104 @@ class Watcher:
                     if number == self.first:
                         raise
                     return []  # a frame of another size, in which the face is not at its place
-                self._begin(number, matrix, self._points, 0)
-            self._tracks[-1].trusted = number
+                self._begin_track(number, matrix, self._points, 0)
+            self._tracks[-1].last_seen = number
             return []
-        if number < self._check:
+        if number < self._next_check:
             return []
-        self._check = number + max(1, round(CHECK * self._made.fps))
-        return self._look_for(number, frame)
+        self._next_check = number + max(1, round(CHECK_INTERVAL * self._settings.fps))
+        return self._find_face(number, frame)
 
     def _fixed_transform(self, frame: np.ndarray) -> np.ndarray:
-        made = self._made
-        if self._face["points"] == "box":
-            box = self._face["box"]
-            return face.put_box(frame.shape, box, made.size, made.margin, made.name)
+        made = self._settings
+        if self._face_settings["points"] == "box":
+            box = self._face_settings["box"]
+            return face.box_transform(frame.shape, box, made.size, made.margin, made.name)
         assert self._points is not None
         face.check_eyes(self._points, frame.shape, made.name)
         return face.align(self._points, made.size, made.margin, made.name)
 
-    def _look_for(self, number: int, frame: np.ndarray) -> list[Spotted]:
+    def _find_face(self, number: int, frame: np.ndarray) -> list[SpottedMovement]:
         """Find the face and compare it with the track's."""
-        faces = landmarks.find_all(frame, model=self._face["model"])
-        spotted: list[Spotted] = []
+        faces = landmarks.find_all(frame, model=self._face_settings["model"])
+        spotted: list[SpottedMovement] = []
         current = self._tracks[-1] if self._tracks else None
         if current and not faces:
-            self._stretches.lose(current.trusted + 1, number)
-        if current and (not faces or min(map(current.away, faces)) > ELSEWHERE):
-            spotted += self._end_all(lambda: False)
+            self._stretches.mark_face_lost(current.last_seen + 1, number)
+        if current and (not faces or min(map(current.distance_to, faces)) > OTHER_FACE_DISTANCE):
+            spotted += self._end_tracks(lambda: False)
             current = None
         if not faces:
             return spotted
-        points = min(faces, key=current.away) if current else faces[0]
+        points = min(faces, key=current.distance_to) if current else faces[0]
         for track in self._tracks:
-            track.trusted = number
-        if current is None or not current.holds(points):
+            track.last_seen = number
+        if current is None or not current.matches(points):
             # At most two at a time.
-            spotted += self._end_all(lambda: True, keep=1)
-            matrix = face.align(points, self._made.size, self._made.margin, self._made.name)
-            self._begin(number, matrix, points, len(faces))
-        if len(faces) > 1 and not self._several:
-            self._several = (
+            spotted += self._end_tracks(lambda: True, keep=1)
+            matrix = face.align(
+                points, self._settings.size, self._settings.margin, self._settings.name
+            )
+            self._begin_track(number, matrix, points, len(faces))
+        if len(faces) > 1 and not self._faces_note:
+            self._faces_note = (
                 f"{len(faces)} faces in frame {number}; the one nearest to where it was is "
                 "followed."
                 if current
-                else face.several(len(faces), f"in frame {number}")
+                else face.several_faces_note(len(faces), f"in frame {number}")
             )
         return spotted
 
-    def _begin(
+    def _begin_track(
         self, number: int, matrix: np.ndarray, points: np.ndarray | None, faces: int
     ) -> None:
-        track = Track(self._made, number, matrix, points)
+        track = Track(self._settings, number, matrix, points)
         self._tracks.append(track)
-        self._stretches.begin(number, track.window, faces)
-        self._finish = number + math.ceil(2 * REACH * self._made.fps)
-        self._signal.gap(number)
+        self._stretches.begin_face(number, track.window, faces)
+        self._stop_spotting_at = number + math.ceil(2 * REACH * self._settings.fps)
+        self._signal.add_gap(number)
 
-    def _retire(self, number: int) -> list[Spotted]:
+    def _retire(self, number: int) -> list[SpottedMovement]:
         """The older track goes on until the new one knows what comes before its movements."""
         if len(self._tracks) > 1:
             older = self._tracks[0]
-            if number == self._finish:
-                older.finish()
+            if number == self._stop_spotting_at:
+                older.stop_spotting()
             if older.idle:
-                return self._end_all(lambda: True, keep=1)
+                return self._end_tracks(lambda: True, keep=1)
         return []
 
-    def _break(self) -> list[Spotted]:
+    def _end_at_previous_frame(self) -> list[SpottedMovement]:
         """End all tracks at the frame before."""
         frame = self._previous
-        model = self._face["model"]
-        return self._end_all(lambda: frame is not None and landmarks.is_seen(frame, model=model))
+        model = self._face_settings["model"]
+        return self._end_tracks(
+            lambda: frame is not None and landmarks.has_face(frame, model=model)
+        )
 
-    def _end_all(self, is_there: Callable[[], bool], keep: int = 0) -> list[Spotted]:
+    def _end_tracks(
+        self, is_face_visible: Callable[[], bool], keep: int = 0
+    ) -> list[SpottedMovement]:
         """End the tracks, the oldest first, but for so many."""
-        spotted: list[Spotted] = []
+        spotted: list[SpottedMovement] = []
         while len(self._tracks) > keep:
             track = self._tracks.pop(0)
-            spotted += track.end(is_there)
-            self._signal.take(track.measured())
-            self._signal.gap(self._number - 1)
+            spotted += track.end(is_face_visible)
+            self._signal.extend(track.take_measurements())
+            self._signal.add_gap(self._number - 1)
         return spotted
 
-    def _new(self, spotted: list[Spotted]) -> list[Spotted]:
+    def _without_duplicates(self, spotted: list[SpottedMovement]) -> list[SpottedMovement]:
         """Those that have not been told, by the order of their apexes."""
         new = []
         for movement in sorted(spotted, key=_apex):
-            apex, near = _apex(movement), SAME * self._made.fps
-            if all(abs(apex - told) > near for told in self._told):
+            apex, near = _apex(movement), SAME_MOVEMENT_SECONDS * self._settings.fps
+            if all(abs(apex - told) > near for told in self._reported_apexes):
                 new.append(movement)
-                self._told = [*self._told[-REMEMBERED:], apex]
+                self._reported_apexes = [*self._reported_apexes[-MAX_REMEMBERED:], apex]
         return new
 
 
-def _apex(spotted: Spotted) -> int:
+def _apex(spotted: SpottedMovement) -> int:
     assert spotted.clip.apex is not None
     return spotted.clip.first + spotted.clip.apex

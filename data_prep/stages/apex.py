@@ -121,12 +121,12 @@ def deviation(clip: Clip, flow: Flow = farneback) -> np.ndarray:
     scale = min(1.0, SIDE / max(height, width))
     shape = max(1, round(height * scale)), max(1, round(width * scale))
     seen = face_without_eyes(clip.landmarks, scale, shape)
-    head = head_movements(seen)
-    onset = reduced(clip.frames[clip.onset], shape)
+    head = head_movement_basis(seen)
+    onset = downscale(clip.frames[clip.onset], shape)
 
     def moved(index: int) -> np.ndarray:
-        frame = reduced(clip.frames[index], shape)
-        movement = flow(onset, as_bright(frame, onset, seen))[seen].T.ravel()
+        frame = downscale(clip.frames[index], shape)
+        movement = flow(onset, match_brightness(frame, onset, seen))[seen].T.ravel()
         return movement - head @ (head.T @ movement)
 
     left, last = moved(clip.offset), clip.offset - clip.onset
@@ -137,16 +137,16 @@ def deviation(clip: Clip, flow: Flow = farneback) -> np.ndarray:
     return course
 
 
-def reduced(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def downscale(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """A frame `[h, w]` at a smaller shape (rows, columns): means of what each pixel covers."""
     if frame.shape == shape:
         return frame
     return cv2.resize(frame, shape[::-1], interpolation=cv2.INTER_AREA)
 
 
-def as_bright(frame: np.ndarray, onset: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def match_brightness(frame: np.ndarray, onset: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The frame in the onset frame's light; a black one stays black."""
-    return frame * (onset[seen].mean() / max(1.0, frame[seen].mean()))
+    return frame * (onset[mask].mean() / max(1.0, frame[mask].mean()))
 
 
 def face_without_eyes(
@@ -163,11 +163,11 @@ def face_without_eyes(
       shape: rows and columns.
       eye: half axes (across, down) of what is left out around each eye, in distances between them.
     """
-    seen = _face(*_eyes(landmarks, scale, shape), shape, eye)
+    seen = _face_mask(*_eye_centres(landmarks, scale, shape), shape, eye)
     return seen if seen.any() else np.ones(shape, bool)  # a box may leave out the landmarks
 
 
-def _eyes(
+def _eye_centres(
     landmarks: np.ndarray | None, scale: float, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The centres (x, y) of both eyes at a scale; without landmarks those of an aligned crop."""
@@ -181,7 +181,7 @@ def _eyes(
     return points[face.RIGHT_EYE].mean(0), points[face.LEFT_EYE].mean(0)
 
 
-def _face(
+def _face_mask(
     right: np.ndarray, left: np.ndarray, shape: tuple[int, int], eye: tuple[float, float]
 ) -> np.ndarray:
     """An ellipse around the face without one around each eye, bool `[h, w]`."""
@@ -196,12 +196,12 @@ def _face(
     return within(centre, FACE) & ~within(right, eye) & ~within(left, eye)
 
 
-def head_movements(seen: np.ndarray) -> np.ndarray:
+def head_movement_basis(mask: np.ndarray) -> np.ndarray:
     """An orthonormal basis of what a shift, a small turn and a growth move, `[2 n, 4]`.
 
     Args:
-      seen: bool `[h, w]` with n places; rows are their movements to the right, then down.
+      mask: bool `[h, w]` with n places; rows are their movements to the right, then down.
     """
-    y, x = (axis - axis.mean() for axis in np.nonzero(seen))
+    y, x = (axis - axis.mean() for axis in np.nonzero(mask))
     shifts, turn, growth = np.eye(2).repeat(len(x), 0), np.r_[-y, x], np.r_[x, y]
     return np.linalg.qr(np.column_stack([shifts, turn, growth]))[0].astype(np.float32)

@@ -68,17 +68,17 @@ def crop(
             raise UserError(
                 "face.per_frame needs landmarks: with face.points = 'box' set it False."
             )
-        return _crop_each(clip, size, margin, model)
+        return _crop_per_frame(clip, size, margin, model)
     if points == "box":
-        matrix = put_box(clip.frames[0].shape, box, size, margin, clip.name)
+        matrix = box_transform(clip.frames[0].shape, box, size, margin, clip.name)
     else:
         clip = _with_landmarks(clip, points, model)
         assert clip.landmarks is not None
         matrix = align(clip.landmarks, size, margin, clip.name)
-    frames = _empty(clip, size, margin)
+    frames = _empty_frames(clip, size, margin)
     for frame, made in zip(clip.frames, frames, strict=True):
         made[:] = warp(frame, matrix, len(made))
-    moved = None if clip.landmarks is None else move(clip.landmarks, matrix)
+    moved = None if clip.landmarks is None else transform_points(clip.landmarks, matrix)
     return dataclasses.replace(clip, frames=frames, landmarks=moved, transform=matrix)
 
 
@@ -89,8 +89,8 @@ def _with_landmarks(clip: Clip, points: str, model: str) -> Clip:
         found, faces = landmarks.detect(clip.frames[clip.onset], model=model, name=name)
         notes = [*clip.notes]
         if faces > 1:
-            notes.append(several(faces, "in the onset frame"))
-        if not landmarks.is_seen(clip.frames[clip.offset], model=model):
+            notes.append(several_faces_note(faces, "in the onset frame"))
+        if not landmarks.has_face(clip.frames[clip.offset], model=model):
             notes.append("dlib finds no face in the offset frame: is it there to the end?")
         return dataclasses.replace(clip, landmarks=found, notes=tuple(notes))
     check_eyes(clip.landmarks, clip.frames[0].shape, clip.name)
@@ -112,9 +112,9 @@ def check_eyes(points: np.ndarray, shape: tuple[int, ...], name: str) -> None:
         )
 
 
-def _crop_each(clip: Clip, size: int, margin: int, model: str) -> Clip:
+def _crop_per_frame(clip: Clip, size: int, margin: int, model: str) -> Clip:
     """Align every frame by its own landmarks."""
-    frames, most = _empty(clip, size, margin), 0
+    frames, most = _empty_frames(clip, size, margin), 0
     notes = clip.notes
     for index, (frame, made) in enumerate(zip(clip.frames, frames, strict=True)):
         name = f"{clip.name}, frame {clip.first + index}"
@@ -123,13 +123,15 @@ def _crop_each(clip: Clip, size: int, margin: int, model: str) -> Clip:
         made[:] = warp(frame, matrix, len(made))
         most = max(most, faces)
         if index == clip.onset:
-            clip = dataclasses.replace(clip, landmarks=move(found, matrix), transform=matrix)
+            clip = dataclasses.replace(
+                clip, landmarks=transform_points(found, matrix), transform=matrix
+            )
     if most > 1:
-        notes = (*notes, several(most, "in a frame"))
+        notes = (*notes, several_faces_note(most, "in a frame"))
     return dataclasses.replace(clip, frames=frames, notes=notes)
 
 
-def several(faces: int, where: str) -> str:
+def several_faces_note(faces: int, where: str) -> str:
     """The note on several faces, of which the largest was taken."""
     return (
         f"{faces} faces {where}; the largest was taken. If it is the wrong one, give the landmarks "
@@ -137,7 +139,7 @@ def several(faces: int, where: str) -> str:
     )
 
 
-def _empty(clip: Clip, size: int, margin: int) -> np.ndarray:
+def _empty_frames(clip: Clip, size: int, margin: int) -> np.ndarray:
     side = size + 2 * margin
     return np.empty((len(clip.frames), side, side), np.float32)
 
@@ -180,7 +182,7 @@ def align(points: np.ndarray, size: int, margin: int, name: str = "face") -> np.
     return np.column_stack([linear, target - linear @ centre])
 
 
-def put_box(
+def box_transform(
     shape: tuple[int, ...], box: Sequence[float], size: int, margin: int, name: str
 ) -> np.ndarray:
     """The scaling `[2, 3]` that makes the centre square of a box the window.
@@ -208,7 +210,7 @@ def put_box(
     return np.array([[scale, 0.0, middle - scale * x], [0.0, scale, middle - scale * y]])
 
 
-def move(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Points `[n, 2]` (x, y) of a frame where a transform `[2, 3]` puts them, float32."""
     return (np.asarray(points) @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
@@ -221,7 +223,7 @@ def warp(frame: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
     # INTER_AREA it does for any ratio and any rotation.
     sigma = 0.5 * np.sqrt(scale**-2 - 1) + 1e-3 if scale < 1 else 0.0
     warped = cv2.warpAffine(
-        _where_seen(frame, matrix, side, sigma),
+        _blur_crop_region(frame, matrix, side, sigma),
         matrix,
         (side, side),
         flags=cv2.INTER_CUBIC,
@@ -230,7 +232,7 @@ def warp(frame: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
     return np.clip(warped, 0, 255, out=warped)
 
 
-def _where_seen(frame: np.ndarray, matrix: np.ndarray, side: int, sigma: float) -> np.ndarray:
+def _blur_crop_region(frame: np.ndarray, matrix: np.ndarray, side: int, sigma: float) -> np.ndarray:
     """A frame, grey and blurred where the crop reaches; undefined elsewhere, which costs nothing.
 
     Of a frame of full HD a face is a twentieth.
@@ -241,7 +243,10 @@ def _where_seen(frame: np.ndarray, matrix: np.ndarray, side: int, sigma: float) 
     low, high = reached.min(0) - CUBIC, reached.max(0) + CUBIC
     # What lies beyond an edge is mirrored: it comes from as far inside.
     low, high = np.minimum(low, 2 * size - high), np.maximum(high, -low)
-    inner, blurred = _within(low, high, size), _within(low - 5 * sigma, high + 5 * sigma, size)
+    inner, blurred = (
+        _frame_slices(low, high, size),
+        _frame_slices(low - 5 * sigma, high + 5 * sigma, size),
+    )
     image = grey(frame[blurred])
     if sigma:
         image = cv2.GaussianBlur(image, (0, 0), sigma)
@@ -252,7 +257,7 @@ def _where_seen(frame: np.ndarray, matrix: np.ndarray, side: int, sigma: float) 
     return whole
 
 
-def _within(low: np.ndarray, high: np.ndarray, size: np.ndarray) -> tuple[slice, slice]:
+def _frame_slices(low: np.ndarray, high: np.ndarray, size: np.ndarray) -> tuple[slice, slice]:
     """Rows and columns from low to high (x, y), as far as the frame has them."""
     first, last = np.floor(low).clip(0, size - 1), np.ceil(high).clip(1, size)
     (left, top), (right, bottom) = first.astype(int), last.astype(int)

@@ -225,22 +225,24 @@ def _refine(
     return _repeat(iterate, ((u, v), dual), settings.iterations, settings.epsilon)
 
 
-def _repeat(iterate: Callable[[State], State], state: State, most: int, epsilon: float) -> State:
-    """`iterate` `most` times, or until the flow changes by less than `epsilon`.
+def _repeat(
+    iterate: Callable[[State], State], state: State, max_iterations: int, epsilon: float
+) -> State:
+    """`iterate` `max_iterations` times, or until the flow changes by less than `epsilon`.
 
     Over a batch, `vmap` turns the condition into one for each pair: a pair that has come to rest
     is left as it is while others go on.
     """
     if not epsilon:
-        return lax.fori_loop(0, most, lambda _, state: iterate(state), state)
+        return lax.fori_loop(0, max_iterations, lambda _, state: iterate(state), state)
 
     def goes_on(progress):
         count, change, _ = progress
-        return (count < most) & (change >= epsilon**2)
+        return (count < max_iterations) & (change >= epsilon**2)
 
     def several(progress):
         count, _, state = progress
-        until = jnp.minimum(count + CHECK_EVERY, most)
+        until = jnp.minimum(count + CHECK_EVERY, max_iterations)
         last = lax.fori_loop(count, until - 1, lambda _, state: iterate(state), state)
         state = iterate(last)
         return until, _mean_square(last[0], state[0]), state

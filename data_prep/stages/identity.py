@@ -19,7 +19,7 @@ READ, FLOW, RECORD = 4, 2, 3
 IMAGE = 1  # of the sources of images
 
 
-def canonical(content: Any) -> str:
+def canonical_json(content: Any) -> str:
     """JSON text that is equal for equal content, whatever the order of its fields."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
@@ -29,10 +29,10 @@ def digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
-def made_with(recipe: Recipe) -> tuple[str, ...]:
+def fingerprint_parts(recipe: Recipe) -> tuple[str, ...]:
     """Texts that stand for all that makes a record of a clip: our code, and the recipe."""
-    model = () if is_images(recipe) else own_model(recipe)
-    return canonical(versions(recipe)), canonical(recipe), *model
+    model = () if is_images(recipe) else predictor_stamp(recipe)
+    return canonical_json(versions(recipe)), canonical_json(recipe), *model
 
 
 def versions(recipe: Recipe) -> Mapping[str, int]:
@@ -45,10 +45,10 @@ def versions(recipe: Recipe) -> Mapping[str, int]:
 
 def fingerprint(recipe: Recipe) -> str:
     """16 hexadecimal digits that stand for the recipe and our code, on any machine."""
-    return digest(*made_with(recipe)[:2])[:16]
+    return digest(*fingerprint_parts(recipe)[:2])[:16]
 
 
-def own_model(recipe: Recipe) -> tuple[str, ...]:
+def predictor_stamp(recipe: Recipe) -> tuple[str, ...]:
     """What stands for the content of `face.model`; nothing where the recipe names no such file."""
     file = Path(recipe["face"]["model"]).expanduser()
     if not file.is_file():
@@ -66,7 +66,7 @@ def without_predictor(recipe: Mapping[str, Any]) -> dict[str, Any]:
     return {**recipe, "face": {**recipe["face"], "model": ""}}
 
 
-def portable(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def portable_fingerprint(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return what stands for how clips are prepared: the recipe, and each stage's code."""
     shared = without_predictor(recipe)
     return {"recipe": fingerprint(shared), "stages": dict(versions(shared))}

@@ -23,13 +23,13 @@ class Slice:
     Attributes:
       name: 'eye line', 'mouth line' or 'mid-line'.
       axis: of a frame that the line is at one place of: 0 for a row, 1 for a column.
-      at: the row or column, px.
+      position: the row or column, px.
       image: `[t, m]`, the slice image.
     """
 
     name: str
     axis: int
-    at: int
+    position: int
     image: np.ndarray
 
 
@@ -65,10 +65,10 @@ def select(clip: Clip, *, count: int, rule: str, radius: int) -> Clip:
         places = np.linspace(0, len(frames) - 1, count)
     else:
         places = _equal_steps(_progress(clip, rule, radius), count)
-    apex = None if clip.apex is None else _keep(places, clip.apex - clip.onset)
+    apex = None if clip.apex is None else _include_apex(places, clip.apex - clip.onset)
     return dataclasses.replace(
         clip,
-        frames=_at(frames, places),
+        frames=_sample_frames(frames, places),
         fps=(count - 1) * clip.fps / (clip.offset - clip.onset),
         onset=0,
         apex=apex,
@@ -112,14 +112,14 @@ def _check_order(clip: Clip) -> None:
         )
 
 
-def _keep(places: np.ndarray, apex: int) -> int:
+def _include_apex(places: np.ndarray, apex: int) -> int:
     """Move the inner place nearest to the apex onto it, unless one is there; its index."""
     if apex not in places:
         places[1 + np.argmin(np.abs(places[1:-1] - apex))] = apex
     return int(np.flatnonzero(places == apex)[0])
 
 
-def _at(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
+def _sample_frames(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
     """The frames at whole places as they are; TIM where a place lies between frames."""
     whole = places.astype(int)
     return frames[whole] if (whole == places).all() else interpolate(frames, places)

@@ -41,7 +41,7 @@ def detect(frame: np.ndarray, *, model: str = "", name: str = "frame") -> tuple[
       UserError: no face, or dlib or its model missing.
     """
     detector, predictor = load_detector(model)
-    image = _bytes(frame)
+    image = _to_uint8(frame)
     faces = _faces(detector, image)
     if not faces:
         height, width = image.shape
@@ -58,14 +58,14 @@ def detect(frame: np.ndarray, *, model: str = "", name: str = "frame") -> tuple[
 def find_all(frame: np.ndarray, *, model: str = "") -> list[np.ndarray]:
     """The landmarks `[68, 2]` of every face, the largest first; the rest is as for `detect`."""
     detector, predictor = load_detector(model)
-    image = _bytes(frame)
+    image = _to_uint8(frame)
     faces = sorted(_faces(detector, image), key=lambda face: face.area(), reverse=True)
     return [_points(predictor, image, face) for face in faces]
 
 
-def is_seen(frame: np.ndarray, *, model: str = "") -> bool:
+def has_face(frame: np.ndarray, *, model: str = "") -> bool:
     """Whether dlib finds a face in the frame; the rest is as for `detect`."""
-    return bool(_faces(load_detector(model)[0], _bytes(frame)))
+    return bool(_faces(load_detector(model)[0], _to_uint8(frame)))
 
 
 def _points(predictor: Any, image: np.ndarray, face: Any) -> np.ndarray:
@@ -73,7 +73,7 @@ def _points(predictor: Any, image: np.ndarray, face: Any) -> np.ndarray:
     return np.array([(point.x, point.y) for point in parts], np.float32)
 
 
-def _bytes(frame: np.ndarray) -> np.ndarray:
+def _to_uint8(frame: np.ndarray) -> np.ndarray:
     return np.clip(np.rint(grey(frame)), 0, 255).astype(np.uint8)
 
 
@@ -138,7 +138,7 @@ def _model_path(model: str) -> pathlib.Path:
     return path
 
 
-def folder(path: str | pathlib.Path | None) -> pathlib.Path | None:
+def resolve_folder(path: str | pathlib.Path | None) -> pathlib.Path | None:
     """The folder in which a database's landmarks are, or None when there are none.
 
     Raises:

@@ -71,27 +71,27 @@ def magnify(
     alphas = [_level_alpha(alpha, wavelength, level) for level in range(depth)]
     energies = np.empty(len(frames))
     for index, (frame, moved) in enumerate(zip(frames, movement)):
-        added = _amplified(moved, alphas)
+        added = _amplify(moved, alphas)
         energies[index] = np.mean(added**2)
         np.add(frame, added, out=moved)  # eq. (3.6)
     farthest = _displacement(
-        energies[clip.onset : clip.offset + 1].max(), _amplified(frames[clip.onset], alphas)
+        energies[clip.onset : clip.offset + 1].max(), _amplify(frames[clip.onset], alphas)
     )
     return dataclasses.replace(
         clip,
         frames=np.clip(movement, 0, 255, out=movement),
-        notes=(*clip.notes, *_beyond(farthest, _most(alpha, wavelength))),
+        notes=(*clip.notes, *_movement_notes(farthest, _max_movement(alpha, wavelength))),
     )
 
 
-def _most(alpha: float, wavelength: float) -> float:
+def _max_movement(alpha: float, wavelength: float) -> float:
     """px, the movement d up to which magnification holds: (1 + alpha) d < wavelength / 8."""
     return wavelength / (8 * (1 + alpha))
 
 
 def _level_alpha(alpha: float, wavelength: float, level: int) -> float:
     """The amplification of a level: (1 + alpha_level) d < wavelength_level / 8 (Wu et al.)."""
-    bound = FINEST_WAVELENGTH * 2**level / (8 * _most(alpha, wavelength)) - 1
+    bound = FINEST_WAVELENGTH * 2**level / (8 * _max_movement(alpha, wavelength)) - 1
     return float(np.clip(bound, 0, alpha))
 
 
@@ -106,17 +106,17 @@ def _displacement(energy: float, levels: np.ndarray) -> float:
     return float(np.sqrt(energy / max(slope, FLAT)))
 
 
-def _beyond(farthest: float, most: float) -> list[str]:
-    if farthest <= most:
+def _movement_notes(farthest: float, max_movement: float) -> list[str]:
+    if farthest <= max_movement:
         return []
     return [
         f"the face moves by about {farthest:.1f} px of the crop, the head's movement included; "
-        f"magnification holds up to {most:.1f} px and doubles edges beyond. Compare it with the "
+        f"magnification holds up to {max_movement:.1f} px and doubles edges beyond. Compare it with the "
         "original; it holds for more with a lower prep.magnify.alpha (of a model: in its training)."
     ]
 
 
-def _amplified(image: np.ndarray, alphas: list[float]) -> np.ndarray:
+def _amplify(image: np.ndarray, alphas: list[float]) -> np.ndarray:
     """The levels of an image's Laplacian pyramid, each times its factor, put together again.
 
     A level is what an image has and the enlarged half-size image has not; what is left when the
@@ -126,7 +126,7 @@ def _amplified(image: np.ndarray, alphas: list[float]) -> np.ndarray:
         return np.zeros_like(image)
     smaller = cv2.pyrDown(image)
     # alpha (image - enlarge(smaller)) + enlarge(coarser levels), enlarged together.
-    coarser = _amplified(smaller, alphas[1:]) - alphas[0] * smaller
+    coarser = _amplify(smaller, alphas[1:]) - alphas[0] * smaller
     return alphas[0] * image + cv2.pyrUp(coarser, dstsize=image.shape[::-1])
 
 

@@ -142,7 +142,7 @@ class SyntheticSource:
         )
 
     @classmethod
-    def of(cls, config: Any) -> SyntheticSource:
+    def from_config(cls, config: Any) -> SyntheticSource:
         """The clips that the section `synthetic` of a configuration describes."""
         return cls(config.synthetic)
 
@@ -239,7 +239,7 @@ def _scene(entry: Entry) -> _Scene:
     units, field = synthetic_motion.expression(
         entry.rng(EXPRESSION), entry.label, landmarks, spec.size
     )
-    field = synthetic_motion.limited(field, amplitude, synthetic_motion.STEEPEST)
+    field = synthetic_motion.limit_field(field, amplitude, synthetic_motion.STEEPEST)
     course = synthetic_motion.expression_course(timing)
     motion = Motion(
         fields=np.stack([field, *turns, stray]).astype(np.float32),
@@ -271,7 +271,7 @@ def _render(entry: Entry, scene: _Scene) -> np.ndarray:
     back = np.zeros_like(grid)
     frames = np.empty((scene.timing.count, size, size, 3), np.uint8)
     for frame, gain in enumerate(light):
-        back = inverse(scene.motion.displacement(frame), grid, back)
+        back = invert_displacement(scene.motion.displacement(frame), grid, back)
         at = cv2.transform(grid + back, scene.pose).astype(np.float32)
         image = gain * synthetic_subject.sample(canvas, at)
         image = np.maximum(image, 0)  # bicubic interpolation can dip below black
@@ -289,22 +289,22 @@ def draw_light(rng: np.random.Generator, timing: Timing, fps: float) -> np.ndarr
     return (rng.uniform(0.93, 1.05) * (1 + mains + slow)).astype(np.float32)
 
 
-def inverse(forth: np.ndarray, grid: np.ndarray, back: np.ndarray) -> np.ndarray:
+def invert_displacement(forward: np.ndarray, grid: np.ndarray, backward: np.ndarray) -> np.ndarray:
     """The displacement from each pixel of a frame to the onset frame, by fixed-point rounds.
 
     Args:
-      forth: `[h, w, 2]`, from each pixel of the onset frame to the frame.
+      forward: `[h, w, 2]`, from each pixel of the onset frame to the frame.
       grid: `[h, w, 2]`, the pixels themselves.
-      back: a first guess, such as the frame before's.
+      backward: a first guess, such as the frame before's.
     """
-    forth = forth.astype(np.float32)
+    forward = forward.astype(np.float32)
     for _ in range(ROUNDS):
-        there = synthetic_subject.sample(forth, grid + back, cv2.INTER_LINEAR)
-        change = float(np.abs(there + back).max())
-        back = back - 0.7 * (there + back)  # damped: steep stretches would overshoot
+        there = synthetic_subject.sample(forward, grid + backward, cv2.INTER_LINEAR)
+        change = float(np.abs(there + backward).max())
+        backward = backward - 0.7 * (there + backward)  # damped: steep stretches would overshoot
         if change < 0.01:
             break
-    return back
+    return backward
 
 
 def write(source: SyntheticSource, folder: Path) -> None:

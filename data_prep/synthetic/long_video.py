@@ -22,7 +22,7 @@ from data_prep.synthetic.motion import CLASSES, DISTRACTIONS, Motion
 
 RATE = 200.0  # places a second at which wanderings are drawn
 PAUSE = (1.2, 2.4)  # s between one expression's offset and the next one's onset
-LASTS = (0.2, 0.5)  # s, of an expression
+DURATION = (0.2, 0.5)  # s, of an expression
 BLINKS, STRAYS = (2.5, 5.0), (1.5, 4.0)  # s from one to the next
 PULSE = (0.12, synthetic_motion.LONGEST_PULSE)  # s, of blinks and stray movements
 STEP = (
@@ -31,7 +31,7 @@ STEP = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Planted:
+class PlantedExpression:
     """An expression: seconds of its marks, its longest displacement in px, and its class."""
 
     onset: float
@@ -50,7 +50,7 @@ class _Event:
     apex: float
     offset: float
 
-    def at(self, second: float) -> float:
+    def strength(self, second: float) -> float:
         marks = [self.onset, self.apex, self.offset]
         return float(0.5 - 0.5 * np.cos(np.pi * np.interp(second, marks, [0.0, 1.0, 2.0])))
 
@@ -60,7 +60,7 @@ class LongVideo:
 
     Attributes:
       fps: frames a second.
-      planted: its expressions, in order.
+      expressions: its expressions, in order.
       landmarks: `[68, 2]` px, those of the face at rest.
     """
 
@@ -95,27 +95,27 @@ class LongVideo:
         self._pose = synthetic.draw_pose(rng, size, person.canvas.shape[0])
         self.landmarks = (person.landmarks - self._pose[:, 2]) @ np.linalg.inv(self._pose[:, :2]).T
         self._seconds = np.arange(self._count) / fps
-        self._head = self._head_of(rng, seconds, 0.0 if still else 1.0)
-        self.planted, self._events = self._expressions(rng, seconds, amplitude)
-        self._lids = self._pulses(rng, seconds, BLINKS, self._lid_field) if not still else []
+        self._head = self._draw_head_motion(rng, seconds, 0.0 if still else 1.0)
+        self.expressions, self._events = self._draw_expressions(rng, seconds, amplitude)
+        self._lids = self._draw_pulses(rng, seconds, BLINKS, self._lid_field) if not still else []
         if strays:
-            self._events += self._pulses(rng, seconds, STRAYS, self._stray_field)
-        self._noise = int(rng.integers(2**32))
+            self._events += self._draw_pulses(rng, seconds, STRAYS, self._stray_field)
+        self._noise_seed = int(rng.integers(2**32))
 
     def __len__(self) -> int:
         return self._count
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """The frames, uint8 `[h, w, 3]` RGB."""
-        rng = np.random.default_rng([self._noise, round(self.fps)])
+        rng = np.random.default_rng([self._noise_seed, round(self.fps)])
         canvas = synthetic_subject.subject(self._seed, self._subject, self._size).canvas
         timing = synthetic_motion.Timing(self._count, 0, 0, 0)
-        light = synthetic.draw_light(np.random.default_rng(self._noise), timing, self.fps)
+        light = synthetic.draw_light(np.random.default_rng(self._noise_seed), timing, self.fps)
         shot, read = rng.uniform(0.004, 0.02), rng.uniform(0.5, 1.5)
         grid = synthetic_motion.pixels(self._size)
         back = np.zeros_like(grid)
         for frame, gain in enumerate(light):
-            back = synthetic.inverse(self._motion(frame).displacement(0), grid, back)
+            back = synthetic.invert_displacement(self._motion(frame).displacement(0), grid, back)
             at = cv2.transform(grid + back, self._pose).astype(np.float32)
             image = np.maximum(gain * synthetic_subject.sample(canvas, at), 0)
             noise = rng.standard_normal(image.shape, np.float32)
@@ -128,17 +128,19 @@ class LongVideo:
         on = [event for event in self._events if event.onset < second < event.offset]
         shut = [lid for lid in self._lids if lid.onset < second < lid.offset]
         fields = np.stack([*self._turns, *(event.field for event in on)])
-        courses = [*self._head[frame, :2], *(event.at(second) for event in on)]
+        courses = [*self._head[frame, :2], *(event.strength(second) for event in on)]
         return Motion(
             fields=fields.astype(np.float32),
             courses=np.array(courses, np.float32)[:, None],
             lids=shut[0].field if shut else np.zeros_like(self._turns[0]),
-            blink=np.array([shut[0].at(second) if shut else 0.0], np.float32),
+            blink=np.array([shut[0].strength(second) if shut else 0.0], np.float32),
             drift=self._head[frame : frame + 1, 2:].astype(np.float32),
             centre=self.landmarks[27].astype(np.float32),
         )
 
-    def _head_of(self, rng: np.random.Generator, seconds: float, share: float) -> np.ndarray:
+    def _draw_head_motion(
+        self, rng: np.random.Generator, seconds: float, share: float
+    ) -> np.ndarray:
         """Turns out of the plane and the drift of `motion`, on and on: `[t, 6]`."""
         pixel = self._size / synthetic_motion.REFERENCE
         eyes = np.linalg.norm(self.landmarks[36:42].mean(0) - self.landmarks[42:48].mean(0))
@@ -150,38 +152,38 @@ class LongVideo:
         places = np.arange(len(walks[0])) / RATE
         return np.stack([np.interp(self._seconds, places, walk) for walk in walks], -1)
 
-    def _expressions(
+    def _draw_expressions(
         self, rng: np.random.Generator, seconds: float, amplitude: tuple[float, float] | None
-    ) -> tuple[list[Planted], list[_Event]]:
+    ) -> tuple[list[PlantedExpression], list[_Event]]:
         planted, events = [], []
         onset = rng.uniform(*PAUSE)
         while amplitude:
-            lasts, rise = rng.uniform(*LASTS), rng.uniform(0.35, 0.6)
+            lasts, rise = rng.uniform(*DURATION), rng.uniform(0.35, 0.6)
             marks = (onset, onset + rise * lasts, onset + lasts)
             label = CLASSES[rng.integers(len(CLASSES))]
             length = float(np.exp(rng.uniform(*np.log(amplitude))))
             if marks[2] > seconds - PAUSE[0]:
                 break
             _, field = synthetic_motion.expression(rng, label, self.landmarks, self._size)
-            field = synthetic_motion.limited(field, length, synthetic_motion.STEEPEST)
-            planted.append(Planted(*marks, length, label))
+            field = synthetic_motion.limit_field(field, length, synthetic_motion.STEEPEST)
+            planted.append(PlantedExpression(*marks, length, label))
             events.append(_Event(field.astype(np.float32), *marks))
             onset = marks[2] + rng.uniform(*PAUSE)
         return planted, events
 
-    def _pulses(
+    def _draw_pulses(
         self,
         rng: np.random.Generator,
         seconds: float,
-        every: tuple[float, float],
+        interval: tuple[float, float],
         draw: Callable[[np.random.Generator], np.ndarray],
     ) -> list[_Event]:
         """Movements there and back, one after the other."""
-        events, middle = [], rng.uniform(0.5, every[1])
+        events, middle = [], rng.uniform(0.5, interval[1])
         while middle < seconds:
             half = rng.uniform(*PULSE) / 2
             events.append(_Event(draw(rng), middle - half, middle, middle + half))
-            middle += rng.uniform(*every)
+            middle += rng.uniform(*interval)
         return events
 
     def _lid_field(self, rng: np.random.Generator) -> np.ndarray:
@@ -190,19 +192,19 @@ class LongVideo:
         pushes = synthetic_motion.LIDS
         field = synthetic_motion.push_field(points, pushes, (1.0, 1.0), self._size)
         closed = rng.uniform(0.4, 0.9) * opening.mean()
-        return _limited(field, closed, synthetic_motion.STEEPEST_LIDS)
+        return _limit_field(field, closed, synthetic_motion.STEEPEST_LIDS)
 
     def _stray_field(self, rng: np.random.Generator) -> np.ndarray:
         pushes, sides = DISTRACTIONS[rng.integers(len(DISTRACTIONS))]
         strengths = sides[rng.integers(len(sides))]
         length = rng.uniform(0.2, 1.2) * self._size / synthetic_motion.REFERENCE
         field = synthetic_motion.push_field(self.landmarks, pushes, strengths, self._size)
-        return _limited(field, length, synthetic_motion.STEEPEST_STRAY)
+        return _limit_field(field, length, synthetic_motion.STEEPEST_STRAY)
 
 
-def _limited(field: np.ndarray, length: float, steepest: float) -> np.ndarray:
+def _limit_field(field: np.ndarray, length: float, max_steepness: float) -> np.ndarray:
     longest = float(np.sqrt(np.square(field).sum(-1).max()))
-    return synthetic_motion.limited(field / longest, length, steepest).astype(np.float32)
+    return synthetic_motion.limit_field(field / longest, length, max_steepness).astype(np.float32)
 
 
 def _wander(rng: np.random.Generator, seconds: float, reach: float) -> np.ndarray:

@@ -150,7 +150,7 @@ def expression(
         strengths = intensity * rng.uniform(0.6, 1.0, 2)  # faces are not symmetric
         turn = rng.normal(0, 0.15)
         field += push_field(landmarks, ACTION_UNITS[unit], strengths, size, turn)
-    return units, field / _longest(field)
+    return units, field / _max_length(field)
 
 
 def draw_units(rng: np.random.Generator, label: str) -> dict[int, float]:
@@ -205,14 +205,14 @@ def _axes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     return right, np.array([right[1], -right[0]]), length
 
 
-def _longest(field: np.ndarray) -> float:
+def _max_length(field: np.ndarray) -> float:
     return float(np.sqrt(np.square(field).sum(-1).max()))
 
 
-def limited(field: np.ndarray, length: float, steepest: float) -> np.ndarray:
+def limit_field(field: np.ndarray, length: float, max_steepness: float) -> np.ndarray:
     """The unit field made `length` px long, or less where the face would fold."""
     steepness = max(float(np.abs(np.diff(field, axis=axis)).max()) for axis in (0, 1))
-    return field * min(length, steepest / steepness)
+    return field * min(length, max_steepness / steepness)
 
 
 def expression_course(time: Timing) -> np.ndarray:
@@ -242,7 +242,7 @@ def distraction(
     strengths = sides[rng.integers(len(sides))]
     middle = rng.uniform(0, time.count)
     field = push_field(landmarks, pushes, strengths, size)
-    field = limited(field / _longest(field), length * present, STEEPEST_STRAY)
+    field = limit_field(field / _max_length(field), length * present, STEEPEST_STRAY)
     return field, _pulse(rng, time, fps, middle)
 
 
@@ -258,7 +258,7 @@ def blink(
     middle = rng.uniform(time.onset + LONGEST_PULSE * fps / 2, time.count + 0.1 * fps)
     opening = np.linalg.norm(landmarks[[37, 38, 43, 44]] - landmarks[[41, 40, 47, 46]], axis=1)
     lids = push_field(landmarks, LIDS, (1.0, 1.0), size)
-    lids = limited(lids / _longest(lids), present * closed * opening.mean(), STEEPEST_LIDS)
+    lids = limit_field(lids / _max_length(lids), present * closed * opening.mean(), STEEPEST_LIDS)
     return lids, _pulse(rng, time, fps, middle)
 
 

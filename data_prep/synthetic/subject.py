@@ -21,7 +21,7 @@ OVERSAMPLE = 2  # canvas pixels a frame pixel: later interpolation is then all b
 PADDING = 1.25  # canvas side over frame side: room for the head's drift
 WINDOW = 188.0  # px of the photograph that one frame shows
 CENTRE = np.array([225.0, 100.0])  # its middle in the photograph
-KEPT = 270, 360  # rows and columns of the photograph that a canvas can reach
+PHOTO_SHAPE = 270, 360  # rows and columns of the photograph that a canvas can reach
 
 # The photograph's 68 points as dlib's model finds them.
 LANDMARKS = np.array(
@@ -100,7 +100,7 @@ def subject(seed: int, number: int, size: int) -> Subject:
     rng = np.random.default_rng([seed, number, 0])
     side = round(size * OVERSAMPLE * PADDING)
     scale = size * OVERSAMPLE / WINDOW
-    points = _identity(rng)
+    points = _draw_landmarks(rng)
     layers = _warp(points, side, scale)
     canvas = _appearance(rng, layers, scale)
     landmarks = (points - CENTRE) * scale + (side - 1) / 2
@@ -111,7 +111,7 @@ def subject(seed: int, number: int, size: int) -> Subject:
     return Subject(canvas, landmarks)
 
 
-def _identity(rng: np.random.Generator) -> np.ndarray:
+def _draw_landmarks(rng: np.random.Generator) -> np.ndarray:
     """The landmarks of a new face `[68, 2]`, in pixels of the photograph."""
 
     def factor(spread: float, other: float | None = None) -> np.ndarray:
@@ -157,7 +157,7 @@ def _warp(points: np.ndarray, side: int, scale: float) -> np.ndarray:
     outline = np.array(HEAD[::2] + HEAD_LEFT[::2], float)
     outline = outline[outline[:, 1] < 110]  # below, the jaw's own points rule
     centre, stretch = LANDMARKS[27], np.ptp(points[:17], axis=0) / np.ptp(LANDMARKS[:17], axis=0)
-    rows, columns = KEPT
+    rows, columns = PHOTO_SHAPE
     border = [(x, y) for x in (-40, columns / 2, columns + 40) for y in (-60, rows + 60)]
     target = np.concatenate([points, centre + (outline - centre) * stretch, border])
     source = np.concatenate([LANDMARKS, outline, border])
@@ -173,18 +173,18 @@ def _warp(points: np.ndarray, side: int, scale: float) -> np.ndarray:
     )
 
 
-def sample(image: np.ndarray, at: np.ndarray, kernel: int = cv2.INTER_CUBIC) -> np.ndarray:
+def sample(image: np.ndarray, points: np.ndarray, kernel: int = cv2.INTER_CUBIC) -> np.ndarray:
     """An image at points `[h, w, 2]` float32 (x, y), mirrored at its border.
 
     Bicubic; for smooth fields linear interpolation (`cv2.INTER_LINEAR`) is nearer and faster.
     """
-    return cv2.remap(image, at, NO_MAP, kernel, borderMode=cv2.BORDER_REFLECT_101)
+    return cv2.remap(image, points, NO_MAP, kernel, borderMode=cv2.BORDER_REFLECT_101)
 
 
 @functools.cache
 def _layers() -> np.ndarray:
     """The photograph and its parts `[h, w, 9]`: RGB, then masks of the names in `_appearance`."""
-    rows, columns = KEPT
+    rows, columns = PHOTO_SHAPE
     photograph = skimage.data.astronaut()[:rows, :columns].astype(np.float32)
     person = _mask([HEAD + SUIT + HEAD_LEFT], 0.8)
     lips = _mask([LANDMARKS[48:60]], 0.8, [LANDMARKS[60:68]])
@@ -200,7 +200,7 @@ def _layers() -> np.ndarray:
 
 def _mask(polygons: list, softness: float, holes: list | tuple = ()) -> np.ndarray:
     """Polygons filled with 1, holes with 0, edges blurred: `[h, w]` float32."""
-    mask = np.zeros(KEPT, np.float32)
+    mask = np.zeros(PHOTO_SHAPE, np.float32)
     for shapes, value in ((polygons, 1.0), (holes, 0.0)):
         for shape in shapes:
             cv2.fillPoly(mask, [np.round(shape).astype(np.int32)], value)
@@ -220,15 +220,15 @@ def _appearance(rng: np.random.Generator, layers: np.ndarray, scale: float) -> n
     """Colours, texture, light and background on the warped layers: RGB `[c, c, 3]` in 0..255."""
     person, skin, hair, lips, brows, suit = np.clip(np.moveaxis(layers[..., 3:, None], 2, 0), 0, 1)
     lab = cv2.cvtColor(np.clip(layers[..., :3] / 255, 0, 1), cv2.COLOR_RGB2LAB)
-    lab = _toned(lab, skin + 0.6 * lips, *_skin_tone(rng))
+    lab = _adjust_tone(lab, skin + 0.6 * lips, *_skin_tone(rng))
     dark = np.exp(rng.uniform(-1.2, 0.1))
-    lab = _toned(lab, hair, dark, rng.uniform(0.1, 1.2), rng.uniform(0, 6))
-    lab = _toned(lab, lips, rng.uniform(0.7, 1.1), rng.uniform(0.8, 1.8), 0)
-    lab = _toned(lab, brows, rng.uniform(0.45, 1.05), 0.8, 0)
-    lab = _toned(lab, suit, rng.uniform(0.5, 1.3), rng.uniform(0, 1), 0)
+    lab = _adjust_tone(lab, hair, dark, rng.uniform(0.1, 1.2), rng.uniform(0, 6))
+    lab = _adjust_tone(lab, lips, rng.uniform(0.7, 1.1), rng.uniform(0.8, 1.8), 0)
+    lab = _adjust_tone(lab, brows, rng.uniform(0.45, 1.05), 0.8, 0)
+    lab = _adjust_tone(lab, suit, rng.uniform(0.5, 1.3), rng.uniform(0, 1), 0)
     lab[..., :1] += skin * (_texture(rng, lab.shape[0], scale) - _spots(rng, skin, scale))
     behind = _background(rng, lab.shape[0])
-    lit = _lit(rng, lab * person + behind * (1 - person))
+    lit = _apply_lighting(rng, lab * person + behind * (1 - person))
     return 255 * np.clip(cv2.cvtColor(lit, cv2.COLOR_LAB2RGB), 0, 1)
 
 
@@ -237,7 +237,7 @@ def _skin_tone(rng: np.random.Generator) -> tuple[float, float, float]:
     return 1.0 - 0.52 * darkness, rng.uniform(0.85, 1.15), rng.uniform(-2, 3) + 3 * darkness
 
 
-def _toned(
+def _adjust_tone(
     lab: np.ndarray, mask: np.ndarray, lightness: float, chroma: float, warmth: float
 ) -> np.ndarray:
     """Multiply lightness and chroma, add warmth (Lab b), where the mask is."""
@@ -278,7 +278,7 @@ def _background(rng: np.random.Generator, side: int) -> np.ndarray:
     return (wall + stains[..., None] * np.array([1, 0.2, 0.2], np.float32)).astype(np.float32)
 
 
-def _lit(rng: np.random.Generator, lab: np.ndarray) -> np.ndarray:
+def _apply_lighting(rng: np.random.Generator, lab: np.ndarray) -> np.ndarray:
     """A lamp on one side, and the camera's tone curve."""
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 14)
     across = np.linspace(-1, 1, lab.shape[0], dtype=np.float32)

@@ -18,11 +18,15 @@ import numpy as np
 from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
 
-SLOWEST, FASTEST = 1.0, 20_000.0  # frames a second that a camera may have
-UNEVEN = 1.5  # the longest step over the shortest; up to 1 ms more is the rounding of a clock
-OFF = 0.02  # share by which the mean rate may differ from the one that is taken
-FEW = 10  # frames: fewer say nothing of the rate
-LOST = 0.05  # share; sound that lasts longer makes many a header announce a few frames too many
+MIN_FPS, MAX_FPS = 1.0, 20_000.0  # frames a second that a camera may have
+MAX_STEP_RATIO = (
+    1.5  # the longest step over the shortest; up to 1 ms more is the rounding of a clock
+)
+RATE_TOLERANCE = 0.02  # share by which the mean rate may differ from the one that is taken
+MIN_FRAMES_FOR_RATE = 10  # frames: fewer say nothing of the rate
+LOSS_TOLERANCE = (
+    0.05  # share; sound that lasts longer makes many a header announce a few frames too many
+)
 
 
 class Frame(NamedTuple):
@@ -45,13 +49,13 @@ class Decoder:
 
     Attributes:
       path: of the file.
-      announced: how many frames its header announces; None where that is no number of frames. Do
+      header_frame_count: how many frames its header announces; None where that is no number of frames. Do
         not rely on it. (OpenCV 4 ends there; OpenCV 5 goes on to the video's end.)
       fps: frames a second by its header; None where that is no camera's rate.
     """
 
     path: Path
-    announced: int | None
+    header_frame_count: int | None
     fps: float | None
 
     def frames(self, start: int = 0) -> Iterator[Frame]:
@@ -59,7 +63,7 @@ class Decoder:
 
         Those before are gone through, since in many formats a jump lands beside its aim.
         """
-        with _opened(self.path) as capture:
+        with _open_capture(self.path) as capture:
             if not all(capture.grab() for _ in range(start)):
                 return
             number = start
@@ -68,15 +72,15 @@ class Decoder:
                 yield Frame(number, capture.get(cv2.CAP_PROP_POS_MSEC), pixels)
                 number += 1
 
-    def times(self, most: int | None = None) -> np.ndarray:
-        """Return when the first `most` frames are shown, ms; by default all, which counts them.
+    def times(self, max_count: int | None = None) -> np.ndarray:
+        """Return when the first `max_count` frames are shown, ms; by default all, which counts them.
 
         Raises:
           UserError: fewer than two frames can be decoded.
         """
         times: list[float] = []
-        with _opened(self.path) as capture:
-            while len(times) != most and capture.grab():
+        with _open_capture(self.path) as capture:
+            while len(times) != max_count and capture.grab():
                 times.append(capture.get(cv2.CAP_PROP_POS_MSEC))
         if len(times) < 2:
             raise UserError(
@@ -85,12 +89,15 @@ class Decoder:
             )
         return np.array(times)
 
-    def loss(self, count: int) -> list[str]:
+    def truncation_notes(self, count: int) -> list[str]:
         """Return a sentence if the file ends after `count` frames, well before it should."""
-        if self.announced is None or count >= (1 - LOST) * self.announced:
+        if (
+            self.header_frame_count is None
+            or count >= (1 - LOSS_TOLERANCE) * self.header_frame_count
+        ):
             return []
         return [
-            f"the file announces {self.announced} frames and ends after {count}: perhaps a part of "
+            f"the file announces {self.header_frame_count} frames and ends after {count}: perhaps a part of "
             "it is lost."
         ]
 
@@ -101,15 +108,15 @@ def open_video(path: Path) -> Decoder:
     Raises:
       UserError: OpenCV cannot open the file.
     """
-    with _opened(path) as capture:
+    with _open_capture(path) as capture:
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         fps = capture.get(cv2.CAP_PROP_FPS)
     announced = int(count) if 1 <= count < 1e9 else None
-    return Decoder(path, announced, fps if SLOWEST <= fps <= FASTEST else None)
+    return Decoder(path, announced, fps if MIN_FPS <= fps <= MAX_FPS else None)
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[cv2.VideoCapture]:
+def _open_capture(path: Path) -> Iterator[cv2.VideoCapture]:
     """The file before its first frame."""
     capture = cv2.VideoCapture(str(path))
     try:
@@ -131,9 +138,9 @@ class Times:
         self._count, self._first, self._last = 0, 0.0, 0.0
         self._shortest, self._longest = np.inf, -np.inf
         for ms in times:
-            self.see(ms)
+            self.update(ms)
 
-    def see(self, ms: float) -> None:
+    def update(self, ms: float) -> None:
         """Take the time of the next frame, ms."""
         if self._count:
             step = ms - self._last
@@ -146,22 +153,22 @@ class Times:
     @property
     def fps(self) -> float | None:
         """Frames a second on average; None when the times make no sense, or no camera's rate."""
-        rate = self._average
-        return round(rate, 3) if rate and SLOWEST <= rate <= FASTEST else None
+        rate = self._average_fps
+        return round(rate, 3) if rate and MIN_FPS <= rate <= MAX_FPS else None
 
-    def unevenness(self) -> list[str]:
+    def unevenness_notes(self) -> list[str]:
         """Return a sentence if the frames are not evenly spaced."""
-        if not self._average or self._longest <= UNEVEN * self._shortest + 1:
+        if not self._average_fps or self._longest <= MAX_STEP_RATIO * self._shortest + 1:
             return []
         return [
             f"the frames are {self._shortest:.0f} to {self._longest:.0f} ms apart and are taken to "
             "be evenly spaced: frequencies in Hz and times are approximate."
         ]
 
-    def difference(self, fps: float) -> list[str]:
+    def rate_notes(self, fps: float) -> list[str]:
         """Return a sentence if the average rate is not the one that was taken."""
-        rate = self._average
-        if not rate or self._count <= FEW or abs(rate / fps - 1) <= OFF:
+        rate = self._average_fps
+        if not rate or self._count <= MIN_FRAMES_FOR_RATE or abs(rate / fps - 1) <= RATE_TOLERANCE:
             return []
         return [
             f"by their own times there are {rate:.4g} frames a second on average, and {fps:.4g} "
@@ -169,7 +176,7 @@ class Times:
         ]
 
     @property
-    def _average(self) -> float | None:
+    def _average_fps(self) -> float | None:
         """Frames a second; None if not every time is later than the one before."""
         if self._count < 2 or self._shortest <= 0:
             return None
@@ -180,14 +187,14 @@ class Sizes:
     """Frames that have another size than the one before."""
 
     def __init__(self):
-        self._size, self._changes, self._first = None, 0, ""
+        self._size, self._changes, self._first_change = None, 0, ""
 
-    def see(self, number: int, frame: np.ndarray) -> None:
+    def update(self, number: int, frame: np.ndarray) -> None:
         """Take the next frame's size."""
         height, width = frame.shape[:2]
         if self._size not in (None, (width, height)):
             if not self._changes:
-                self._first = (
+                self._first_change = (
                     f"frame {number} has {width}x{height} pixels and the one before "
                     f"{'x'.join(map(str, self._size or ()))}"
                 )
@@ -199,4 +206,4 @@ class Sizes:
         if not self._changes:
             return []
         more = f" (and {self._changes - 1} more such changes)" if self._changes > 1 else ""
-        return [f"{self._first}{more}: that is taken for a cut."]
+        return [f"{self._first_change}{more}: that is taken for a cut."]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.common.errors import UserError
-from data_prep.video.decoder import FASTEST, SLOWEST, Decoder, Times, open_video
+from data_prep.video.decoder import MAX_FPS, MIN_FPS, Decoder, Times, open_video
 from data_prep.video.pictures import SUFFIXES, Images, frame_paths
 
 
@@ -42,8 +42,8 @@ class Video:
     def notes(self) -> tuple[str, ...]:
         """What a user should know of these frames."""
         end = self._start + len(self)
-        lost = [] if end == self._stop else self._decoder.loss(end)
-        return (*lost, *Times(self._times).unevenness())
+        lost = [] if end == self._stop else self._decoder.truncation_notes(end)
+        return (*lost, *Times(self._times).unevenness_notes())
 
     def part(self, start: int, stop: int) -> Video:
         """The frames at the indices `start` to `stop - 1`."""
@@ -61,12 +61,12 @@ class Video:
           UserError: it cannot be decoded.
         """
         position = range(len(self))[index]
-        return next(self._decoded(position, position + 1))
+        return next(self._decode(position, position + 1))
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return self._decoded(0, len(self))
+        return self._decode(0, len(self))
 
-    def _decoded(self, start: int, stop: int) -> Iterator[np.ndarray]:
+    def _decode(self, start: int, stop: int) -> Iterator[np.ndarray]:
         """The frames at the indices `start` to `stop - 1`."""
         frames = self._decoder.frames(self._start + start)
         for _ in range(start, stop):
@@ -109,34 +109,34 @@ def open_frames(path: Path, stop: int | None = None) -> Images | Video:
     return Video(path, stop=stop)
 
 
-def known_fps(path: Path, given: float | None, said: float | None) -> float:
+def resolve_fps(path: Path, user_fps: float | None, file_fps: float | None) -> float:
     """Return how many frames a second there are.
 
     Args:
       path: of the video, for an error.
-      given: by the user, who knows best.
-      said: by the file.
+      user_fps: by the user, who knows best.
+      file_fps: by the file.
 
     Raises:
       UserError: nobody says it, or the user gives a rate that no camera has.
     """
-    fps = said if given is None else given
+    fps = file_fps if user_fps is None else user_fps
     if fps is None:
         raise UserError(
             f"{path} does not say how many frames a second it has. Remedy: --fps=200, for example."
         )
-    if not SLOWEST <= fps <= FASTEST:
-        raise UserError(f"--fps={fps:g}: it must be {SLOWEST:g} to {FASTEST:g} a second.")
+    if not MIN_FPS <= fps <= MAX_FPS:
+        raise UserError(f"--fps={fps:g}: it must be {MIN_FPS:g} to {MAX_FPS:g} a second.")
     return fps
 
 
-def locate(
+def marks_to_indices(
     numbers: Sequence[int],
     onset: int | None,
     apex: int | None,
     offset: int | None,
     *,
-    where: object,
+    source: object,
     remedy: str,
 ) -> tuple[int, int | None, int]:
     """Turn the marks, which are frame numbers, into indices of `numbers`.
@@ -146,7 +146,7 @@ def locate(
       onset: None is the first frame.
       apex: None is not known.
       offset: None is the last frame.
-      where: the clip, for an error.
+      source: the clip, for an error.
       remedy: what to do about marks that cannot be, for an error.
 
     Raises:
@@ -156,14 +156,14 @@ def locate(
     last = numbers[-1] if offset is None else offset
     if not first < last or (apex is not None and not first <= apex <= last):
         raise UserError(
-            f"{where}: onset {first}, apex {apex}, offset {last} are not in this order. {remedy}"
+            f"{source}: onset {first}, apex {apex}, offset {last} are not in this order. {remedy}"
         )
     position = {number: index for index, number in enumerate(numbers)}
     marked = (onset, apex, offset) != (None, None, None)
     absent = [number for number in range(first, last + 1) if number not in position]
     if absent and marked:
         raise UserError(
-            f"{where}: {len(absent)} of the frames {first} to {last} are absent, first "
+            f"{source}: {len(absent)} of the frames {first} to {last} are absent, first "
             f"{absent[0]}; there are {numbers[0]} to {numbers[-1]}. {remedy}"
         )
     return position[first], None if apex is None else position[apex], position[last]

@@ -60,7 +60,7 @@ def _decode(path: Path) -> np.ndarray:
     if not content:
         raise UserError(f"{path}: the file is empty. Copy it anew from the original.")
     picture = None
-    if _is_whole(content):
+    if _is_complete(content):
         with contextlib.suppress(cv2.error):
             encoded = np.frombuffer(content, np.uint8)
             picture = cv2.imdecode(encoded, cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH)
@@ -69,14 +69,14 @@ def _decode(path: Path) -> np.ndarray:
     return picture
 
 
-def _is_whole(content: bytes) -> bool:
+def _is_complete(content: bytes) -> bool:
     for start, data, end in (_JPEG, _PNG):
         if content.startswith(start):
             return content.rfind(end) > content.rfind(data)
     return True
 
 
-def kind(picture: np.ndarray) -> str:
+def picture_format(picture: np.ndarray) -> str:
     """Size, colour and type: `640 x 480 grey, uint8`."""
     colour = "grey" if picture.ndim == 2 else "colour"
     return f"{picture.shape[1]} x {picture.shape[0]} {colour}, {picture.dtype}"
@@ -109,17 +109,17 @@ class Images:
         return tuple(self._paths)
 
     @property
-    def absent(self) -> int:
+    def missing_count(self) -> int:
         """How many numbers between the first and the last have no frame."""
         return self.numbers[-1] - self.numbers[0] + 1 - len(self)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of these frames."""
-        if not self.absent:
+        if not self.missing_count:
             return ()
         return (
-            f"{self.absent} numbers between {self.numbers[0]} and {self.numbers[-1]} have no "
+            f"{self.missing_count} numbers between {self.numbers[0]} and {self.numbers[-1]} have no "
             "frame; those that are there are taken to follow each other evenly, in number and in "
             "time.",
         )
@@ -139,10 +139,10 @@ class Images:
         """
         path = self._paths[index]
         frame = read(path)
-        found = kind(frame)
-        if found != self._kind:
+        found = picture_format(frame)
+        if found != self._format:
             raise UserError(
-                f"{path}: {found}, but {self._paths[0].name} is {self._kind}. The frames of a clip "
+                f"{path}: {found}, but {self._paths[0].name} is {self._format}. The frames of a clip "
                 "must have one size and type: write them anew from the original."
             )
         return frame
@@ -151,8 +151,8 @@ class Images:
         return (self[index] for index in range(len(self)))
 
     @functools.cached_property
-    def _kind(self) -> str:
-        return kind(read(self._paths[0]))
+    def _format(self) -> str:
+        return picture_format(read(self._paths[0]))
 
 
 def frame_paths(folder: Path) -> dict[int, Path]:

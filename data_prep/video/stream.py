@@ -16,12 +16,12 @@ from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
 from data_prep.video import pictures
 from data_prep.video.decoder import Sizes, Times, open_video
-from data_prep.video.frames import Images, known_fps, open_frames
+from data_prep.video.frames import Images, open_frames, resolve_fps
 
-PROBED = 50  # frames whose times give the rate where the header does not
+PROBED_FRAMES = 50  # frames whose times give the rate where the header does not
 FEW, MANY = 3, 0.1  # gaps in a folder's numbers, and so many a frame: more are no gaps but a step
 
-Shot = tuple[int, np.ndarray | None]
+NumberedFrame = tuple[int, np.ndarray | None]
 
 
 class Stream(Protocol):
@@ -32,18 +32,18 @@ class Stream(Protocol):
 
     Attributes:
       fps: frames a second.
-      expected: how many frames there should be, for a progress bar; None when nobody knows.
+      expected_count: how many frames there should be, for a progress bar; None when nobody knows.
     """
 
     fps: float
-    expected: int | None
+    expected_count: int | None
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know, a sentence each; complete after the last frame."""
         ...
 
-    def __iter__(self) -> Iterator[Shot]: ...
+    def __iter__(self) -> Iterator[NumberedFrame]: ...
 
 
 def open_stream(path: Path, fps: float | None = None, start: int = 0) -> Stream:
@@ -70,19 +70,19 @@ class _File:
 
     def __init__(self, path: Path, fps: float | None, start: int):
         self._decoder, self._start = open_video(path), start
-        announced, header = self._decoder.announced, self._decoder.fps
+        announced, header = self._decoder.header_frame_count, self._decoder.fps
         # Two in any case, to see that it is a video.
-        times = self._decoder.times(PROBED if header is None else 2)
-        self.fps = known_fps(path, fps, Times(times).fps if header is None else header)
-        self._is_given = fps is not None
-        self.expected: int | None = None if announced is None else max(0, announced - start)
+        times = self._decoder.times(PROBED_FRAMES if header is None else 2)
+        self.fps = resolve_fps(path, fps, Times(times).fps if header is None else header)
+        self._is_fps_given = fps is not None
+        self.expected_count: int | None = None if announced is None else max(0, announced - start)
         self._times, self._sizes, self._end = Times(), Sizes(), 0
 
-    def __iter__(self) -> Iterator[Shot]:
+    def __iter__(self) -> Iterator[NumberedFrame]:
         number = None
         for number, ms, pixels in self._decoder.frames(self._start):
-            self._times.see(ms)
-            self._sizes.see(number, pixels)
+            self._times.update(ms)
+            self._sizes.update(number, pixels)
             yield number, pixels
         if number is None:
             raise UserError(
@@ -94,17 +94,17 @@ class _File:
     @property
     def notes(self) -> tuple[str, ...]:
         """As `Stream` has it."""
-        lost = self._decoder.loss(self._end) if self._end else []
+        lost = self._decoder.truncation_notes(self._end) if self._end else []
         # A fast camera's video is often stored to be shown slowly: the user knows better.
-        other = [] if self._is_given else self._times.difference(self.fps)
-        return (*lost, *self._times.unevenness(), *other, *self._sizes.notes())
+        other = [] if self._is_fps_given else self._times.rate_notes(self.fps)
+        return (*lost, *self._times.unevenness_notes(), *other, *self._sizes.notes())
 
 
 class _Folder:
     """A folder of pictures."""
 
     def __init__(self, path: Path, frames: Images, fps: float | None, start: int):
-        self.fps = known_fps(path, fps, frames.fps)
+        self.fps = resolve_fps(path, fps, frames.fps)
         self._check_gaps(path, frames)
         self._paths = {
             number: file for number, file in zip(frames.numbers, frames.files) if number >= start
@@ -115,8 +115,8 @@ class _Folder:
                 f"{frames.numbers[-1]}. Correct the first frame."
             )
         self._first, self._last = min(self._paths), max(self._paths)
-        self.expected: int | None = self._last - self._first + 1
-        self._unread: list[str] = []
+        self.expected_count: int | None = self._last - self._first + 1
+        self._read_errors: list[str] = []
         self._sizes = Sizes()
 
     def _check_gaps(self, path: Path, frames: Images) -> None:
@@ -138,11 +138,11 @@ class _Folder:
                 "other pictures out of the folder, or number the frames one after the other."
             )
 
-    def __iter__(self) -> Iterator[Shot]:
+    def __iter__(self) -> Iterator[NumberedFrame]:
         for number in range(self._first, self._last + 1):
             frame = self._read(number)
             if frame is not None:
-                self._sizes.see(number, frame)
+                self._sizes.update(number, frame)
             yield number, frame
 
     def _read(self, number: int) -> np.ndarray | None:
@@ -152,7 +152,7 @@ class _Folder:
         try:
             frame = pictures.read(path)
         except UserError as error:
-            self._unread.append(str(error))
+            self._read_errors.append(str(error))
             return None
         return frame if frame.ndim == 3 else cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB)
 
@@ -166,8 +166,8 @@ class _Folder:
                 f"{absent} numbers between {first} and {last} have no frame; no movement is "
                 "followed across such a gap."
             )
-        if self._unread:
-            more = len(self._unread) - 1
+        if self._read_errors:
+            more = len(self._read_errors) - 1
             others = f" ({more} more files cannot be read either.)" if more else ""
-            notes.append(f"{self._unread[0]}{others}")
+            notes.append(f"{self._read_errors[0]}{others}")
         return (*notes, *self._sizes.notes())

@@ -33,7 +33,7 @@ def get_config(dataset: str = "synthetic", preset: str = "smoke") -> ConfigDict:
         return megc2019.configuration(_paper(dataset), preset).lock()
     config = _paper(dataset)
     if preset not in PRESETS:
-        raise UserError(check.unknown("preset", preset, PRESETS))
+        raise UserError(check.unknown_message("preset", preset, PRESETS))
     config.preset = preset
     if preset == "fast":
         _fast(config)
@@ -42,7 +42,7 @@ def get_config(dataset: str = "synthetic", preset: str = "smoke") -> ConfigDict:
     return config.lock()
 
 
-def series(config: ConfigDict) -> ConfigDict:
+def ablation_config(config: ConfigDict) -> ConfigDict:
     """The configuration of the ablation, from that of the whole network."""
     made = ConfigDict(config.to_dict())
     made.name = f"ablation-{config.name}"
@@ -51,7 +51,7 @@ def series(config: ConfigDict) -> ConfigDict:
     return made.lock()
 
 
-def member(config: ConfigDict, name: str) -> ConfigDict:
+def ablation_member_config(config: ConfigDict, name: str) -> ConfigDict:
     """The configuration of one of the ablation's members, which is an ordinary run.
 
     Args:
@@ -62,24 +62,24 @@ def member(config: ConfigDict, name: str) -> ConfigDict:
       UserError: there is no such member.
     """
     if name not in ablation.MEMBERS:
-        raise UserError(check.unknown("member of the ablation", name, ablation.MEMBERS))
+        raise UserError(check.unknown_message("member of the ablation", name, ablation.MEMBERS))
     made = ConfigDict({key: value for key, value in config.to_dict().items() if key != "ablation"})
-    made.name = f"{config.data.dataset}-{ablation.twin(name)}"
+    made.name = f"{config.data.dataset}-{ablation.canonical_member(name)}"
     made.update_from_flattened_dict(ablation.settings(name))
     return made.lock()
 
 
-def model_of_suite(config: ConfigDict, name: str) -> ConfigDict:
+def suite_model_config(config: ConfigDict, name: str) -> ConfigDict:
     """The configuration of one of the models of `configs/megc2019.py:all`, an ordinary run.
 
     Args:
       config: of all models, with the user's changes; they hold for each.
       name: one of `zoo.MODELS`.
     """
-    return megc2019.member(config, get_config("megc2019", name))
+    return megc2019.apply_suite_fields(config, get_config("megc2019", name))
 
 
-def as_it_was(config: ConfigDict) -> ConfigDict:
+def legacy_defaults(config: ConfigDict) -> ConfigDict:
     """The configuration before the user's changes, whose every field does what an old run did."""
     preset = config.preset if config.data.dataset == "megc2019" else "paper"
     return get_config(config.data.dataset, preset)

@@ -21,7 +21,7 @@ from mser_jax.models.multiscale import BranchStyle
 from mser_jax.models.network import Network, functional
 
 # The networks of the field, for one onset-apex flow a clip (`zoo`); each has one head.
-_OF_THE_FIELD: Mapping[str, Callable[..., nnx.Module]] = MappingProxyType(
+_BASELINES: Mapping[str, Callable[..., nnx.Module]] = MappingProxyType(
     {
         "ststnet": STSTNet,
         "off_apexnet": OFFApexNet,
@@ -39,9 +39,9 @@ def is_network(config: ConfigDict) -> bool:
     return name is None or not zoo.model(name).classical
 
 
-def is_of_the_field(config: ConfigDict) -> bool:
+def is_baseline_network(config: ConfigDict) -> bool:
     """Whether the run trains a network of the field, and not the paper's."""
-    return config.model.get("name") in _OF_THE_FIELD
+    return config.model.get("name") in _BASELINES
 
 
 def constructor(config: ConfigDict, classes: int) -> Callable[[nnx.Rngs], Any]:
@@ -51,7 +51,7 @@ def constructor(config: ConfigDict, classes: int) -> Callable[[nnx.Rngs], Any]:
       config: of a run whose model is a network.
       classes: that it tells apart.
     """
-    field = _OF_THE_FIELD.get(config.model.get("name"))
+    field = _BASELINES.get(config.model.get("name"))
     if field is not None:
         return lambda rngs: field(classes, side=config.prep.size, rngs=rngs)
     settings = model_settings(config, classes)
@@ -81,7 +81,7 @@ def view(config: ConfigDict, variants: Sequence[str] = ("original",)) -> View:
 
 def heads(config: ConfigDict) -> int:
     """How many answers the network gives."""
-    return 1 if is_of_the_field(config) else model_settings(config, 2).heads
+    return 1 if is_baseline_network(config) else model_settings(config, 2).heads
 
 
 def clip_shape(config: ConfigDict) -> tuple[int, int, int, int]:
@@ -93,8 +93,8 @@ def clip_shape(config: ConfigDict) -> tuple[int, int, int, int]:
 def multiply_adds(config: ConfigDict, classes: int) -> int:
     """Of the forward pass for one clip."""
     shape = clip_shape(config)
-    if is_of_the_field(config):
-        return cost.products(constructor(config, classes), shape)
+    if is_baseline_network(config):
+        return cost.multiply_adds(constructor(config, classes), shape)
     return sum(call.macs for call in cost.calls(model_settings(config, classes), shape))
 
 

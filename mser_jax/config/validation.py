@@ -36,13 +36,13 @@ CHOICES = {
 }
 
 
-MEMBERS = {
+SUBSETS = {
     "input.channels": ("u", "v", "strain", "magnitude"),
     "augment.variants": ("original", "left", "right", "up", "down", "mirror", "flip"),
 }
 
 
-LEAST = {
+MINIMUMS = {
     "seed": 0,
     "model.width": 1,
     "model.rc.reduction": 1,
@@ -73,16 +73,16 @@ def validate(config: ConfigDict) -> None:
       UserError: names the field, what it holds, and what it may hold.
     """
     data_config.validate(config)
-    check.choices(config, _present(config, CHOICES))
-    check.members(config, _present(config, MEMBERS))
-    check.least(config, _present(config, LEAST))
+    check.one_of(config, _present_fields(config, CHOICES))
+    check.subset(config, _present_fields(config, SUBSETS))
+    check.at_least(config, _present_fields(config, MINIMUMS))
     check.positive(config, [field for field in POSITIVE if _has(config, field)])
     if config.seed + config.train.seeds > 2**32:
         raise UserError(
             f"config.seed is {config.seed}, config.train.seeds {config.train.seeds}; every seed "
             "must be less than 2**32."
         )
-    for field, check_field in _FURTHER.items():
+    for field, check_field in _FIELD_CHECKS.items():
         if _has(config, field):
             check_field(config)
     _validate_held_out(config.evaluation.protocol, config.evaluation.held_out)
@@ -93,7 +93,7 @@ def _has(config: ConfigDict, field: str) -> bool:
     return section in config and (not rest or _has(config[section], rest[0]))
 
 
-def _present(config: ConfigDict, table: Mapping[str, Any]) -> dict[str, Any]:
+def _present_fields(config: ConfigDict, table: Mapping[str, Any]) -> dict[str, Any]:
     return {field: known for field, known in table.items() if _has(config, field)}
 
 
@@ -186,13 +186,13 @@ def _validate_held_out(protocol: str, held_out: str) -> None:
 
 def _validate_models(config: ConfigDict) -> None:
     if config.suite.models:
-        check.members(config, {"suite.models": tuple(zoo.MODELS)})
+        check.subset(config, {"suite.models": tuple(zoo.MODELS)})
 
 
-def _validate_series(config: ConfigDict) -> None:
-    check.members(config, {"ablation.members": tuple(ablation.MEMBERS)})
+def _validate_ablation(config: ConfigDict) -> None:
+    check.subset(config, {"ablation.members": tuple(ablation.MEMBERS)})
     pairs = (*ablation.ADDED, *ablation.LEFT_OUT)
-    if not ablation.compared(config.ablation.members, pairs):
+    if not ablation.available_comparisons(config.ablation.members, pairs):
         raise UserError(
             f"config.ablation.members is {tuple(config.ablation.members)}; no two of them are "
             "compared. The pairs: "
@@ -200,7 +200,7 @@ def _validate_series(config: ConfigDict) -> None:
             + "."
         )
     for part in ablation.PARTS.values():
-        if check.get(config, part.field) != part.on:
+        if check.get(config, part.field) != part.enabled_value:
             raise UserError(
                 f"config.{part.field} is {check.get(config, part.field)}, but each member of the "
                 "ablation sets it. Remedy: leave it out, or choose with config.ablation.members."
@@ -208,7 +208,7 @@ def _validate_series(config: ConfigDict) -> None:
 
 
 # What the tables above cannot say, by the field or section that it is about.
-_FURTHER: Mapping[str, Callable[[ConfigDict], None]] = MappingProxyType(
+_FIELD_CHECKS: Mapping[str, Callable[[ConfigDict], None]] = MappingProxyType(
     {
         "augment.variants": _validate_variants,
         "model.name": _validate_model,
@@ -218,6 +218,6 @@ _FURTHER: Mapping[str, Callable[[ConfigDict], None]] = MappingProxyType(
         "train.loss": _validate_loss,
         "input.kind": _validate_input,
         "suite": _validate_models,
-        "ablation": _validate_series,
+        "ablation": _validate_ablation,
     }
 )

@@ -23,7 +23,7 @@ class Model:
       paper: who published it.
       fields: of the configuration, by their names with dots; the others are as in `SHARED`, and
         then as the paper of this project has them.
-      settings: whose they are: the authors' where they state them, else 'ours'.
+      settings_source: whose they are: the authors' where they state them, else 'ours'.
       classical: fitted by scikit-learn (`mser_jax.experiments.classical`) rather than trained.
       large: run by `all` on a GPU only, or when it is named.
     """
@@ -31,26 +31,30 @@ class Model:
     title: str
     paper: str
     fields: Mapping[str, object] = dataclasses.field(default_factory=dict)
-    settings: str = "the authors'"
+    settings_source: str = "the authors'"
     classical: bool = False
     large: bool = False
 
 
 # What all have in common unless their own fields say otherwise.
-SHARED: Mapping[str, object] = MappingProxyType(
+COMMON_FIELDS: Mapping[str, object] = MappingProxyType(
     {"input.channels": ("u", "v", "strain"), "input.scale": "unit"}
 )
 
 MODELS: Mapping[str, Model] = MappingProxyType(
     {
-        "majority": Model("the most frequent class", "", settings="ours", classical=True),
+        "majority": Model("the most frequent class", "", settings_source="ours", classical=True),
         "svm_linear": Model(
-            "linear SVM on the pixels", "", {"model.c": 0.01}, settings="ours", classical=True
+            "linear SVM on the pixels",
+            "",
+            {"model.c": 0.01},
+            settings_source="ours",
+            classical=True,
         ),
         "svm_rbf": Model(
-            "RBF SVM on the pixels", "", {"model.c": 10.0}, settings="ours", classical=True
+            "RBF SVM on the pixels", "", {"model.c": 10.0}, settings_source="ours", classical=True
         ),
-        "mirror_svm": Model("SVM with a mirror kernel", "", settings="ours", classical=True),
+        "mirror_svm": Model("SVM with a mirror kernel", "", settings_source="ours", classical=True),
         # As in the authors' code: github.com/christy1206/STSTNet.
         "ststnet": Model(
             "STSTNet",
@@ -74,7 +78,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
                 "train.learning_rate": 1e-4,
                 "train.epochs": 40,
             },
-            settings="ours",
+            settings_source="ours",
         ),
         # As in the authors' code, github.com/xly135846/MEGC2019, but for the epoch, which they
         # choose on other subjects of the tested one's database; here it is their last.
@@ -130,7 +134,9 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             large=True,
         ),
         # The paper's rate, batch and epochs (4.2), without its augmentation.
-        "msres2d": Model("MSRes3D of one step", "after Jin et al. 2024", {}, settings="ours"),
+        "msres2d": Model(
+            "MSRes3D of one step", "after Jin et al. 2024", {}, settings_source="ours"
+        ),
     }
 )
 
@@ -142,5 +148,5 @@ def model(name: str) -> Model:
       UserError: there is none.
     """
     if name not in MODELS:
-        raise UserError(check.unknown("model", name, MODELS))
+        raise UserError(check.unknown_message("model", name, MODELS))
     return MODELS[name]

@@ -28,7 +28,7 @@ _EFFECTS = {
 }
 
 
-PERCENTILE, SMALLEST = 95, 0.1  # of scale 'clip': never by zero, nor noise blown up to one
+PERCENTILE, MIN_MAGNITUDE = 95, 0.1  # of scale 'clip': never by zero, nor noise blown up to one
 IMAGE_CHANNELS = ("u", "v", "strain")  # of an image of flow, as it is stored
 
 
@@ -69,12 +69,12 @@ class View:
         self, clips: Clips, clip: Int[Array, " b"], variant: Int[Array, " b"]
     ) -> Float[Array, "b t h w c"]:
         """The inputs of a batch of clips, each as its variant."""
-        return jax.vmap(self._one, in_axes=(None, 0, 0))(clips, clip, variant)
+        return jax.vmap(self._view_clip, in_axes=(None, 0, 0))(clips, clip, variant)
 
-    def _one(self, clips: Clips, clip: Array, variant: Array) -> Array:
+    def _view_clip(self, clips: Clips, clip: Array, variant: Array) -> Array:
         _, steps, side, _, depth = clips.pixels.shape
         margin = (side - self.size) // 2
-        moves, mirrors, flips = _tables(self.variants)
+        moves, mirrors, flips = _variant_tables(self.variants)
         row, column = margin + margin * jnp.asarray(moves)[variant]
         window = jax.lax.dynamic_slice(
             clips.pixels,
@@ -84,7 +84,7 @@ class View:
         mirror, flip = self._reflections()
         window = jnp.where(jnp.asarray(mirrors)[variant], mirror(window), window)
         window = jnp.where(jnp.asarray(flips)[variant], flip(window), window)
-        return self._seen(window) * clips.scale[clip]
+        return self._select_channels(window) * clips.scale[clip]
 
     def _reflections(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
         if self.images:
@@ -92,7 +92,7 @@ class View:
         signed = bool(self.channels)
         return functools.partial(_mirror, signed=signed), functools.partial(_flip, signed=signed)
 
-    def _seen(self, window: Array) -> Array:
+    def _select_channels(self, window: Array) -> Array:
         """The channels that were asked for."""
         if self.images:
             return window[..., np.array([IMAGE_CHANNELS.index(name) for name in self.channels])]
@@ -101,7 +101,7 @@ class View:
         return window
 
 
-def _tables(variants: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _variant_tables(variants: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     effects = [_EFFECTS[name] for name in variants]
     moves = np.array([effect[:2] for effect in effects], np.int32)
     return moves, np.array([e[2] for e in effects]), np.array([e[3] for e in effects])

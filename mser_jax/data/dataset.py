@@ -12,12 +12,12 @@ import numpy as np
 
 from data_prep.common.errors import UserError
 from data_prep.shards import dataset as shards
-from mser_jax.data.augment import PERCENTILE, SMALLEST, Clips
+from mser_jax.data.augment import MIN_MAGNITUDE, PERCENTILE, Clips
 
 THREADS = 4
 
 
-class Stored:
+class StoredPixels:
     """The pixels of a prepared set, left on disk: an index reads one clip.
 
     Attributes:
@@ -86,7 +86,12 @@ class Dataset:
 
 
 def load(
-    path: Path, recipe: dict[str, Any], *, kind: str, scale: str, keep: Callable[[int], bool]
+    path: Path,
+    recipe: dict[str, Any],
+    *,
+    kind: str,
+    scale: str,
+    fits_in_memory: Callable[[int], bool],
 ) -> Dataset:
     """Read a prepared set.
 
@@ -97,18 +102,18 @@ def load(
         'images' of flow.
       scale: 'none'; 'clip': divide by the 95th percentile of the clip's flow magnitude; 'unit':
         divide by 255.
-      keep: whether so many bytes of pixels are kept; else they stay on disk.
+      fits_in_memory: whether so many bytes of pixels are kept; else they stay on disk.
 
     Raises:
       UserError: no such set, another recipe, or a clip whose flow is not finite.
     """
     source = shards.load_shards(path, recipe)
-    stored = Stored(source, kind)
+    stored = StoredPixels(source, kind)
     size = math.prod(stored.shape) * stored.dtype.itemsize
-    pixels = np.empty(stored.shape, stored.dtype) if keep(size) else stored
+    pixels = np.empty(stored.shape, stored.dtype) if fits_in_memory(size) else stored
     facts: list[_Facts] = []
     read = hashlib.blake2b(digest_size=8)
-    for index, record in enumerate(_read(source)):
+    for index, record in enumerate(_read_records(source)):
         clip = _pixels(record, kind)
         read.update(np.ascontiguousarray(clip).data)
         finite = bool(np.isfinite(clip).all())
@@ -156,7 +161,7 @@ def _facts(record: dict[str, Any], scale: float, finite: bool) -> _Facts:
     )
 
 
-def _read(source: shards.Shards) -> Iterator[dict[str, Any]]:
+def _read_records(source: shards.Shards) -> Iterator[dict[str, Any]]:
     """Every record in order; threads wait for the disk together."""
     options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=4 * THREADS)
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))
@@ -185,4 +190,4 @@ def _scale(pixels: np.ndarray, kind: str, scale: str, size: int) -> float:
     margin = (pixels.shape[1] - size) // 2
     window = pixels[:, margin : margin + size, margin : margin + size].astype(np.float32)
     lengths = np.sqrt(np.sum(window**2, axis=-1))
-    return float(1 / max(np.percentile(lengths, PERCENTILE), SMALLEST))
+    return float(1 / max(np.percentile(lengths, PERCENTILE), MIN_MAGNITUDE))

@@ -55,7 +55,7 @@ def loso(groups: Sequence[str]) -> list[Fold]:
       One fold for each group, in alphabetical order.
     """
     names = np.asarray(groups)
-    return [_left_out(str(name), names == name) for name in np.unique(names)]
+    return [_make_fold(str(name), names == name) for name in np.unique(names)]
 
 
 def leave_one_sample_out(names: Sequence[str]) -> list[Fold]:
@@ -68,7 +68,7 @@ def leave_one_sample_out(names: Sequence[str]) -> list[Fold]:
       names: 'dataset/subject/clip' of every clip.
     """
     every = np.arange(len(names))
-    return [_left_out(name, every == clip) for clip, name in enumerate(names)]
+    return [_make_fold(name, every == clip) for clip, name in enumerate(names)]
 
 
 def k_fold(groups: Sequence[str], parts: int, seed: int) -> list[Fold]:
@@ -88,10 +88,10 @@ def k_fold(groups: Sequence[str], parts: int, seed: int) -> list[Fold]:
     """
     names, group, clips = np.unique(groups, return_inverse=True, return_counts=True)
     part, filled = np.zeros(len(names), int), np.zeros(parts, int)
-    for at in sorted(range(len(names)), key=lambda at: (-clips[at], _drawn(seed, names[at]))):
+    for at in sorted(range(len(names)), key=lambda at: (-clips[at], _tie_break(seed, names[at]))):
         part[at] = filled.argmin()
         filled[part[at]] += clips[at]
-    return [_left_out(f"k_fold/{each}", part[group] == each) for each in range(parts)]
+    return [_make_fold(f"k_fold/{each}", part[group] == each) for each in range(parts)]
 
 
 def leave_databases_out(databases: Sequence[str], held_out: Iterable[str]) -> list[Fold]:
@@ -105,37 +105,37 @@ def leave_databases_out(databases: Sequence[str], held_out: Iterable[str]) -> li
       The folds 'database/<name>', in the order of `held_out`.
     """
     names = np.asarray(databases)
-    return [_left_out(f"database/{name}", names == name) for name in held_out]
+    return [_make_fold(f"database/{name}", names == name) for name in held_out]
 
 
-def _left_out(name: str, tested: np.ndarray) -> Fold:
+def _make_fold(name: str, test_mask: np.ndarray) -> Fold:
     """Test where the mask is true, train where it is not."""
-    return Fold(name, np.flatnonzero(~tested), np.flatnonzero(tested))
+    return Fold(name, np.flatnonzero(~test_mask), np.flatnonzero(test_mask))
 
 
-def _drawn(seed: int, name: str) -> bytes:
+def _tie_break(seed: int, name: str) -> bytes:
     """A place in an order that the seed and the name alone decide."""
     return hashlib.blake2b(f"{seed} {name}".encode(), digest_size=8).digest()
 
 
-def everything(clips: int, seed: int) -> Fold:
+def all_clips_fold(clip_count: int, seed: int) -> Fold:
     """The one training that is kept: on every clip, so that it tests none.
 
     Args:
-      clips: how many there are.
+      clip_count: how many there are.
       seed: of the training.
     """
-    return Fold("everything", np.arange(clips), np.arange(0), seed)
+    return Fold("everything", np.arange(clip_count), np.arange(0), seed)
 
 
-def check_no_leak(folds: Sequence[Fold], units: Sequence[str], tested: np.ndarray) -> None:
+def check_no_leak(folds: Sequence[Fold], units: Sequence[str], test_clips: np.ndarray) -> None:
     """Refuse folds that train on what they test, or that do not test each clip exactly once.
 
     Args:
       folds: who trains on what.
       units: what a fold has wholly on one side, for every clip: its subject, its database, or (when
         one sample is left out) the clip itself.
-      tested: indices of the clips that the folds are to test between them.
+      test_clips: indices of the clips that the folds are to test between them.
 
     Raises:
       ValueError: names the fold and what it shares, or says that a clip is tested never or twice.
@@ -148,5 +148,5 @@ def check_no_leak(folds: Sequence[Fold], units: Sequence[str], tested: np.ndarra
         if not (fold.train.size and fold.test.size):
             raise ValueError(f"fold {fold.name!r} has nothing to train on, or nothing to test")
     found = np.concatenate([fold.test for fold in folds])
-    if not np.array_equal(np.sort(found), np.sort(tested)):
+    if not np.array_equal(np.sort(found), np.sort(test_clips)):
         raise ValueError("the folds do not test every clip that is to be tested exactly once")

@@ -52,9 +52,11 @@ def make_folds(
     units = {"subjects": dataset.groups, "clips": dataset.names, "databases": dataset.dataset}
     of_clip = list(map(str, units[UNITS[protocol]]))
     there = sorted(set(of_clip))
-    _refuse_few(protocol, there, parts)
+    _check_enough_units(protocol, there, parts)
     if protocol == "hold_out" and held_out not in there:
-        raise UserError(check.unknown("value of config.evaluation.held_out", held_out, there))
+        raise UserError(
+            check.unknown_message("value of config.evaluation.held_out", held_out, there)
+        )
     tested = np.full(len(of_clip), True)
     if protocol == "loso":
         folds = folding.loso(dataset.groups)
@@ -71,11 +73,11 @@ def make_folds(
     return folds
 
 
-def _refuse_few(protocol: str, there: list[str], parts: int) -> None:
+def _check_enough_units(protocol: str, units: list[str], parts: int) -> None:
     kind, least = UNITS[protocol], parts if protocol == "k_fold" else 2
-    if len(there) >= least:
+    if len(units) >= least:
         return
-    found = f"{len(there)} ({', '.join(there)})" if kind == "databases" else len(there)
+    found = f"{len(units)} ({', '.join(units)})" if kind == "databases" else len(units)
     asked = f" in config.evaluation.folds {parts}" if protocol == "k_fold" else ""
     other = "fewer folds" if protocol == "k_fold" else "another config.evaluation.protocol"
     raise UserError(

@@ -23,36 +23,38 @@ class Batch(NamedTuple):
     mask: Any
 
 
-def empty(*shape: int) -> Batch:
+def empty_batches(*shape: int) -> Batch:
     """Return batches of `shape` without a clip; their slots point at clip 0."""
     return Batch(np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape, bool))
 
 
-def fill(batches: Batch, place: tuple[int, ...], clip: np.ndarray, variant: np.ndarray) -> None:
-    """Put clips into the batch at `place`; its empty slots repeat the first of them.
+def fill_batch(
+    batches: Batch, index: tuple[int, ...], clip: np.ndarray, variant: np.ndarray
+) -> None:
+    """Put clips into the batch at `index`; its empty slots repeat the first of them.
 
     Args:
       batches: from `empty`, changed in place.
-      place: the leading indices of one batch, as (fold, step).
+      index: the leading indices of one batch, as (fold, step).
       clip: indices of clips, at least one and at most as many as the batch has slots.
       variant: of each.
     """
     count = len(clip)
-    batches.clip[place] = clip[0]
-    batches.clip[place][:count] = clip
-    batches.variant[place] = variant[0]
-    batches.variant[place][:count] = variant
-    batches.mask[place][:count] = True
+    batches.clip[index] = clip[0]
+    batches.clip[index][:count] = clip
+    batches.variant[index] = variant[0]
+    batches.variant[index][:count] = variant
+    batches.mask[index][:count] = True
 
 
-def examples(fold: Fold, variants: int, mode: str) -> int:
+def count_examples(fold: Fold, variants: int, mode: str) -> int:
     """Count the training examples of one epoch of a fold."""
     return len(fold.train) * (variants if mode == "expand" else 1)
 
 
 def steps_per_epoch(folds: Sequence[Fold], batch_size: int, variants: int, mode: str) -> int:
     """Count the steps of the longest epoch; a fold with fewer clips has empty ones at the end."""
-    return max(-(-examples(fold, variants, mode) // batch_size) for fold in folds)
+    return max(-(-count_examples(fold, variants, mode) // batch_size) for fold in folds)
 
 
 def batch_slots(folds: Sequence[Fold], batch_size: int, variants: int, mode: str) -> int:
@@ -61,7 +63,7 @@ def batch_slots(folds: Sequence[Fold], batch_size: int, variants: int, mode: str
     The batches of an epoch are equally large: of 435 clips in batches of up to 256 none has more
     than 218, and what is empty costs as much as what is filled.
     """
-    counts = [examples(fold, variants, mode) for fold in folds]
+    counts = [count_examples(fold, variants, mode) for fold in folds]
     most = max(-(-count // -(-count // batch_size)) for count in counts)
     return min(batch_size, -(-most // 32) * 32)
 
@@ -90,13 +92,13 @@ def epoch_schedule(
     Returns:
       Batches `[fold, step, slot]`.
     """
-    schedule = empty(len(folds), steps, slots or batch_size)
+    schedule = empty_batches(len(folds), steps, slots or batch_size)
     for number, fold in enumerate(folds):
         rng = np.random.default_rng([fold.seed, fold.key, epoch])
         clip, variant = _examples(fold, variants, mode, rng)
         order = rng.permutation(len(clip))
         for step, chosen in enumerate(np.array_split(order, -(-len(order) // batch_size))):
-            fill(schedule, (number, step), clip[chosen], variant[chosen])
+            fill_batch(schedule, (number, step), clip[chosen], variant[chosen])
     return schedule
 
 

@@ -16,7 +16,7 @@ from mser_jax.data.schedule import Batch
 THREADS = 4
 
 
-class Plan(NamedTuple):
+class WindowPlan(NamedTuple):
     """A window before its clips are read.
 
     Attributes:
@@ -44,26 +44,30 @@ class Streamed:
 
     streamed = True
 
-    def __init__(self, clips: Clips, mesh: Mesh, room: int):
-        self._clips, self._mesh, self._room = clips, mesh, room
+    def __init__(self, clips: Clips, mesh: Mesh, clips_per_device: int):
+        self._clips, self._mesh, self._clips_per_device = clips, mesh, clips_per_device
 
     def windows(self, schedule: Batch, first: int, stop: int) -> Iterator[Window]:
         """Yield as many windows as it takes, in order."""
         devices = self._mesh.devices.size
         by_device = [Batch(*part) for part in zip(*(np.split(leaf, devices) for leaf in schedule))]
-        plans = list(_plans(by_device, first, stop, self._room))
-        pixels = self._read([clip for plan in plans for part in self._own(plan) for clip in part])
+        plans = list(_plan_windows(by_device, first, stop, self._clips_per_device))
+        pixels = self._read_pixels(
+            [clip for plan in plans for part in self._local_clips(plan) for clip in part]
+        )
         for plan in plans:
-            places = [_places(part.clip, clips) for part, clips in zip(by_device, plan.clips)]
+            places = [
+                _window_indices(part.clip, clips) for part, clips in zip(by_device, plan.clips)
+            ]
             numbered = schedule._replace(clip=np.concatenate(places))
             yield Window(
                 plan.first,
                 plan.stop,
                 parallel.shard(numbered, self._mesh),
-                self._on_devices(plan, pixels),
+                self._device_clips(plan, pixels),
             )
 
-    def _own(self, plan: Plan) -> list[np.ndarray]:
+    def _local_clips(self, plan: WindowPlan) -> list[np.ndarray]:
         """Return the clips needed by the devices of this process."""
         here = jax.process_index()
         return [
@@ -72,19 +76,24 @@ class Streamed:
             if device.process_index == here
         ]
 
-    def _read(self, order: Sequence[int]) -> Iterator[np.ndarray]:
-        options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=max(1, self._room))
-        source = _Ordered(self._clips.pixels, order)
+    def _read_pixels(self, order: Sequence[int]) -> Iterator[np.ndarray]:
+        options = grain.ReadOptions(
+            num_threads=THREADS, prefetch_buffer_size=max(1, self._clips_per_device)
+        )
+        source = _OrderedPixels(self._clips.pixels, order)
         return iter(grain.MapDataset.source(source).to_iter_dataset(options))
 
-    def _on_devices(self, plan: Plan, pixels: Iterator[np.ndarray]) -> Clips:
+    def _device_clips(self, plan: WindowPlan, pixels: Iterator[np.ndarray]) -> Clips:
         """The window's clips, `[device * room, ...]`; places that are not needed are zero."""
         parts = []
-        for clips in self._own(plan):
+        for clips in self._local_clips(plan):
             part = Clips(
-                np.zeros((self._room, *self._clips.pixels.shape[1:]), self._clips.pixels.dtype),
-                np.zeros(self._room, np.float32),
-                np.zeros(self._room, np.int32),
+                np.zeros(
+                    (self._clips_per_device, *self._clips.pixels.shape[1:]),
+                    self._clips.pixels.dtype,
+                ),
+                np.zeros(self._clips_per_device, np.float32),
+                np.zeros(self._clips_per_device, np.int32),
             )
             for place in range(len(clips)):
                 part.pixels[place] = next(pixels)
@@ -98,7 +107,7 @@ class Streamed:
         )
 
 
-class _Ordered:
+class _OrderedPixels:
     """The clips in the order in which they are needed, as grain wants a source."""
 
     def __init__(self, pixels: Any, order: Sequence[int]):
@@ -111,29 +120,31 @@ class _Ordered:
         return self._pixels[self._order[index]]
 
 
-def _places(clip: np.ndarray, clips: np.ndarray) -> np.ndarray:
+def _window_indices(clip: np.ndarray, window_clips: np.ndarray) -> np.ndarray:
     """Renumber clips to index those of a window.
 
     Steps outside the window get arbitrary valid indices.
     """
-    return np.minimum(np.searchsorted(clips, clip), len(clips) - 1).astype(np.int32)
+    return np.minimum(np.searchsorted(window_clips, clip), len(window_clips) - 1).astype(np.int32)
 
 
-def _plans(by_device: Sequence[Batch], first: int, stop: int, room: int) -> Iterator[Plan]:
+def _plan_windows(
+    by_device: Sequence[Batch], first: int, stop: int, clips_per_device: int
+) -> Iterator[WindowPlan]:
     """Divide steps into windows, each as long as the room allows."""
     need: list[set[int]] = [set() for _ in by_device]
     began = first
     for step in range(first, stop):
         more = [set(part.clip[:, step][part.mask[:, step]].tolist()) for part in by_device]
         together = [old | new for old, new in zip(need, more)]
-        if max(map(len, together)) > room and step > began:
-            yield Plan(began, step, [_sorted(clips) for clips in need])
+        if max(map(len, together)) > clips_per_device and step > began:
+            yield WindowPlan(began, step, [_sorted_clips(clips) for clips in need])
             began, together = step, more
         need = together
     if stop > first:
-        yield Plan(began, stop, [_sorted(clips) for clips in need])
+        yield WindowPlan(began, stop, [_sorted_clips(clips) for clips in need])
 
 
-def _sorted(clips: set[int]) -> np.ndarray:
+def _sorted_clips(clips: set[int]) -> np.ndarray:
     """Sort clips; return clip 0 where there is none, so that every slot has a place."""
     return np.array(sorted(clips) or [0])

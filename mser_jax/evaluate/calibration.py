@@ -22,11 +22,14 @@ from data_prep.common.errors import UserError
 from mser_jax.evaluate import failures, metrics, selection
 from mser_jax.evaluate.predictions import Predictions
 
-RANGE = (0.05, 100.0)  # of T: from next to certain of every answer, to all classes next to alike
-FLOOR = 1e-12  # of a probability: that of a class held impossible has no logarithm
-BINS = 10
-PER_BIN = 10  # rows that a bin has at least, where that leaves more than one bin
-STEPS = 20  # of the histogram, over 0..1
+TEMPERATURE_RANGE = (
+    0.05,
+    100.0,
+)  # of T: from next to certain of every answer, to all classes next to alike
+MIN_PROBABILITY = 1e-12  # of a probability: that of a class held impossible has no logarithm
+MAX_BINS = 10
+MIN_ROWS_PER_BIN = 10  # rows that a bin has at least, where that leaves more than one bin
+HISTOGRAM_BINS = 20  # of the histogram, over 0..1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,8 +97,8 @@ class Calibration:
         return {
             "temperature": self.temperature,
             "cross_fitted": None if each is None else [min(each), max(each)],
-            "before": _plain(self.before),
-            "after": None if self.after is None else _plain(self.after),
+            "before": _quality_to_dict(self.before),
+            "after": None if self.after is None else _quality_to_dict(self.after),
         }
 
 
@@ -121,21 +124,21 @@ def fit_temperature(predictions: Predictions, rule: str) -> Calibration:
             f"The rule {rule!r} reads the label of the clip that it answers for: there is no "
             "confidence to calibrate. Remedy: another --config.evaluation.select."
         )
-    table = failures.answered(predictions)
-    raw, label = calibrated(selection.choose(table, rule)[0], 1.0), table.label
+    table = failures.drop_failed(predictions)
+    raw, label = apply_temperature(selection.choose(table, rule)[0], 1.0), table.label
     groups = metrics.Groups(table)
     each = [groups.rows(person) for person in range(len(groups.people))]
-    cross, after, which = None, None, _bins(raw.max(axis=1))
+    cross, after, which = None, None, _assign_bins(raw.max(axis=1))
     if len(each) > 1:
         values = [temperature(raw[~own], label[~own]) for own in each]
         cross = dict(zip(groups.people, values))
         of_row = np.select(each, values)[:, None]
-        after = _quality(calibrated(raw, of_row), table, which)
+        after = _quality(apply_temperature(raw, of_row), table, which)
     before = _quality(raw, table, which)
     return Calibration(temperature(raw, label), cross, before, after)
 
 
-def calibrated(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
+def apply_temperature(probabilities: np.ndarray, temperature: float | np.ndarray) -> np.ndarray:
     """p^(1/T), normalised.
 
     Args:
@@ -166,58 +169,62 @@ def temperature(probabilities: np.ndarray, label: np.ndarray) -> float:
         inverse = np.exp(-log_temperature)
         return float((np.log(np.exp(logs * inverse).sum(axis=1)) - true * inverse).mean())
 
-    bounds = np.log(RANGE)
+    bounds = np.log(TEMPERATURE_RANGE)
     found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))
 
 
 def _logarithms(probabilities: np.ndarray) -> np.ndarray:
     """Of each probability's ratio to the row's greatest, so that no power of them overflows."""
-    logs = np.log(np.maximum(np.asarray(probabilities, np.float64), FLOOR))
+    logs = np.log(np.maximum(np.asarray(probabilities, np.float64), MIN_PROBABILITY))
     return logs - logs.max(axis=-1, keepdims=True)
 
 
-def _quality(probabilities: np.ndarray, table: Predictions, which: np.ndarray) -> Quality:
-    """Of the probabilities `[n, c]` of a table's rows, in the bins `which`, `[n]`."""
+def _quality(probabilities: np.ndarray, table: Predictions, bin_of_row: np.ndarray) -> Quality:
+    """Of the probabilities `[n, c]` of a table's rows, in the bins `bin_of_row`, `[n]`."""
     label, confidence = table.label, probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == label
-    bins = [_bin(confidence, right, table, which == each) for each in np.unique(which)]
-    off = np.bincount(which, weights=confidence - right)
+    bins = [
+        _make_bin(confidence, right, table, bin_of_row == each) for each in np.unique(bin_of_row)
+    ]
+    off = np.bincount(bin_of_row, weights=confidence - right)
     certain = np.eye(probabilities.shape[1])[label]
-    true = np.maximum(probabilities[np.arange(len(label)), label], FLOOR)
+    true = np.maximum(probabilities[np.arange(len(label)), label], MIN_PROBABILITY)
     return Quality(
         nll=float(-np.log(true).mean()),
         brier=float(((probabilities - certain) ** 2).sum(axis=1).mean()),
         ece=float(np.abs(off).sum() / len(label)),
         confidence=float(confidence.mean()),
         bins=tuple(bins),
-        histogram=tuple(np.histogram(confidence, bins=STEPS, range=(0, 1))[0].tolist()),
+        histogram=tuple(np.histogram(confidence, bins=HISTOGRAM_BINS, range=(0, 1))[0].tolist()),
     )
 
 
-def _bins(confidence: np.ndarray) -> np.ndarray:
+def _assign_bins(confidence: np.ndarray) -> np.ndarray:
     """`[n]` the bin of each row; bins may be empty where many rows have one confidence."""
-    count = min(BINS, max(len(confidence) // PER_BIN, 1))
+    count = min(MAX_BINS, max(len(confidence) // MIN_ROWS_PER_BIN, 1))
     confidence = np.round(confidence, 13)  # so that rounding errors part no rows of one confidence
     edges = np.quantile(confidence, np.linspace(0, 1, count + 1)[1:-1])
     return np.searchsorted(edges, confidence)
 
 
-def _bin(confidence: np.ndarray, right: np.ndarray, table: Predictions, rows: np.ndarray) -> Bin:
-    accuracy, clips = float(right[rows].mean()), metrics.clips(table.take(rows))
+def _make_bin(
+    confidence: np.ndarray, correct: np.ndarray, table: Predictions, rows: np.ndarray
+) -> Bin:
+    accuracy, clips = float(correct[rows].mean()), metrics.count_clips(table.take(rows))
     return Bin(float(confidence[rows].mean()), accuracy, _wilson(accuracy, clips), clips)
 
 
 def _wilson(share: float, count: int) -> tuple[float, float]:
     """The interval of a share of `count` independent trials; of none or all, not of no width."""
-    z = float(ndtri((1 + metrics.LEVEL) / 2))
+    z = float(ndtri((1 + metrics.CONFIDENCE_LEVEL) / 2))
     centre = share + z**2 / (2 * count)
     half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
     whole = 1 + z**2 / count
     return float(max((centre - half) / whole, 0)), float(min((centre + half) / whole, 1))
 
 
-def _plain(quality: Quality) -> dict[str, Any]:
+def _quality_to_dict(quality: Quality) -> dict[str, Any]:
     """As JSON gives it back: lists, and no tuples."""
     bins = [{**vars(each), "interval": [*each.interval]} for each in quality.bins]
     return {**vars(quality), "bins": bins, "histogram": [*quality.histogram]}

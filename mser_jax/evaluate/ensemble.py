@@ -8,7 +8,7 @@ from mser_jax.evaluate import selection
 from mser_jax.evaluate.predictions import Predictions
 
 
-def of_seeds(predictions: Predictions, rule: str) -> Predictions:
+def average_seeds(predictions: Predictions, rule: str) -> Predictions:
     """One row for each clip, the mean over the seeds of what their chosen heads say.
 
     All seeds of a fold trained without the clip's subject, and so did what they are together.

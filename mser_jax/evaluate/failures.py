@@ -10,18 +10,18 @@ from mser_jax.evaluate.predictions import Predictions
 REMEDY = "Remedy: train anew with a smaller --config.train.learning_rate."
 
 
-def trainings(predictions: Predictions) -> Counter[tuple[str, int]]:
+def rows_per_training(predictions: Predictions) -> Counter[tuple[str, int]]:
     """The rows of every (fold, seed), in the order of the table."""
     return Counter(zip(predictions.fold.tolist(), predictions.seed.tolist()))
 
 
-def rows(predictions: Predictions) -> list[dict]:
+def failed_trainings(predictions: Predictions) -> list[dict]:
     """Fold, seed and number of unanswered clips of every training that failed."""
-    counts = trainings(predictions.take(predictions.failed))
+    counts = rows_per_training(predictions.take(predictions.failed))
     return [{"fold": fold, "seed": seed, "clips": n} for (fold, seed), n in counts.items()]
 
 
-def refuse_any(name: str, predictions: Predictions) -> None:
+def check_none_failed(name: str, predictions: Predictions) -> None:
     """Refuse a table in which a fold failed, for what needs an answer to every clip.
 
     Args:
@@ -31,15 +31,15 @@ def refuse_any(name: str, predictions: Predictions) -> None:
     Raises:
       UserError: names the first fold that failed.
     """
-    if failed := rows(predictions):
+    if failed := failed_trainings(predictions):
         first = f"fold {failed[0]['fold']}, seed {failed[0]['seed']}"
         raise UserError(
-            f"{name}: {len(failed)} of {len(trainings(predictions))} trainings diverged ({first}), "
+            f"{name}: {len(failed)} of {len(rows_per_training(predictions))} trainings diverged ({first}), "
             f"so that some clips have no answer; a comparison needs them all. {REMEDY}"
         )
 
 
-def answered(predictions: Predictions) -> Predictions:
+def drop_failed(predictions: Predictions) -> Predictions:
     """The rows that have an answer.
 
     Raises:

@@ -16,7 +16,7 @@ from mser_jax.evaluate.predictions import Predictions
 COUNT = 12
 FOLDER = "hardest"  # of their pictures, beside the page
 FACES, FLOW, IMAGE = "faces", "flow", "image"  # what a picture shows; FACES has the flow too
-_KEPT = 60  # characters of a clip's name in that of its file
+_MAX_NAME_LENGTH = 60  # characters of a clip's name in that of its file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Pictures:
     Attributes:
       kind: `FACES`, `FLOW` or `IMAGE`.
       files: a clip's `name` -> the file's name.
-      missing: why there are none of some clips, in a sentence; '' where there are all.
+      missing_reason: why there are none of some clips, in a sentence; '' where there are all.
       legend: a PNG file, what the colours of the flow mean; b'' without one.
     """
 
     kind: str = FACES
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    missing: str = ""
+    missing_reason: str = ""
     legend: bytes = b""
 
 
@@ -55,7 +55,7 @@ def clips(predictions: Predictions, rule: str, count: int = COUNT) -> dict[str, 
     Raises:
       UserError: every fold failed, or there is no such rule.
     """
-    table = ensemble.of_seeds(failures.answered(predictions), rule)
+    table = ensemble.average_seeds(failures.drop_failed(predictions), rule)
     each = table.probabilities[:, 0]
     answer, true = each.argmax(axis=1), each[np.arange(len(table)), table.label]
     wrong = np.flatnonzero(answer != table.label)
@@ -77,14 +77,14 @@ def clips(predictions: Predictions, rule: str, count: int = COUNT) -> dict[str, 
     }
 
 
-def name(dataset: str, subject: str, clip: str) -> str:
+def clip_name(dataset: str, subject: str, clip: str) -> str:
     """'dataset/subject/clip'."""
     return f"{dataset}/{subject}/{clip}"
 
 
-def names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+def clip_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
     """Of each row of `clips`."""
-    return [name(row["dataset"], row["subject"], row["clip"]) for row in rows]
+    return [clip_name(row["dataset"], row["subject"], row["clip"]) for row in rows]
 
 
 def file_name(clip: str, kind: str) -> str:
@@ -94,5 +94,5 @@ def file_name(clip: str, kind: str) -> str:
       clip: its `name`.
       kind: what the picture shows.
     """
-    plain = re.sub(r"[^A-Za-z0-9.-]+", "-", clip).strip("-.")[:_KEPT]
+    plain = re.sub(r"[^A-Za-z0-9.-]+", "-", clip).strip("-.")[:_MAX_NAME_LENGTH]
     return f"{plain}-{zlib.crc32(clip.encode()):08x}-{kind}.png"

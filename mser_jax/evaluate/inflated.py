@@ -30,7 +30,7 @@ _REMEDY = (
     "Remedy: train anew, in another --workdir, with --config.report.inflated=True from the start; "
     "or leave it False."
 )
-_SAME = 0.05  # how far two programs may be apart in a probability, with bfloat16 maps
+_TOLERANCE = 0.05  # how far two programs may be apart in a probability, with bfloat16 maps
 
 
 def write(workdir: Path, predictions: Predictions, epochs: int, rule: str) -> dict[str, Any]:
@@ -68,11 +68,11 @@ def read(workdir: Path, predictions: Predictions, epochs: int) -> np.ndarray:
     """
     folder = workdir / "inflated"
     shape = predictions.probabilities.shape
-    joined = [_of_epoch(folder, epoch, shape) for epoch in range(1, epochs + 1)]
+    joined = [_read_epoch(folder, epoch, shape) for epoch in range(1, epochs + 1)]
     answered = ~predictions.failed
     apart = np.abs(joined[-1][answered] - predictions.probabilities[answered])
-    if not (np.isfinite([each[answered] for each in joined]).all() and apart.max() < _SAME):
-        raise _other_training(folder)
+    if not (np.isfinite([each[answered] for each in joined]).all() and apart.max() < _TOLERANCE):
+        raise _wrong_training_error(folder)
     return np.stack(joined)
 
 
@@ -94,9 +94,9 @@ def results(predictions: Predictions, probabilities: np.ndarray, rule: str) -> d
     Raises:
       UserError: every fold failed, or there is no such rule.
     """
-    table, probabilities = failures.answered(predictions), probabilities[:, ~predictions.failed]
+    table, probabilities = failures.drop_failed(predictions), probabilities[:, ~predictions.failed]
     epochs = [dataclasses.replace(table, probabilities=each) for each in probabilities]
-    names = list(failures.trainings(table))
+    names = list(failures.rows_per_training(table))
     training = _training_of_row(table, names)
     right = [selection.choose(each, rule)[0].argmax(axis=1) == table.label for each in epochs]
     hits = np.stack([np.bincount(training, weights=each) for each in right])  # [epoch, training]
@@ -110,13 +110,15 @@ def results(predictions: Predictions, probabilities: np.ndarray, rule: str) -> d
         "epochs": len(epochs),
         "last_epoch": last,
         "each_fold": {
-            **_above(_scores(dataclasses.replace(table, probabilities=mixed), rule), last),
+            **_with_difference(
+                _scores(dataclasses.replace(table, probabilities=mixed), rule), last
+            ),
             "chosen": [
                 {"fold": fold, "seed": seed, "epoch": epoch + 1}
                 for (fold, seed), epoch in zip(names, best.tolist())
             ],
         },
-        "one_epoch": {**_above(_scores(epochs[one], rule), last), "epoch": one + 1},
+        "one_epoch": {**_with_difference(_scores(epochs[one], rule), last), "epoch": one + 1},
     }
 
 
@@ -127,26 +129,26 @@ def _training_of_row(table: Predictions, names: list[tuple[str, int]]) -> np.nda
 
 
 def _scores(table: Predictions, rule: str) -> dict[str, Any]:
-    scores = metrics.mean_scores(metrics.by_subject(table, rule).sum(axis=1))
+    scores = metrics.mean_scores(metrics.confusion_by_subject(table, rule).sum(axis=1))
     return {name: scores[name] for name in metrics.HEADLINE}
 
 
-def _above(scores: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
+def _with_difference(scores: dict[str, Any], last_epoch: dict[str, Any]) -> dict[str, Any]:
     """The scores, and how much they are above the last epoch's; None where one is not defined."""
     above = {
-        name: None if None in (score, last[name]) else score - last[name]
+        name: None if None in (score, last_epoch[name]) else score - last_epoch[name]
         for name, score in scores.items()
     }
     return {**scores, "difference": above}
 
 
-def _of_epoch(folder: Path, epoch: int, shape: tuple[int, ...]) -> np.ndarray:
+def _read_epoch(folder: Path, epoch: int, shape: tuple[int, ...]) -> np.ndarray:
     """Its rounds, until all rows are there; more files are those of an earlier training."""
     parts: list[np.ndarray] = []
     while (rows := sum(map(len, parts))) < shape[0]:
         part = _load(folder / f"round-{len(parts) + 1}-epoch-{epoch}.npy")
         if part.shape[1:] != shape[1:] or not 0 < len(part) <= shape[0] - rows:
-            raise _other_training(folder)
+            raise _wrong_training_error(folder)
         parts.append(part)
     return np.concatenate(parts)
 
@@ -160,5 +162,5 @@ def _load(path: Path) -> np.ndarray:
         raise UserError(f"{path} is not whole ({error}). {_REMEDY}") from error
 
 
-def _other_training(folder: Path) -> UserError:
+def _wrong_training_error(folder: Path) -> UserError:
     return UserError(f"{folder} does not hold what led to predictions.csv. {_REMEDY}")

@@ -11,7 +11,7 @@ from mser_jax.evaluate import selection
 from mser_jax.evaluate.predictions import Predictions
 
 RESAMPLES = 2000
-LEVEL = 0.95
+CONFIDENCE_LEVEL = 0.95
 HEADLINE = ("accuracy", "uf1", "uar")  # the scores that get an interval
 
 
@@ -62,12 +62,12 @@ def summary(counts: np.ndarray) -> dict[str, np.ndarray]:
     _, recall, f1 = per_class(counts)
     complete = (true > 0).all(axis=-1)
     return {
-        "accuracy": _mean(hits, total),
+        "accuracy": _ratio_or_nan(hits, total),
         "uf1": np.where(complete, f1.mean(axis=-1), np.nan),
         "uar": np.where(complete, recall.mean(axis=-1), np.nan),
         "f1_macro": np.where(total > 0, f1.mean(axis=-1), np.nan),
-        "f1_weighted": _mean((f1 * true).sum(axis=-1), total),
-        "f1_micro": _mean(2 * hits, 2 * total),
+        "f1_weighted": _ratio_or_nan((f1 * true).sum(axis=-1), total),
+        "f1_micro": _ratio_or_nan(2 * hits, 2 * total),
     }
 
 
@@ -77,7 +77,7 @@ def mean_scores(counts: np.ndarray) -> dict[str, float | None]:
     Args:
       counts: `[seeds, c, c]` confusion matrices.
     """
-    return {name: _plain(values.mean()) for name, values in summary(counts).items()}
+    return {name: _float_or_none(values.mean()) for name, values in summary(counts).items()}
 
 
 def seed_std(counts: np.ndarray) -> dict[str, float | None] | None:
@@ -88,10 +88,10 @@ def seed_std(counts: np.ndarray) -> dict[str, float | None] | None:
     """
     if len(counts) == 1:
         return None
-    return {name: _plain(values.std(ddof=1)) for name, values in summary(counts).items()}
+    return {name: _float_or_none(values.std(ddof=1)) for name, values in summary(counts).items()}
 
 
-def refuse_absent_class(predictions: Predictions) -> None:
+def check_all_classes_present(predictions: Predictions) -> None:
     """Refuse a table without which UF1 and UAR are not defined.
 
     Raises:
@@ -110,13 +110,13 @@ def absent_classes(predictions: Predictions) -> str:
     return ", ".join(name for name, count in zip(predictions.class_names, present) if not count)
 
 
-def clips(predictions: Predictions) -> int:
+def count_clips(predictions: Predictions) -> int:
     """How many clips the rows speak of, whatever the number of seeds."""
     columns = (predictions.dataset, predictions.subject, predictions.clip)
     return len(set(zip(*(column.tolist() for column in columns))))
 
 
-def by_subject(predictions: Predictions, rule: str) -> np.ndarray:
+def confusion_by_subject(predictions: Predictions, rule: str) -> np.ndarray:
     """Confusion matrices `[seeds, subjects, c, c]`; seeds and subjects in their sorted order.
 
     Raises:
@@ -142,10 +142,10 @@ def bootstrap(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> 
       level, resamples, undefined, and [low, high] of accuracy, uf1 and uar (None when no resample
       defines it).
     """
-    return intervals(resampled(counts, resamples, seed))
+    return intervals(resample_scores(counts, resamples, seed))
 
 
-def resampled(
+def resample_scores(
     counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """The scores of every resample of the subjects, each `[resamples, seeds]`.
@@ -169,8 +169,8 @@ def intervals(scores: Mapping[str, np.ndarray]) -> dict:
     Returns:
       As `bootstrap`.
     """
-    tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
-    result: dict = {"level": LEVEL, "resamples": len(scores["uf1"])}
+    tails = [50 * (1 - CONFIDENCE_LEVEL), 50 * (1 + CONFIDENCE_LEVEL)]
+    result: dict = {"level": CONFIDENCE_LEVEL, "resamples": len(scores["uf1"])}
     result["undefined"] = int(np.isnan(scores["uf1"]).any(axis=1).sum())
     for name in HEADLINE:
         values = scores[name].mean(axis=1)
@@ -189,32 +189,36 @@ class Groups:
 
     def __init__(self, predictions: Predictions):
         self._predictions = predictions
-        self.seeds, self._seed = np.unique(predictions.seed, return_inverse=True)
+        self.seeds, self._seed_index = np.unique(predictions.seed, return_inverse=True)
         keys = list(zip(predictions.dataset.tolist(), predictions.subject.tolist()))
         self.people = sorted(set(keys))
         slot = {person: index for index, person in enumerate(self.people)}
-        self._person = np.array([slot[key] for key in keys])
+        self._person_index = np.array([slot[key] for key in keys])
 
     def counts(self, rule: str) -> np.ndarray:
         """`[seeds, people, c, c]` confusion matrices."""
         classes = len(self._predictions.class_names)
         answer = selection.choose(self._predictions, rule)[0].argmax(axis=1)
         counts = np.zeros((len(self.seeds), len(self.people), classes, classes), int)
-        np.add.at(counts, (self._seed, self._person, self._predictions.label, answer), 1)
+        np.add.at(
+            counts, (self._seed_index, self._person_index, self._predictions.label, answer), 1
+        )
         return counts
 
     def rows(self, person: int) -> np.ndarray:
         """The mask of a person's rows."""
-        return self._person == person
+        return self._person_index == person
 
 
-def _plain(value: np.floating) -> float | None:
+def _float_or_none(value: np.floating) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _mean(above: np.ndarray, clips: np.ndarray) -> np.ndarray:
-    return np.where(clips > 0, _ratio(above, clips), np.nan)
+def _ratio_or_nan(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.where(denominator > 0, _ratio(numerator, denominator), np.nan)
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.zeros(np.shape(above)), where=below != 0)
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.divide(
+        numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator != 0
+    )

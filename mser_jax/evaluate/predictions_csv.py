@@ -11,7 +11,7 @@ from data_prep.common.errors import UserError
 from mser_jax.evaluate import selection
 from mser_jax.evaluate.predictions import Predictions
 
-_FIXED = ("dataset", "subject", "clip", "seed", "fold", "label", "prediction", "head")
+_FIXED_COLUMNS = ("dataset", "subject", "clip", "seed", "fold", "label", "prediction", "head")
 
 
 _FAILED = "failed"  # in place of an answer and of its head
@@ -37,9 +37,9 @@ def write_csv(path: Path, predictions: Predictions, rule: str) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_header(predictions.class_names, predictions.train_loss.shape[1]))
         for row, failed in enumerate(predictions.failed):
-            told = _failed if failed else _answered
+            told = _failed_cells if failed else _answer_cells
             writer.writerow(
-                [*_named(predictions, row), *told(predictions, row, answers[row], head[row])]
+                [*_key_cells(predictions, row), *told(predictions, row, answers[row], head[row])]
             )
     part.replace(path)
 
@@ -71,34 +71,34 @@ def read_csv(path: Path) -> Predictions:
     return _parse_rows(path, rows, names, heads)
 
 
-def _header(names: tuple[str, ...], heads: int) -> list[str]:
+def _header(class_names: tuple[str, ...], heads: int) -> list[str]:
     numbers = range(1, heads + 1)
-    probabilities = [f"head{head}_{name}" for head in numbers for name in names]
-    return [*_FIXED, *probabilities, *(f"train_loss_head{head}" for head in numbers)]
+    probabilities = [f"head{head}_{name}" for head in numbers for name in class_names]
+    return [*_FIXED_COLUMNS, *probabilities, *(f"train_loss_head{head}" for head in numbers)]
 
 
-def _named(predictions: Predictions, row: int) -> list[object]:
+def _key_cells(predictions: Predictions, row: int) -> list[object]:
     """What a row is of."""
     columns = ("dataset", "subject", "clip", "seed", "fold")
     label = predictions.class_names[predictions.label[row]]
     return [*(getattr(predictions, column)[row] for column in columns), label]
 
 
-def _answered(predictions: Predictions, row: int, answer: int, head: int) -> list[object]:
+def _answer_cells(predictions: Predictions, row: int, answer: int, head: int) -> list[object]:
     figures = (*predictions.probabilities[row].ravel(), *predictions.train_loss[row])
     return [
         predictions.class_names[answer],
         "all" if head == selection.ALL_HEADS else head + 1,
-        *map(_digits, figures),
+        *map(_format_float, figures),
     ]
 
 
-def _failed(predictions: Predictions, row: int, *_: int) -> list[object]:
+def _failed_cells(predictions: Predictions, row: int, *_: int) -> list[object]:
     figures = predictions.probabilities[row].size + predictions.train_loss[row].size
     return [_FAILED, _FAILED, *[""] * figures]
 
 
-def _digits(value: np.floating) -> str:
+def _format_float(value: np.floating) -> str:
     """Nine significant digits: as many as bring every float32 back exactly."""
     return f"{value:.9g}"
 
@@ -108,17 +108,19 @@ def _parse_header(path: Path, header: list[str]) -> tuple[tuple[str, ...], int]:
     names = tuple(cell[len(prefix) :] for cell in header if cell.startswith(prefix))
     heads = sum(cell.startswith("train_loss_head") for cell in header)
     if not names or header != _header(names, heads):
-        raise _malformed(path, 1, f"its columns should be {', '.join(_FIXED)}, head1_<class> ...")
+        raise _malformed(
+            path, 1, f"its columns should be {', '.join(_FIXED_COLUMNS)}, head1_<class> ..."
+        )
     return names, heads
 
 
 def _parse_rows(
-    path: Path, rows: list[tuple[int, list[str]]], names: tuple[str, ...], heads: int
+    path: Path, rows: list[tuple[int, list[str]]], class_names: tuple[str, ...], heads: int
 ) -> Predictions:
     keys, labels, figures = {}, [], []
     for line, cells in rows:
         try:
-            key, fold, label = _parse_names(cells, names, heads)
+            key, fold, label = _parse_names(cells, class_names, heads)
             figures.append(_parse_figures(cells, heads))
         except ValueError as error:
             raise _malformed(path, line, str(error)) from error
@@ -127,7 +129,7 @@ def _parse_rows(
         keys[key] = fold
         labels.append(label)
     dataset, subject, clip, seed = (np.array(column) for column in zip(*keys, strict=True))
-    probabilities, losses = np.split(np.stack(figures), [heads * len(names)], axis=1)
+    probabilities, losses = np.split(np.stack(figures), [heads * len(class_names)], axis=1)
     return Predictions(
         dataset=dataset,
         subject=subject,
@@ -135,28 +137,28 @@ def _parse_rows(
         seed=seed,
         fold=np.array(list(keys.values())),
         label=np.array(labels),
-        probabilities=probabilities.reshape(-1, heads, len(names)),
+        probabilities=probabilities.reshape(-1, heads, len(class_names)),
         train_loss=losses,
-        class_names=names,
+        class_names=class_names,
     )
 
 
 def _parse_names(
-    cells: list[str], names: tuple[str, ...], heads: int
+    cells: list[str], class_names: tuple[str, ...], heads: int
 ) -> tuple[tuple[str, str, str, int], str, int]:
     """(dataset, subject, clip, seed), fold and label of a line; ValueError says what is wrong."""
-    width = len(_header(names, heads))
+    width = len(_header(class_names, heads))
     if len(cells) != width:
         raise ValueError(f"it has {len(cells)} columns, the header {width}")
     dataset, subject, clip, seed, fold, label = cells[:6]
-    if label not in names:
-        raise ValueError(f"its label {label!r} is none of {', '.join(names)}")
-    return (dataset, subject, clip, int(seed)), fold, names.index(label)
+    if label not in class_names:
+        raise ValueError(f"its label {label!r} is none of {', '.join(class_names)}")
+    return (dataset, subject, clip, int(seed)), fold, class_names.index(label)
 
 
 def _parse_figures(cells: list[str], heads: int) -> np.ndarray:
     """Probabilities and training losses of a line, `[k * c + k]` float32; NaN where it failed."""
-    head, figures = cells[_FIXED.index("head")], cells[len(_FIXED) :]
+    head, figures = cells[_FIXED_COLUMNS.index("head")], cells[len(_FIXED_COLUMNS) :]
     if head == _FAILED and not any(figures):
         return np.full(len(figures), np.nan, np.float32)
     numbers = np.array([float(cell) for cell in figures], np.float32)
@@ -169,5 +171,5 @@ def _parse_figures(cells: list[str], heads: int) -> np.ndarray:
     return numbers
 
 
-def _malformed(path: Path, line: int, what: str) -> UserError:
-    return UserError(f"{path}, line {line}: {what}; {_REMEDY}")
+def _malformed(path: Path, line: int, problem: str) -> UserError:
+    return UserError(f"{path}, line {line}: {problem}; {_REMEDY}")

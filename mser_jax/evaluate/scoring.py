@@ -34,18 +34,18 @@ def score(predictions: Predictions, rule: str) -> dict:
       UserError: a class has no answered clip (UF1 and UAR are not defined then), every fold
         failed, or no such rule.
     """
-    whole, predictions = predictions, failures.answered(predictions)
-    _refuse_unanswered_class(whole)
+    whole, predictions = predictions, failures.drop_failed(predictions)
+    _check_all_classes_answered(whole)
     groups = Groups(predictions)
     pooled = groups.counts(rule)
     by_seed = pooled.sum(axis=1)
     return {
         "rule": rule,
         "upper_bound": rule == selection.UPPER_BOUND,
-        "failed": failures.rows(whole),
-        "trainings": len(failures.trainings(whole)),
-        "tested": metrics.clips(whole),
-        "clips": metrics.clips(predictions),
+        "failed": failures.failed_trainings(whole),
+        "trainings": len(failures.rows_per_training(whole)),
+        "tested": metrics.count_clips(whole),
+        "clips": metrics.count_clips(predictions),
         "subjects": len(groups.people),
         "folds": len(np.unique(whole.fold)),
         "heads": predictions.train_loss.shape[1],
@@ -68,14 +68,14 @@ def score(predictions: Predictions, rule: str) -> dict:
     }
 
 
-def _refuse_unanswered_class(whole: Predictions) -> None:
+def _check_all_classes_answered(predictions: Predictions) -> None:
     """Of each seed, because the scores are means over the seeds."""
-    metrics.refuse_absent_class(whole)
-    answered = whole.take(~whole.failed)
+    metrics.check_all_classes_present(predictions)
+    answered = predictions.take(~predictions.failed)
     for seed in np.unique(answered.seed).tolist():
         if absent := metrics.absent_classes(answered.take(answered.seed == seed)):
             raise UserError(
-                f"{len(failures.rows(whole))} of {len(failures.trainings(whole))} trainings "
+                f"{len(failures.failed_trainings(predictions))} of {len(failures.rows_per_training(predictions))} trainings "
                 f"diverged, and no clip of class {absent} has an answer of seed {seed}: UF1 and "
                 f"UAR are not defined. {failures.REMEDY}"
             )
@@ -112,16 +112,16 @@ def _chance(predictions: Predictions) -> dict:
     return metrics.mean_scores(np.repeat(true[:, None], len(true), axis=1)[None] / len(true))
 
 
-def _seed_rows(whole: Predictions, counts: Mapping[int, np.ndarray]) -> list[dict]:
+def _seed_rows(predictions: Predictions, counts: Mapping[int, np.ndarray]) -> list[dict]:
     """Every seed, also one of which nothing is answered."""
-    nothing = np.zeros((len(whole.class_names),) * 2, int)
+    nothing = np.zeros((len(predictions.class_names),) * 2, int)
     return [
         {
             "seed": seed,
-            "unanswered": int(whole.failed[whole.seed == seed].sum()),
+            "unanswered": int(predictions.failed[predictions.seed == seed].sum()),
             **metrics.mean_scores(counts.get(seed, nothing)[None]),
         }
-        for seed in np.unique(whole.seed).tolist()
+        for seed in np.unique(predictions.seed).tolist()
     ]
 
 
@@ -132,7 +132,7 @@ def _class_rows(predictions: Predictions, counts: np.ndarray) -> list[dict]:
     return [
         {
             "class": name,
-            "clips": metrics.clips(predictions.take(predictions.label == index)),
+            "clips": metrics.count_clips(predictions.take(predictions.label == index)),
             "precision": float(precision[index]),
             "recall": float(recall[index]) if there[index] else None,
             "f1": float(f1[index]) if there[index] else None,
@@ -154,7 +154,7 @@ def _dataset_row(dataset: str, predictions: Predictions, rule: str) -> dict:
     by_seed = pooled.sum(axis=1)
     return {
         "dataset": dataset,
-        "clips": metrics.clips(predictions),
+        "clips": metrics.count_clips(predictions),
         "subjects": len(groups.people),
         **metrics.mean_scores(by_seed),
         "interval": metrics.bootstrap(pooled),
@@ -179,7 +179,7 @@ def _subject_rows(predictions: Predictions, groups: Groups, pooled: np.ndarray) 
         {
             "dataset": dataset,
             "subject": subject,
-            "clips": metrics.clips(predictions.take(groups.rows(person))),
+            "clips": metrics.count_clips(predictions.take(groups.rows(person))),
             "accuracy": metrics.mean_scores(pooled[:, person].sum(axis=0)[None])["accuracy"],
         }
         for person, (dataset, subject) in enumerate(groups.people)

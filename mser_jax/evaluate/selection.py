@@ -47,7 +47,7 @@ def choose(predictions: Predictions, rule: str) -> tuple[np.ndarray, np.ndarray]
     elif rule == UPPER_BOUND:
         head = _oracle(probabilities, mean, predictions.label)
     else:
-        raise UserError(check.unknown("selection rule", rule, RULES))
+        raise UserError(check.unknown_message("selection rule", rule, RULES))
     answers = np.concatenate([probabilities, mean[:, None]], axis=1)  # ALL_HEADS is the last
     return answers[np.arange(len(head)), head], head
 

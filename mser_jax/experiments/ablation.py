@@ -14,7 +14,7 @@ from mser_jax.report import ablation as ablation_report
 from mser_jax.storage.log import Log
 
 
-def run_series(config: ConfigDict, workdir: str, mode: str) -> None:
+def run_ablation(config: ConfigDict, workdir: str, mode: str) -> None:
     """Run every member that is not done yet, then compare them.
 
     Args:
@@ -35,18 +35,18 @@ def run_series(config: ConfigDict, workdir: str, mode: str) -> None:
     done = set()
     for number, member in enumerate(members, 1):
         print(f"\nMember {number} of {len(members)}: {member}", flush=True)
-        home = ablation.twin(member)
+        home = ablation.canonical_member(member)
         if home != member:
             print(f"{member} is the same network as {home}: one training, used for both.")
         if home not in done:
-            run.run(defaults.member(config, member), str(folder / home), mode)
+            run.run(defaults.ablation_member_config(config, member), str(folder / home), mode)
             done.add(home)
     if mode != "train":
         _compare(folder, members, config)
 
 
 def _compare(folder: Path, members: Sequence[str], config: ConfigDict) -> None:
-    homes = {member: folder / ablation.twin(member) for member in members}
+    homes = {member: folder / ablation.canonical_member(member) for member in members}
     results = ablation.results(
         {
             member: predictions_csv.read_csv(home / "predictions.csv")

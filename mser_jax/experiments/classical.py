@@ -23,7 +23,7 @@ from mser_jax.experiments import held_out
 from mser_jax.experiments.mirror_svm import MirrorSVM
 
 # c: the weight of the errors; the classes weigh alike, as negative clips are more than half.
-_ON_PIXELS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+_PIXEL_MODELS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "majority": lambda: DummyClassifier(strategy="most_frequent"),
         "svm_linear": lambda c: SVC(kernel="linear", C=c, class_weight="balanced"),
@@ -32,7 +32,7 @@ _ON_PIXELS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 )
 
 # Of a fold: probabilities `[test, classes]`, and the share of training clips answered wrongly.
-Answer = Callable[[Fold], tuple[np.ndarray, float]]
+FoldClassifier = Callable[[Fold], tuple[np.ndarray, float]]
 
 
 def predictions(
@@ -42,7 +42,7 @@ def predictions(
     dataset: Dataset,
     folds: Sequence[Fold],
     *,
-    say: bool = False,
+    show_progress: bool = False,
 ) -> Predictions:
     """The table: for every fold its test clips, by what was fitted to its training clips.
 
@@ -54,16 +54,16 @@ def predictions(
       channels: of the images.
       dataset: the clips, images of flow.
       folds: who trains on what.
-      say: show a bar.
+      show_progress: show a bar.
     """
     images = np.asarray(dataset.clips.pixels)[:, 0]
     labels, classes = np.asarray(dataset.clips.labels), len(dataset.class_names)
     if name == "mirror_svm":
-        answer: Answer = MirrorSVM(images, labels, classes, dataset.groups, folds[0].seed)
+        answer: FoldClassifier = MirrorSVM(images, labels, classes, dataset.groups, folds[0].seed)
     else:
         chosen = images[..., [IMAGE_CHANNELS.index(channel) for channel in channels]]
-        make = _ON_PIXELS[name]
-        answer = _on_pixels(lambda: make(**settings), chosen, labels, classes)
+        make = _PIXEL_MODELS[name]
+        answer = _pixel_classifier(lambda: make(**settings), chosen, labels, classes)
     interval = 0.2 if sys.stderr.isatty() else 10.0  # a log file gets few lines
     bar = tqdm(
         folds,
@@ -72,10 +72,10 @@ def predictions(
         ncols=79,
         mininterval=interval,
         maxinterval=60,
-        disable=not say,
+        disable=not show_progress,
     )
     answers, errors = zip(*(answer(fold) for fold in bar))
-    return held_out.table(
+    return held_out.predictions_from_probabilities(
         folds,
         dataset,
         np.concatenate(answers).astype(np.float32)[:, None],
@@ -83,9 +83,9 @@ def predictions(
     )
 
 
-def _on_pixels(
+def _pixel_classifier(
     make: Callable[[], Any], images: np.ndarray, labels: np.ndarray, classes: int
-) -> Answer:
+) -> FoldClassifier:
     """Neither kind says how sure it is: the answer has the probability 1."""
     values = images.reshape(len(images), -1) / 255
 

@@ -11,7 +11,7 @@ from mser_jax.data.folds import Fold
 from mser_jax.evaluate.predictions import Predictions
 
 
-def predictions(
+def predictions_from_logits(
     folds: Sequence[Fold], logits: Float[np.ndarray, "f clip k n"], dataset: Dataset
 ) -> Predictions:
     """Make the table: for every fold its test clips, and its loss on its own training clips.
@@ -33,10 +33,12 @@ def predictions(
             for slot, fold in enumerate(folds)
         ]
     )
-    return table(folds, dataset, np.exp(np.concatenate(held_out)), train_loss)
+    return predictions_from_probabilities(
+        folds, dataset, np.exp(np.concatenate(held_out)), train_loss
+    )
 
 
-def table(
+def predictions_from_probabilities(
     folds: Sequence[Fold],
     dataset: Dataset,
     probabilities: Float[np.ndarray, "row k n"],

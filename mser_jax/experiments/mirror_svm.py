@@ -30,8 +30,8 @@ from mser_jax.data.folds import Fold
 from mser_jax.evaluate import metrics
 
 INNER_FOLDS = 3
-KEPT = 4  # of the candidates
-_LEAST = 1e-3  # of a root mean square, so that an image without movement stays finite
+NUM_CHOSEN = 4  # of the candidates
+_MIN_RMS = 1e-3  # of a root mean square, so that an image without movement stays finite
 
 
 class Candidate(NamedTuple):
@@ -39,14 +39,14 @@ class Candidate(NamedTuple):
 
     Attributes:
       blur: sigma of the Gaussian, px.
-      strain: what the strain is multiplied by, which u and v of root mean square 1 are not.
-      narrowness: g of the kernel exp(-g d), d the mean squared difference of two images.
+      strain_weight: what the strain is multiplied by, which u and v of root mean square 1 are not.
+      gamma: g of the kernel exp(-g d), d the mean squared difference of two images.
       c: the weight of errors.
     """
 
     blur: float
-    strain: float
-    narrowness: float
+    strain_weight: float
+    gamma: float
     c: float
 
 
@@ -58,13 +58,13 @@ CANDIDATES = tuple(
 )
 
 
-def normalised(images: np.ndarray, blur: float, strain: float) -> np.ndarray:
+def normalise(images: np.ndarray, blur: float, strain_weight: float) -> np.ndarray:
     """Images of flow with their zero and scale.
 
     Args:
       images: `[n, s, s, 3]`, u, v and strain, each 0..255.
       blur: as of `Candidate`.
-      strain: as of `Candidate`.
+      strain_weight: as of `Candidate`.
 
     Returns:
       float64, the same shape. Each image is a function of itself alone.
@@ -72,17 +72,17 @@ def normalised(images: np.ndarray, blur: float, strain: float) -> np.ndarray:
     values = images / 255
     flow = values[..., :2] - np.median(values[..., :2], axis=(1, 2), keepdims=True)
     smooth = gaussian_filter(np.concatenate([flow, values[..., 2:]], axis=-1), (0, blur, blur, 0))
-    size = np.sqrt(np.mean(smooth[..., :2] ** 2, axis=(1, 2), keepdims=True)) + _LEAST
-    return np.concatenate([smooth[..., :2] / size, strain * smooth[..., 2:]], axis=-1)
+    size = np.sqrt(np.mean(smooth[..., :2] ** 2, axis=(1, 2), keepdims=True)) + _MIN_RMS
+    return np.concatenate([smooth[..., :2] / size, strain_weight * smooth[..., 2:]], axis=-1)
 
 
-def kernel(images: np.ndarray, narrowness: float) -> np.ndarray:
+def kernel(images: np.ndarray, gamma: float) -> np.ndarray:
     """`[n, n]`, the mean over mirror images of the Gaussian kernel of normalised images."""
     mirrored = images[:, :, ::-1] * np.array([-1, 1, 1])
     one, other = (values.reshape(len(images), -1) for values in (images, mirrored))
     square = np.sum(one**2, axis=1)
     distances = [square[:, None] + square - 2 * one @ each.T for each in (one, other)]
-    return np.mean([np.exp(-narrowness * d / one.shape[1]) for d in distances], axis=0)
+    return np.mean([np.exp(-gamma * d / one.shape[1]) for d in distances], axis=0)
 
 
 class MirrorSVM:
@@ -107,7 +107,7 @@ class MirrorSVM:
         self._labels, self._classes = labels, classes
         self._groups, self._seed = np.asarray(groups), seed
         self._kernels = [
-            kernel(normalised(images, each.blur, each.strain), each.narrowness)
+            kernel(normalise(images, each.blur, each.strain_weight), each.gamma)
             for each in CANDIDATES
         ]
 
@@ -128,20 +128,20 @@ class MirrorSVM:
         """The better half of `CANDIDATES`, by UF1 on an inner split of the training subjects."""
         inner = folding.k_fold(self._groups[fold.train].tolist(), INNER_FOLDS, self._seed)
         scores = [self._score(which, fold.train, inner) for which in range(len(CANDIDATES))]
-        return sorted(range(len(CANDIDATES)), key=lambda which: -scores[which])[:KEPT]
+        return sorted(range(len(CANDIDATES)), key=lambda which: -scores[which])[:NUM_CHOSEN]
 
-    def _score(self, which: int, clips: np.ndarray, inner: Sequence[Fold]) -> float:
+    def _score(self, index: int, clips: np.ndarray, inner_folds: Sequence[Fold]) -> float:
         answers = np.zeros(len(clips), int)
-        for part in inner:
-            decisions = self._decide(which, clips[part.train], clips[part.test])
+        for part in inner_folds:
+            decisions = self._decide(index, clips[part.train], clips[part.test])
             answers[part.test] = decisions.argmax(axis=1)
         counts = metrics.confusion(self._labels[clips], answers, self._classes)
         return float(metrics.summary(counts)["f1_macro"])
 
-    def _decide(self, which: int, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+    def _decide(self, index: int, train: np.ndarray, test: np.ndarray) -> np.ndarray:
         """Decisions of one against the rest, `[test, classes]`."""
-        gram = self._kernels[which]
-        machine = SVC(kernel="precomputed", C=CANDIDATES[which].c, class_weight="balanced")
+        gram = self._kernels[index]
+        machine = SVC(kernel="precomputed", C=CANDIDATES[index].c, class_weight="balanced")
         machine.fit(gram[np.ix_(train, train)], self._labels[train])
         decisions = machine.decision_function(gram[np.ix_(test, train)])
         if decisions.ndim == 1:  # of two classes that of the second alone

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from data_prep.common import folders
 from data_prep.common.errors import UserError
-from data_prep.pipeline.prepare import Prepared, prepare
+from data_prep.pipeline.prepare import PreparedSet, prepare
 from data_prep.stages import identity
 from mser_jax import hosts, parallel
 from mser_jax.config import networks, validation
@@ -33,10 +33,10 @@ from mser_jax.storage.log import Log
 from mser_jax.train import final, planning
 from mser_jax.train.engine import Engine
 
-_TIED = "\N{NO-BREAK SPACE}"  # where a line must not break
+_NBSP = "\N{NO-BREAK SPACE}"  # where a line must not break
 
 
-class Loaded(NamedTuple):
+class RunInputs(NamedTuple):
     """What training and evaluation start from; `limit` is the bytes of a device."""
 
     dataset: data.Dataset
@@ -58,13 +58,13 @@ def run(config: ConfigDict, workdir: str, mode: str) -> None:
     """
     began = time.perf_counter()
     validation.validate(config)
-    hosts.keep_programs()
+    hosts.use_compilation_cache()
     with contextlib.ExitStack() as held:
-        with hosts.first_alone():
+        with hosts.first_process_first():
             folder = open_workdir(config, workdir)
             if hosts.is_first():
-                held.enter_context(folders.alone(folder))
-        home = _home(folder, mode)
+                held.enter_context(folders.lock(folder))
+        home = _mode_folder(folder, mode)
         log = Log(home / "log.jsonl" if hosts.is_first() else Path(os.devnull))
         print(f"Run: {home}")
         log.write("start", **provenance(config, mode))
@@ -75,10 +75,10 @@ def run(config: ConfigDict, workdir: str, mode: str) -> None:
         elif hosts.is_first():
             _report(folder, config, log)
     if hosts.is_first():
-        print(_where_the_time_went(log, time.perf_counter() - began))
+        print(_format_stage_times(log, time.perf_counter() - began))
 
 
-def _home(folder: Path, mode: str) -> Path:
+def _mode_folder(folder: Path, mode: str) -> Path:
     """Where a mode logs and trains: the final training keeps out of what the folds have left."""
     if mode != "final":
         return folder
@@ -87,7 +87,7 @@ def _home(folder: Path, mode: str) -> Path:
     return home
 
 
-def _train_final(config: ConfigDict, home: Path, log: Log) -> None:
+def _train_final(config: ConfigDict, folder: Path, log: Log) -> None:
     """Train one network on every clip, to be kept."""
     if not networks.is_network(config):
         raise UserError(
@@ -101,27 +101,27 @@ def _train_final(config: ConfigDict, home: Path, log: Log) -> None:
     with log.stage("prepare clips") as stage:
         prepared = prepare(config)
         stage.reused = prepared.reused
-    limit = planning.capacity(parallel.fold_mesh())
-    dataset = _read(config, prepared, limit, log)
-    folds = [folding.everything(len(dataset.clip), config.seed)]
-    setup.check_trained(dataset, folds)
+    limit = planning.usable_memory(parallel.fold_mesh())
+    dataset = _read_dataset(config, prepared, limit, log)
+    folds = [folding.all_clips_fold(len(dataset.clip), config.seed)]
+    setup.warn_untrained_classes(dataset, folds)
     trainer = setup.make_trainer(config, dataset, folds)
-    loaded = Loaded(dataset, setup.make_engine(config, dataset, trainer, home, limit), limit)
+    loaded = RunInputs(dataset, setup.make_engine(config, dataset, trainer, folder, limit), limit)
     _train(config, loaded, log)
     with log.stage("keep") as stage:
-        stage.reused = final.is_kept(home, loaded.engine)
+        stage.reused = final.is_saved(folder, loaded.engine)
         if not stage.reused:
             known = {
                 **provenance(config, "final"),
                 "set": prepared.name,
-                "fingerprint": identity.portable(config.prep.to_dict()),
+                "fingerprint": identity.portable_fingerprint(config.prep.to_dict()),
             }
-            final.keep(
-                home, loaded.engine, np.asarray(dataset.clips.labels), dataset.facts(), known
+            final.save(
+                folder, loaded.engine, np.asarray(dataset.clips.labels), dataset.facts(), known
             )
     print(
-        f"\nTrained on all {len(dataset.clip)} clips: {home / final.WEIGHTS}\nA model of it: "
-        f"python -m mser_jax.export {home.parent} model/"
+        f"\nTrained on all {len(dataset.clip)} clips: {folder / final.WEIGHTS_FILE}\nA model of it: "
+        f"python -m mser_jax.export {folder.parent} model/"
     )
 
 
@@ -131,7 +131,7 @@ def _prepare_and_train(config: ConfigDict, folder: Path, log: Log, mode: str) ->
         raise UserError(
             f"{folder}: nothing is trained yet. Remedy: the same command without --mode."
         )
-    with log.stage("prepare clips") as stage, hosts.first_alone():
+    with log.stage("prepare clips") as stage, hosts.first_process_first():
         prepared = prepare(config)
         stage.reused = prepared.reused
     if fitted:
@@ -140,19 +140,19 @@ def _prepare_and_train(config: ConfigDict, folder: Path, log: Log, mode: str) ->
             if mode != "train":
                 _report(folder, config, log, predictions)
         return
-    loaded = _load(config, prepared, folder, log)
+    loaded = _load_inputs(config, prepared, folder, log)
     if mode != "evaluate":
         _train(config, loaded, log)
     if mode == "train":
         return
-    predictions = _evaluate(config, loaded, folder, log, anew=mode == "evaluate")
+    predictions = _evaluate(config, loaded, folder, log, force=mode == "evaluate")
     if hosts.is_first():
         _report(folder, config, log, predictions)
 
 
-def _fit(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Predictions:
+def _fit(config: ConfigDict, prepared: PreparedSet, folder: Path, log: Log) -> Predictions:
     """Fit and evaluate a model that is no network; it takes seconds, so nothing is reused."""
-    dataset = _read(config, prepared, planning.capacity(parallel.fold_mesh()), log)
+    dataset = _read_dataset(config, prepared, planning.usable_memory(parallel.fold_mesh()), log)
     folds = setup.make_folds(config, dataset)
     setup.check_classes(dataset, folds)
     with log.stage("fit"):
@@ -162,17 +162,19 @@ def _fit(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Pred
 
 
 def fit(
-    config: ConfigDict, dataset: data.Dataset, folds: Sequence[Fold], *, say: bool = True
+    config: ConfigDict, dataset: data.Dataset, folds: Sequence[Fold], *, show_progress: bool = True
 ) -> Predictions:
-    """The held-out answers of what is no network; `say` shows a bar."""
+    """The held-out answers of what is no network; `show_progress` shows a bar."""
     from mser_jax.experiments import classical  # with scikit-learn, which a training does without
 
     settings = config.model.to_dict()
     name = settings.pop("name")
-    return classical.predictions(name, settings, config.input.channels, dataset, folds, say=say)
+    return classical.predictions(
+        name, settings, config.input.channels, dataset, folds, show_progress=show_progress
+    )
 
 
-def _read(config: ConfigDict, prepared: Prepared, limit: int, log: Log) -> data.Dataset:
+def _read_dataset(config: ConfigDict, prepared: PreparedSet, limit: int, log: Log) -> data.Dataset:
     with log.stage("read shards"):
         dataset = read_clips(config, prepared, limit)
     log.write(
@@ -187,16 +189,16 @@ def _read(config: ConfigDict, prepared: Prepared, limit: int, log: Log) -> data.
     return dataset
 
 
-def _load(config: ConfigDict, prepared: Prepared, folder: Path, log: Log) -> Loaded:
-    limit = planning.capacity(parallel.fold_mesh())
-    dataset = _read(config, prepared, limit, log)
+def _load_inputs(config: ConfigDict, prepared: PreparedSet, folder: Path, log: Log) -> RunInputs:
+    limit = planning.usable_memory(parallel.fold_mesh())
+    dataset = _read_dataset(config, prepared, limit, log)
     trainer = setup.make_trainer(config, dataset)
     setup.check_classes(dataset, trainer.folds)
     engine = setup.make_engine(config, dataset, trainer, folder, limit)
-    return Loaded(dataset, engine, limit)
+    return RunInputs(dataset, engine, limit)
 
 
-def read_clips(config: ConfigDict, prepared: Prepared, limit: int) -> data.Dataset:
+def read_clips(config: ConfigDict, prepared: PreparedSet, limit: int) -> data.Dataset:
     """The clips of a prepared set, as the configuration wants them.
 
     Args:
@@ -210,51 +212,55 @@ def read_clips(config: ConfigDict, prepared: Prepared, limit: int) -> data.Datas
         config.prep.to_dict(),
         kind=config.input.kind,
         scale=config.input.scale,
-        keep=lambda size: where == "resident" or (where == "auto" and 2 * size <= limit),
+        fits_in_memory=lambda size: where == "resident" or (where == "auto" and 2 * size <= limit),
     )
 
 
-def _train(config: ConfigDict, loaded: Loaded, log: Log) -> None:
-    engine = loaded.engine
+def _train(config: ConfigDict, inputs: RunInputs, log: Log) -> None:
+    engine = inputs.engine
     if config.preset == "paper" and jax.default_backend() == "cpu":
         print("Note: the full size is meant for GPUs; on a CPU an epoch of a fold takes minutes.")
     with log.stage("train") as stage:
         rounds = engine.rounds()
-        stage.reused = bool(rounds) and not any(each.left() for each in rounds)
+        stage.reused = bool(rounds) and not any(each.updates_left() for each in rounds)
         if stage.reused:
-            done = f"all {engine.trainer.settings.epochs} epochs are in {engine.checkpoints}"
+            done = f"all {engine.trainer.settings.epochs} epochs are in {engine.checkpoint_folder}"
             print(f"Reused the trained folds: {done}.")
             return
-        options = setup.training_options(config, loaded.dataset)
-        engine.train(log, limit=loaded.limit, **options)
+        options = setup.training_options(config, inputs.dataset)
+        engine.train(log, limit=inputs.limit, **options)
 
 
 def _evaluate(
-    config: ConfigDict, loaded: Loaded, folder: Path, log: Log, *, anew: bool
+    config: ConfigDict, inputs: RunInputs, folder: Path, log: Log, *, force: bool
 ) -> Predictions | None:
     """Write the held-out predictions; return None where those of the folder are reused."""
-    engine, path = loaded.engine, folder / "predictions.csv"
+    engine, path = inputs.engine, folder / "predictions.csv"
     rounds = engine.rounds()
-    if not rounds or any(each.left() for each in rounds):
+    if not rounds or any(each.updates_left() for each in rounds):
         raise UserError(
             f"{folder}: not all {engine.trainer.settings.epochs} epochs are trained, and only the "
             "last one is evaluated. Remedy: --mode=train, or no --mode."
         )
     with log.stage("evaluate") as stage:
-        newest = max((each.checkpoints.path(each.end) for each in rounds), key=_time)
-        made = path.is_file() and _time(path) >= _time(newest)
-        stage.reused = not anew and bool(hosts.same(made))
+        newest = max(
+            (each.checkpoints.path(each.end_position) for each in rounds), key=_modified_time
+        )
+        made = path.is_file() and _modified_time(path) >= _modified_time(newest)
+        stage.reused = not force and bool(hosts.broadcast(made))
         if stage.reused:
             print(f"Reused {path}.")
             return None
         print("Evaluating the held-out clips; compiling ...", flush=True)
-        predictions = held_out.predictions(engine.trainer.folds, engine.logits(), loaded.dataset)
+        predictions = held_out.predictions_from_logits(
+            engine.trainer.folds, engine.logits(), inputs.dataset
+        )
         if hosts.is_first():
             predictions_csv.write_csv(path, predictions, config.evaluation.select)
     return predictions
 
 
-def _time(path: Path) -> float:
+def _modified_time(path: Path) -> float:
     return path.stat().st_mtime
 
 
@@ -264,7 +270,7 @@ def _report(
     """Write metrics and page, from these predictions or from those in the folder."""
     with log.stage("report"):
         if predictions is None:
-            predictions = _reread(folder / "predictions.csv", config.evaluation.select)
+            predictions = _read_with_rule(folder / "predictions.csv", config.evaluation.select)
         events, fields = log.read(), config.to_dict()
         pictures = clip_pictures.draw(folder, predictions, fields, events)
         path = report.write(folder, predictions, fields, events, pictures)
@@ -272,7 +278,7 @@ def _report(
     print(f"\n{report.text_table(scores)}\n\nReport: {path}")
 
 
-def _reread(path: Path, rule: str) -> Predictions:
+def _read_with_rule(path: Path, rule: str) -> Predictions:
     """Read the predictions of an earlier call; the rule that answers may be another by now."""
     if not path.is_file():
         raise UserError(f"{path} is not there. Remedy: the same command without --mode.")
@@ -281,14 +287,14 @@ def _reread(path: Path, rule: str) -> Predictions:
     return predictions
 
 
-def _where_the_time_went(log: Log, seconds: float) -> str:
+def _format_stage_times(log: Log, seconds: float) -> str:
     """One line: the stages of this call, newest last."""
     events = log.read()
     start = max(at for at, event in enumerate(events) if event["event"] == "start")
     parts = [
-        f"{event['name']} {event['seconds']:.0f}{_TIED}s" + " (reused)" * event["reused"]
+        f"{event['name']} {event['seconds']:.0f}{_NBSP}s" + " (reused)" * event["reused"]
         for event in events[start:]
         if event["event"] == "stage"
     ]
-    text = textwrap.fill(f"Time: {', '.join(parts)}; {seconds:.0f}{_TIED}s in all.", 79)
-    return text.replace(_TIED, " ")
+    text = textwrap.fill(f"Time: {', '.join(parts)}; {seconds:.0f}{_NBSP}s in all.", 79)
+    return text.replace(_NBSP, " ")

@@ -13,7 +13,7 @@ from mser_jax import parallel
 from mser_jax.config import networks
 from mser_jax.data import folds as folding
 from mser_jax.data import protocols
-from mser_jax.data.dataset import Dataset, Stored
+from mser_jax.data.dataset import Dataset, StoredPixels
 from mser_jax.data.feed import Feed, Resident
 from mser_jax.data.folds import Fold
 from mser_jax.data.stream import Streamed
@@ -37,7 +37,7 @@ def make_trainer(
     """
     classes = len(dataset.class_names)
     folds = make_folds(config, dataset) if folds is None else folds
-    return Trainer.of(
+    return Trainer.create(
         folds,
         network=networks.network(config, classes),
         view=networks.view(config, _variants(config)),
@@ -57,16 +57,16 @@ def make_trainer(
         classes=classes,
         mesh=parallel.mesh_for(len(folds)),
         lift=parallel.choose_lift(config.parallel.lift),
-        weights=_weights(config.train.class_weights, dataset, folds),
+        weights=_class_weights(config.train.class_weights, dataset, folds),
     )
 
 
-def _weights(kind: str, dataset: Dataset, folds: Sequence[Fold]) -> np.ndarray | None:
+def _class_weights(kind: str, dataset: Dataset, folds: Sequence[Fold]) -> np.ndarray | None:
     """Of the classes in the loss of each fold, from the clips that it trains on alone."""
     if kind == "none":
         return None
     labels, classes = np.asarray(dataset.clips.labels), len(dataset.class_names)
-    return np.stack([losses.balanced(labels[fold.train], classes) for fold in folds])
+    return np.stack([losses.balanced_class_weights(labels[fold.train], classes) for fold in folds])
 
 
 def _variants(config: ConfigDict) -> tuple[str, ...]:
@@ -124,7 +124,7 @@ def make_engine(
 def make_feed(dataset: Dataset, trainer: Trainer, limit: int) -> Feed:
     """What hands out the clips, of which a device has `limit` bytes to hold."""
     pixels = dataset.clips.pixels
-    if not isinstance(pixels, Stored):
+    if not isinstance(pixels, StoredPixels):
         return Resident(dataset.clips, trainer.mesh)
     a_step = trainer.slots // trainer.mesh.devices.size * trainer.settings.batch_size
     room = max(a_step, limit // 4 // (pixels.dtype.itemsize * math.prod(pixels.shape[1:])))
@@ -143,28 +143,30 @@ def training_options(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
 
 def _flops_per_clip(config: ConfigDict, dataset: Dataset) -> float:
     """Of a training step: two a multiply-add, and the gradients cost twice the forward pass."""
-    return throughput.TRAINING * networks.multiply_adds(config, len(dataset.class_names))
+    return throughput.TRAINING_FLOPS_PER_MAC * networks.multiply_adds(
+        config, len(dataset.class_names)
+    )
 
 
-def check_trained(dataset: Dataset, folds: Sequence[Fold]) -> None:
+def warn_untrained_classes(dataset: Dataset, folds: Sequence[Fold]) -> None:
     """Tell of a class of which a fold trains on no clip: its answer can never be right."""
     for fold in {fold.name: fold for fold in folds}.values():
-        if absent := _absent(dataset, fold.train):
+        if absent := _absent_classes(dataset, fold.train):
             print(f"Warning: fold {fold.name} trains on no clip of class {', '.join(absent)}.")
 
 
 def check_classes(dataset: Dataset, folds: Sequence[Fold]) -> None:
     """Before the training rather than after it: UF1 and UAR need a tested clip of every class."""
     tested = np.concatenate([fold.test for fold in folds])
-    if absent := _absent(dataset, tested):
+    if absent := _absent_classes(dataset, tested):
         raise UserError(
             f"No clip that is tested is of class {', '.join(absent)}; UF1 and UAR would not be "
             "defined. Remedy: prepare more clips, or take other classes (--config.data.classes)."
         )
-    check_trained(dataset, folds)
+    warn_untrained_classes(dataset, folds)
 
 
-def _absent(dataset: Dataset, clips: np.ndarray) -> list[str]:
+def _absent_classes(dataset: Dataset, clips: np.ndarray) -> list[str]:
     """The classes of which no clip is there."""
     counts = np.bincount(dataset.clips.labels[clips], minlength=len(dataset.class_names))
     return [name for name, count in zip(dataset.class_names, counts) if not count]

@@ -25,7 +25,7 @@ from mser_jax.train import planning
 
 ESTIMATES = "estimates.json"
 # What a model may end with while the others go on; a device without memory is of the second kind.
-_FAULTS = (UserError, jax.errors.JaxRuntimeError)
+_MODEL_ERRORS = (UserError, jax.errors.JaxRuntimeError)
 
 
 def run_suite(config: ConfigDict, workdir: str, mode: str) -> None:
@@ -48,18 +48,18 @@ def run_suite(config: ConfigDict, workdir: str, mode: str) -> None:
             "All models run in one process. Remedy: without --distributed, or one network: "
             "--config=configs/megc2019.py:htnet --distributed."
         )
-    hosts.keep_programs()
+    hosts.use_compilation_cache()
     folder = open_workdir(config, workdir)
     print(f"Models: {folder}")
-    with folders.alone(folder):
+    with folders.lock(folder):
         _run_all(config, folder, mode)
 
 
 def _run_all(config: ConfigDict, folder: Path, mode: str) -> None:
     trains = mode in ("all", "train")
     members = {
-        name: defaults.model_of_suite(config, name)
-        for name in _chosen(config)
+        name: defaults.suite_model_config(config, name)
+        for name in _selected_models(config)
         if trains or (folder / name / "config.json").is_file()
     }
     if not members:
@@ -67,24 +67,24 @@ def _run_all(config: ConfigDict, folder: Path, mode: str) -> None:
     if trains:  # so that the page shows the command that trained
         Log(folder / "log.jsonl").write("start", **provenance.provenance(config, mode))
     faults: dict[str, str] = {}
-    seconds = _estimates(config, members, folder, faults) if trains else {}
-    _say(members, seconds, folder)
+    seconds = _estimate_all(config, members, folder, faults) if trains else {}
+    _print_plan(members, seconds, folder)
     order = sorted(members, key=lambda name: seconds.get(name, math.inf))
     for number, name in enumerate(order, 1):
         print(f"\nModel {number} of {len(members)}: {zoo.model(name).title}", flush=True)
         faults.pop(name, None)
         try:
             run.run(members[name], str(folder / name), mode)
-        except _FAULTS as error:
+        except _MODEL_ERRORS as error:
             faults[name] = str(error)
             print(f"{name} has no result: {error}", flush=True)
         if mode != "train":
-            _tell(folder, config, seconds, faults)
+            _write_table(folder, config, seconds, faults)
     if len(faults) == len(members):
         raise UserError("No model has a result; the reasons stand above, one for each.")
 
 
-def _chosen(config: ConfigDict) -> list[str]:
+def _selected_models(config: ConfigDict) -> list[str]:
     """Those that were named; else all, and of the large ones only where there is a GPU."""
     if config.suite.models:
         return list(config.suite.models)
@@ -92,37 +92,37 @@ def _chosen(config: ConfigDict) -> list[str]:
     return [name for name, model in zoo.MODELS.items() if not (small and model.large)]
 
 
-def _estimates(
+def _estimate_all(
     config: ConfigDict,
     members: Mapping[str, ConfigDict],
     folder: Path,
     faults: dict[str, str],
 ) -> dict[str, float]:
     """Seconds that each model will take, measured on a few steps of it; kept for the next call."""
-    prepared = prepare(config, say=lambda line: None)
+    prepared = prepare(config, print_line=lambda line: None)
     devices = [device.device_kind for device in jax.devices()]
     of = {"devices": devices, "seeds": config.train.seeds, "clips": prepared.name}
     kept = _read_estimates(folder / ESTIMATES, of)
-    limit = planning.capacity(parallel.fold_mesh())
+    limit = planning.usable_memory(parallel.fold_mesh())
     for name in [name for name in members if name not in kept["seconds"]]:
         print(f"Estimating {name} ...", flush=True)
         try:
             dataset = run.read_clips(members[name], prepared, limit)
             kept["seconds"][name] = _estimate(members[name], dataset, limit)
-        except _FAULTS as error:
+        except _MODEL_ERRORS as error:
             faults[name] = str(error)
             print(f"{name} cannot be estimated: {error}", flush=True)
         _write(folder / ESTIMATES, kept)
     return {name: kept["seconds"][name] for name in members if name in kept["seconds"]}
 
 
-def _read_estimates(path: Path, of: Mapping[str, Any]) -> dict[str, Any]:
+def _read_estimates(path: Path, conditions: Mapping[str, Any]) -> dict[str, Any]:
     """What was estimated before on these devices for these clips; nothing of others."""
     with contextlib.suppress(OSError, ValueError):
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(kept, dict) and kept.get("of") == of:
+        if isinstance(kept, dict) and kept.get("of") == conditions:
             return kept
-    return {"of": of, "seconds": {}}
+    return {"of": conditions, "seconds": {}}
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
@@ -134,12 +134,16 @@ def _write(path: Path, content: Mapping[str, Any]) -> None:
 def _estimate(config: ConfigDict, dataset: Any, limit: int) -> float:
     if not networks.is_network(config):
         folds = setup.make_folds(config, dataset)
-        return estimate.fitting(lambda some: run.fit(config, dataset, some, say=False), folds)
+        return estimate.fitting_seconds(
+            lambda some: run.fit(config, dataset, some, show_progress=False), folds
+        )
     trainer = setup.make_trainer(config, dataset)
-    return estimate.training(trainer, setup.make_feed(dataset, trainer, limit))
+    return estimate.training_seconds(trainer, setup.make_feed(dataset, trainer, limit))
 
 
-def _say(members: Mapping[str, ConfigDict], seconds: Mapping[str, float], folder: Path) -> None:
+def _print_plan(
+    members: Mapping[str, ConfigDict], seconds: Mapping[str, float], folder: Path
+) -> None:
     """What is about to run, the quickest first."""
     for name in sorted(seconds, key=lambda name: seconds[name]):
         print(f"  {name:<16}{_duration(seconds[name]):>12}  {zoo.model(name).title}")
@@ -157,7 +161,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _tell(
+def _write_table(
     folder: Path, config: ConfigDict, seconds: Mapping[str, float], faults: Mapping[str, str]
 ) -> None:
     """The table of what has run so far, in the folder and on the screen."""
@@ -177,7 +181,7 @@ def _tell(
         Log(folder / "log.jsonl").read(),
         suite_report.Context(
             logs={name: Log(folder / name / "log.jsonl").read() for name in there},
-            not_run=_not_run(there, seconds, faults),
+            not_run=_missing_reasons(there, seconds, faults),
         ),
     )
     print(f"\n{suite_report.text_table(results)}\n\nModels: {path}")
@@ -188,13 +192,13 @@ def _has_result(folder: Path, fault: str | None) -> bool:
     return fault is None and (folder / "predictions.csv").is_file()
 
 
-def _not_run(
-    there: Sequence[str], seconds: Mapping[str, float], faults: Mapping[str, str]
+def _missing_reasons(
+    finished_models: Sequence[str], seconds: Mapping[str, float], faults: Mapping[str, str]
 ) -> dict[str, str]:
     """Why each of the other models has no row."""
     reasons = {}
     for name, model in zoo.MODELS.items():
-        if name in there:
+        if name in finished_models:
             continue
         estimated = f", estimated {_duration(seconds[name])}" if name in seconds else ""
         large = ": large, only when it is named or on a GPU" if model.large else ""

@@ -13,7 +13,7 @@ from mser_jax.config import defaults as configs
 
 # Where things are, how many processes or devices help, what is kept or reported, which head
 # answers: none changes what is trained. 'parallel' is a whole section.
-_INDIFFERENT = (
+_IGNORED_FIELDS = (
     "data.manual_dir",
     "data.landmarks_dir",
     "data.data_dir",
@@ -32,7 +32,7 @@ _INDIFFERENT = (
 
 # What a run leaves once something is trained, in its folder or in that of an ablation's member.
 # The folder of a checkpoint is a number; while it is written its name ends otherwise.
-_TRAINED = (
+_TRAINING_OUTPUTS = (
     "predictions.csv",
     "final.json",
     "checkpoints/*[0-9]/_CHECKPOINT_METADATA",
@@ -55,12 +55,12 @@ def open_workdir(config: ConfigDict, workdir: str) -> Path:
     Raises:
       UserError: it cannot be written, or belongs to a run with other settings (they are listed).
     """
-    folder = Path(workdir) if workdir else default(config)
+    folder = Path(workdir) if workdir else default_workdir(config)
     stored = folder / "config.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if stored.is_file():
-            _check_free(stored, config)
+            _check_same_settings(stored, config)
         text = json.dumps(config.to_dict(), indent=2) + "\n"
         if not (stored.is_file() and stored.read_text(encoding="utf-8") == text):
             part = folder / "config.json.part"  # so that a power cut leaves the old or the new one
@@ -73,7 +73,7 @@ def open_workdir(config: ConfigDict, workdir: str) -> Path:
     return folder
 
 
-def settings(folder: Path) -> ConfigDict:
+def read_config(folder: Path) -> ConfigDict:
     """The configuration of the run in a folder, for whoever has no other.
 
     Raises:
@@ -82,12 +82,12 @@ def settings(folder: Path) -> ConfigDict:
     stored = folder / "config.json"
     if not stored.is_file():
         raise UserError(f"{folder}: no run is there ({stored.name} is absent). Correct the path.")
-    config = ConfigDict(_read(stored))
-    config.update_from_flattened_dict(_before(stored, config))
+    config = ConfigDict(_read_json(stored))
+    config.update_from_flattened_dict(_stored_settings(stored, config))
     return config
 
 
-def default(config: ConfigDict) -> Path:
+def default_workdir(config: ConfigDict) -> Path:
     """`runs/<name>-<preset>`, with a digest of the other changed fields: a folder of its own."""
     preset = configs.get_config(config.data.dataset, config.preset)
     changed = differences(preset.to_dict() | {"name": config.name}, config.to_dict())
@@ -101,49 +101,51 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str
     return [
         (field, old, new)
         for field, old, new in fields.differences(first, second)
-        if field not in _INDIFFERENT and field.partition(".")[0] not in _INDIFFERENT
+        if field not in _IGNORED_FIELDS and field.partition(".")[0] not in _IGNORED_FIELDS
     ]
 
 
-def _check_free(stored: Path, config: ConfigDict) -> None:
+def _check_same_settings(config_path: Path, config: ConfigDict) -> None:
     """Refuse the folder of a run that trained with other settings, and what is no run's at all."""
-    changed = differences(_before(stored, config), config.to_dict())
-    if changed and _is_trained(stored.parent):
+    changed = differences(_stored_settings(config_path, config), config.to_dict())
+    if changed and _is_trained(config_path.parent):
         lines = [f"  {field}: the run has {old}, now {new}" for field, old, new in changed]
         raise UserError(
-            f"{stored.parent} holds a run with other settings:\n"
+            f"{config_path.parent} holds a run with other settings:\n"
             + "\n".join(lines)
             + "\nRemedy: give another --workdir, or set these fields as they were."
         )
 
 
-def _before(stored: Path, config: ConfigDict) -> dict[str, Any]:
+def _stored_settings(config_path: Path, config: ConfigDict) -> dict[str, Any]:
     """The run's own settings.
 
     It may be older than a field. A new field stands in the paper preset with what the program did
     before it, so that is what the run has, whatever the other presets make of the field.
     """
-    before = _read(stored)
-    defaults = configs.as_it_was(config).to_dict()
-    return fields.flat(fields.plain(defaults)) | fields.flat(before)
+    before = _read_json(config_path)
+    defaults = configs.legacy_defaults(config).to_dict()
+    return fields.flatten(fields.json_roundtrip(defaults)) | fields.flatten(before)
 
 
-def _read(stored: Path) -> dict[str, Any]:
+def _read_json(config_path: Path) -> dict[str, Any]:
     try:
-        read = json.loads(stored.read_text(encoding="utf-8"))
+        read = json.loads(config_path.read_text(encoding="utf-8"))
     except ValueError as error:  # no JSON, or no text
-        raise UserError(_unreadable(stored, str(error))) from error
+        raise UserError(_unreadable_message(config_path, str(error))) from error
     if not isinstance(read, dict) or "preset" not in read:
-        raise UserError(_unreadable(stored, "it is not the configuration of a run"))
+        raise UserError(_unreadable_message(config_path, "it is not the configuration of a run"))
     return read
 
 
-def _unreadable(stored: Path, why: str) -> str:
+def _unreadable_message(config_path: Path, reason: str) -> str:
     return (
-        f"{stored} cannot be read: {why}. Remedy: give another --workdir, or remove the file if "
+        f"{config_path} cannot be read: {reason}. Remedy: give another --workdir, or remove the file if "
         "this is the folder's own configuration."
     )
 
 
 def _is_trained(folder: Path) -> bool:
-    return any(any(folder.glob(prefix + result)) for prefix in ("", "*/") for result in _TRAINED)
+    return any(
+        any(folder.glob(prefix + result)) for prefix in ("", "*/") for result in _TRAINING_OUTPUTS
+    )

@@ -21,8 +21,8 @@ class TemporalSpatialAttention(nnx.Module):
 
     def __call__(self, x: Map) -> Map:
         """`[b, t, h, w, c]`, the same shape out."""
-        x = weighed(x, self.time_weights(x))
-        return weighed(x, self.space_weights(x))
+        x = apply_weights(x, self.time_weights(x))
+        return apply_weights(x, self.space_weights(x))
 
     def time_weights(self, x: Map) -> Map:
         """Of the time steps: `[b, t, h, w, c]` to weights in (0, 1), `[b, t, 1, 1, 1]`."""
@@ -33,7 +33,7 @@ class TemporalSpatialAttention(nnx.Module):
         return _weights(self.space, x, (1, 4))
 
 
-def weighed(x: Map, weights: Map) -> Map:
+def apply_weights(x: Map, weights: Map) -> Map:
     """`[b, t, h, w, c]` times weights that are broadcast to it, in the type of x."""
     return (x * weights).astype(x.dtype)
 

@@ -36,7 +36,7 @@ def he_normal(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
     return normal(rngs, shape, (2 / fan_in) ** 0.5)
 
 
-def of_torch(fan_in: int) -> float:
+def torch_deviation(fan_in: int) -> float:
     """The deviation of the uniform weights that PyTorch draws unless it is told otherwise."""
     return (3 * fan_in) ** -0.5
 
@@ -53,7 +53,7 @@ def _weight(
     return he_normal(rngs, shape, fan_in) if deviation is None else normal(rngs, shape, deviation)
 
 
-def flat(size: Size) -> Size:
+def spatial_size(size: Size) -> Size:
     """The size of a kernel, cut to one time step."""
     return 1, size[1], size[2]
 
@@ -86,10 +86,10 @@ class Conv(nnx.Module):
     def __call__(self, x: Map) -> Map:
         """`[b, t, h, w, c_in]` to `[b, t', h', w', c_out]`."""
         kernel = self.kernel[...].astype(x.dtype)
-        y = conv.conv3d(x, kernel, self.strides) if self.padded else self._inside(x, kernel)
+        y = conv.conv3d(x, kernel, self.strides) if self.padded else self._conv_valid(x, kernel)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
-    def _inside(self, x: Map, kernel: Array) -> Map:
+    def _conv_valid(self, x: Map, kernel: Array) -> Map:
         """The places of the padded convolution that see no padding, every stride."""
         margins = [size // 2 for size in kernel.shape[:3]]
         inside = (
@@ -142,17 +142,17 @@ class BatchNorm(nnx.Module):
     def __call__(self, x: Map, mask: Mask = None) -> Map:
         """`[b, t, h, w, c]`, the same shape out; computed in float32 at least."""
         wide = jnp.promote_types(x.dtype, jnp.float32)
-        return _normalised(x, *(v.astype(wide) for v in self.affine(lambda: _moments(x, mask))))
+        return _normalise(x, *(v.astype(wide) for v in self.affine(lambda: _moments(x, mask))))
 
-    def affine(self, moments: Callable[[], Moments]) -> tuple[Array, Array, Array]:
+    def affine(self, compute_moments: Callable[[], Moments]) -> tuple[Array, Array, Array]:
         """Mean, factor and bias `[c]`: a channel becomes `(x - mean) * factor + bias`.
 
         Args:
-          moments: gives those of the batch; asked, and followed by the running ones, in training.
+          compute_moments: gives those of the batch; asked, and followed by the running ones, in training.
         """
         mean, variance = self.mean[...], self.var[...]
         if not self.use_running_average:
-            mean, variance = moments()
+            mean, variance = compute_moments()
             self.mean[...] = MOMENTUM * self.mean[...] + (1 - MOMENTUM) * mean
             self.var[...] = MOMENTUM * self.var[...] + (1 - MOMENTUM) * variance
         return mean, self.scale[...] * jax.lax.rsqrt(variance + EPSILON), self.bias[...]
@@ -163,34 +163,34 @@ class BatchNorm(nnx.Module):
 
 
 @jax.custom_vjp
-def _normalised(x: Map, mean: Array, factor: Array, bias: Array) -> Map:
-    y = (_wide(x) - _by_channel(mean)) * _by_channel(factor) + _by_channel(bias)
+def _normalise(x: Map, mean: Array, factor: Array, bias: Array) -> Map:
+    y = (_widen(x) - _by_channel(mean)) * _by_channel(factor) + _by_channel(bias)
     return y.astype(x.dtype)
 
 
-def _normalised_forward(x: Map, mean: Array, factor: Array, bias: Array):
-    return _normalised(x, mean, factor, bias), (x, mean, factor)
+def _normalise_forward(x: Map, mean: Array, factor: Array, bias: Array):
+    return _normalise(x, mean, factor, bias), (x, mean, factor)
 
 
-def _normalised_backward(kept, gradient: Map):
-    x, mean, factor = kept
-    gradient = _wide(gradient)
+def _normalise_backward(residuals, gradient: Map):
+    x, mean, factor = residuals
+    gradient = _widen(gradient)
     by_bias = jnp.sum(gradient, axis=(0, 1, 2, 3))
-    by_factor = jnp.sum(gradient * _wide(x), axis=(0, 1, 2, 3)) - mean * by_bias
+    by_factor = jnp.sum(gradient * _widen(x), axis=(0, 1, 2, 3)) - mean * by_bias
     by_x = (gradient * _by_channel(factor)).astype(x.dtype)
     return by_x, -factor * by_bias, by_factor, by_bias
 
 
-_normalised.defvjp(_normalised_forward, _normalised_backward)
+_normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
 def _moments(x: Map, mask: Mask) -> Moments:
     each = math.prod(x.shape[1:-1])
-    clip_mean, clip_square = (jnp.sum(_wide(x) ** n, axis=(1, 2, 3)) / each for n in (1, 2))
-    return over_clips(clip_mean, clip_square, mask)
+    clip_mean, clip_square = (jnp.sum(_widen(x) ** n, axis=(1, 2, 3)) / each for n in (1, 2))
+    return batch_moments(clip_mean, clip_square, mask)
 
 
-def over_clips(clip_mean: Array, clip_square: Array, mask: Mask, axis: int = 0) -> Moments:
+def batch_moments(clip_mean: Array, clip_square: Array, mask: Mask, axis: int = 0) -> Moments:
     """Mean and (biased) variance of each channel over the clips that are there; 0 of none.
 
     Within each clip as Flax does it, E[x^2] - E[x]^2: one pass; among the clips exactly.
@@ -235,7 +235,7 @@ class ConvBN(nnx.Module):
         temporal: bool = True,
         rngs: nnx.Rngs,
     ):
-        kernel = kernel if temporal else flat(kernel)
+        kernel = kernel if temporal else spatial_size(kernel)
         self.conv = (
             DepthwiseConv(c_in, kernel, rngs=rngs)
             if depthwise
@@ -298,7 +298,7 @@ def dropout(x: Float[Array, "b c"], rate: float, key: Key) -> Float[Array, "b c"
 
 def mean(x: Map, axes: Sequence[int]) -> Map:
     """The mean over axes, which stay as 1; in float32 at least, whatever the maps are."""
-    return jnp.mean(_wide(x), axis=tuple(axes), keepdims=True)
+    return jnp.mean(_widen(x), axis=tuple(axes), keepdims=True)
 
 
 def global_mean(x: Map) -> Float[Array, "b 1 1 1 c"]:
@@ -308,10 +308,10 @@ def global_mean(x: Map) -> Float[Array, "b 1 1 1 c"]:
 
 def global_max(x: Map) -> Float[Array, "b 1 1 1 c"]:
     """The maximum of each channel over time and space, as a 1x1x1 map; in float32 at least."""
-    return _wide(maximum(x, (1, 2, 3)))
+    return _widen(maximum(x, (1, 2, 3)))
 
 
-def _wide(x: Map) -> Map:
+def _widen(x: Map) -> Map:
     """Float32 in place of a narrower type; float64 stays."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 

@@ -76,7 +76,7 @@ class Head(nnx.Module):
         return self.second(dropout(hidden, self.dropout, key))
 
 
-def _call(module: Any, *inputs: Map | Mask) -> Map:
+def _call_module(module: Any, *inputs: Map | Mask) -> Map:
     """A stage; what backward needs is kept, or with `remat` computed anew from the inputs."""
     return module(*inputs)
 
@@ -120,7 +120,7 @@ class MSRes3D(nnx.Module):
                 self.affa.append(AFFA(shallow, settings.cam_reduction, rngs=rngs))
         self.cascade = settings.cascade
         self.bfloat16 = settings.dtype == "bfloat16"
-        self.call = nnx.remat(_call) if settings.remat else _call
+        self.call_module = nnx.remat(_call_module) if settings.remat else _call_module
         self.heads = nnx.List(
             Head(channels, settings.hidden, settings.classes, settings.dropout, rngs=rngs)
             for channels in heads
@@ -137,15 +137,17 @@ class MSRes3D(nnx.Module):
         Returns:
           `[b, k, classes]`: heads on O1 (X5), O2, O3 and O4; k is 1 without the fusion.
         """
-        return self.answers(self.features(x, mask), mask, key)
+        return self.head_logits(self.features(x, mask), mask, key)
 
-    def answers(self, maps: list[Map], mask: Mask = None, key: Key = None) -> Float[Array, "b k n"]:
+    def head_logits(
+        self, maps: list[Map], mask: Mask = None, key: Key = None
+    ) -> Float[Array, "b k n"]:
         """Logits of every head from X2, X3, X4, X5; mask and key as of the network."""
-        outputs = self.fused(maps, mask)
-        keys = self._keys(key)
+        outputs = self.fuse(maps, mask)
+        keys = self._head_keys(key)
         return jnp.stack([head(o, k) for head, o, k in zip(self.heads, outputs, keys)], axis=1)
 
-    def _keys(self, key: Key) -> list[Key]:
+    def _head_keys(self, key: Key) -> list[Key]:
         """A key for each head; where none is used, none is made."""
         return [
             jax.random.fold_in(key, number) if key is not None and head.dropout else None
@@ -154,29 +156,29 @@ class MSRes3D(nnx.Module):
 
     def features(self, x: Map, mask: Mask = None) -> list[Map]:
         """X2, X3, X4, X5 of section 3.3.3: the blocks' outputs, the first three through an RC."""
-        x = self.call(self.stem, self.typed(x), mask)
+        x = self.call_module(self.stem, self.cast_input(x), mask)
         maps = []
         for number in range(len(self.blocks)):
             x = self.stage(number, x, mask)
             maps.append(x)
         return maps
 
-    def typed(self, x: Map) -> Map:
+    def cast_input(self, x: Map) -> Map:
         """The clips in the type of the maps, which in float32 is that of the clips."""
         return x.astype(jnp.bfloat16) if self.bfloat16 else x
 
     def stage(self, number: int, x: Map, mask: Mask = None) -> Map:
         """From one map to the next: a residual block (`number` 0 makes X2) and its RC, if any."""
-        x = self.call(self.blocks[number], x, mask)
-        return self.call(self.rc[number], x, mask) if number < len(self.rc) else x
+        x = self.call_module(self.blocks[number], x, mask)
+        return self.call_module(self.rc[number], x, mask) if number < len(self.rc) else x
 
-    def fused(self, maps: list[Map], mask: Mask = None) -> list[Map]:
+    def fuse(self, maps: list[Map], mask: Mask = None) -> list[Map]:
         """O1 to O4 of section 3.3.3: O1 = X5, then AFFA(up(deeper), shallower) down to X2."""
         outputs = [maps[3]]
         for up, affa, deep, shallow in zip(self.up, self.affa, maps[:0:-1], maps[2::-1]):
             source = outputs[-1] if self.cascade else deep
-            grown = self.call(up, source, shallow, mask)
-            outputs.append(self.call(affa, grown, shallow, mask))
+            grown = self.call_module(up, source, shallow, mask)
+            outputs.append(self.call_module(affa, grown, shallow, mask))
         return outputs
 
 

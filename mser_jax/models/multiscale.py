@@ -80,11 +80,11 @@ class FusionWeights(nnx.Module):
 
     def __call__(self, maps: Sequence[Map]) -> Map:
         """Eq. (3.8), (3.9): K = alpha X1 + beta X2 + ...; 1x1x1 maps are broadcast."""
-        weights = self.normalised()
+        weights = self.normalised_weights()
         terms = [weights[position] * x for position, x in enumerate(maps)]
         return sum(terms[1:], terms[0]).astype(maps[0].dtype)
 
-    def normalised(self) -> Float[Array, " n"]:
+    def normalised_weights(self) -> Float[Array, " n"]:
         """The weights as the sum takes them: with softmax they are positive and sum to 1."""
         weights = self.weights[...]
         return jax.nn.softmax(weights) if self.softmax else weights

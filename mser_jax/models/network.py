@@ -52,7 +52,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module], lowering: str = "auto") 
 
     def init(key: jax.Array) -> tuple[Tree, Tree]:
         _, params, stats = nnx.split(build(nnx.Rngs(key)), nnx.Param, nnx.BatchStat)
-        params = _drawn_together(params, key)
+        params = _draw_weights(params, key)
         return nnx.to_pure_dict(params), nnx.to_pure_dict(stats)
 
     def apply(params: Tree, stats: Tree, x: Map, mask: Mask, train: bool, key: Key = None):
@@ -64,7 +64,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module], lowering: str = "auto") 
     return Network(init, apply)
 
 
-def _drawn_together(params: nnx.State, key: jax.Array) -> nnx.State:
+def _draw_weights(params: nnx.State, key: jax.Array) -> nnx.State:
     """Draw all weights in one call: a call for each makes a program that is long to compile.
 
     The draws of the constructor are then used by nothing, and the compiler drops them.

@@ -28,7 +28,7 @@ VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wm
 def main(arguments: Sequence[str] | None = None) -> int:
     """Ask the model about each video, and print what it answers."""
     flags = _parser().parse_args(arguments)
-    return command.ended(lambda: _predict(flags))
+    return command.run_and_get_status(lambda: _predict(flags))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _predict(flags: argparse.Namespace) -> None:
-    paths = _expanded(flags.videos)
+    paths = _expand_videos(flags.videos)
     marks = (flags.onset, flags.apex, flags.offset)
     if len(paths) > 1 and (marks != (None, None, None) or flags.landmarks):
         raise UserError(
@@ -71,32 +71,34 @@ def _predict(flags: argparse.Namespace) -> None:
     from mser_jax import hosts
     from mser_jax.predict.model import Model
 
-    hosts.keep_programs()
+    hosts.use_compilation_cache()
     model = Model.read(flags.model)
-    model.refuse_images()
-    out = command.path(flags.out)
+    model.check_accepts_videos()
+    out = command.expand_path(flags.out)
     out.mkdir(parents=True, exist_ok=True)
-    with folders.alone(out, "another --out"):
-        _answer(flags, model, paths, out)
+    with folders.lock(out, "another --out"):
+        _answer_videos(flags, model, paths, out)
 
 
-def _answer(flags: argparse.Namespace, model: Model, paths: Sequence[Path], out: Path) -> None:
+def _answer_videos(
+    flags: argparse.Namespace, model: Model, paths: Sequence[Path], out: Path
+) -> None:
     """Ask about each video; one that cannot be answered leaves the others."""
-    from data_prep.pipeline.video_source import Marked
+    from data_prep.pipeline.video_source import MarkedVideo
     from mser_jax.predict import answer_files
-    from mser_jax.predict.video import CSV, Request, answer
+    from mser_jax.predict.video import CSV, Request, answer_video
     from mser_jax.predict.views import text as answer_text
-    from mser_jax.report.wording import WARNING, many
+    from mser_jax.report.wording import WARNING, pluralize
 
     marks = (flags.onset, flags.apex, flags.offset)
-    landmarks = flags.landmarks and command.path(flags.landmarks)
+    landmarks = flags.landmarks and command.expand_path(flags.landmarks)
     answers: list[VideoAnswer] = []
     faults: list[Path] = []
-    for path, place in _places(paths, out, marks).items():
-        video = Marked(path, *marks, fps=flags.fps, landmarks=landmarks)
+    for path, place in _answer_folders(paths, out, marks).items():
+        video = MarkedVideo(path, *marks, fps=flags.fps, landmarks=landmarks)
         request = Request(video, film=flags.film, reasons=flags.reasons, faces=not flags.no_faces)
         try:
-            result, reused = answer(model, request, place, _bar)
+            result, reused = answer_video(model, request, place, _bar)
         except (UserError, OSError) as error:
             if len(paths) == 1:
                 raise
@@ -107,37 +109,37 @@ def _answer(flags: argparse.Namespace, model: Model, paths: Sequence[Path], out:
         print(f"\n{answer_text.text_table(result)}\n{'Reused' * reused or 'In'} {place}")
     if answers:
         answer_files.write_csv(out / CSV, answers)
-        print(f"\n{many(len(answers), 'video')} in {out / CSV}\n{textwrap.fill(WARNING, 79)}")
+        print(f"\n{pluralize(len(answers), 'video')} in {out / CSV}\n{textwrap.fill(WARNING, 79)}")
     if faults:
         raise UserError(
             f"{len(faults)} of {len(paths)} videos have no answer; the reasons stand above."
         )
 
 
-def _expanded(videos: Iterable[str]) -> list[Path]:
+def _expand_videos(videos: Iterable[str]) -> list[Path]:
     """The videos that are meant: of a pattern all that match, of a folder of videos all in it."""
     paths: list[Path] = []
     for video in videos:
-        path = command.path(video)
+        path = command.expand_path(video)
         if glob.has_magic(video) and not path.exists():
             matched = [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
-            matched = [inner for each in matched for inner in _within(each)]
+            matched = [inner for each in matched for inner in _iter_videos(each)]
             if not matched:
                 raise UserError(f"{video}: no video matches this pattern. Correct it.")
             paths += matched
         else:
-            paths += _named(path)
+            paths += _require_videos(path)
     return list({path.resolve(): path for path in paths}.values())
 
 
-def _named(path: Path) -> list[Path]:
+def _require_videos(path: Path) -> list[Path]:
     """What a path stands for that was given by its name."""
-    if not (found := [*_within(path)]):
+    if not (found := [*_iter_videos(path)]):
         raise UserError(f"{path}: neither videos nor numbered frames are in it.")
     return found
 
 
-def _within(path: Path) -> Iterator[Path]:
+def _iter_videos(path: Path) -> Iterator[Path]:
     """A folder of frames is a video; one of videos stands for those in it."""
     if not path.is_dir():
         yield path
@@ -149,7 +151,9 @@ def _within(path: Path) -> Iterator[Path]:
         yield from (file for file in files if file.suffix.lower() in VIDEOS)
 
 
-def _places(paths: Sequence[Path], out: Path, marks: Sequence[int | None]) -> dict[Path, Path]:
+def _answer_folders(
+    paths: Sequence[Path], out: Path, marks: Sequence[int | None]
+) -> dict[Path, Path]:
     """A folder for each video: its name, with more of its path where others have that too.
 
     Args:
@@ -157,17 +161,17 @@ def _places(paths: Sequence[Path], out: Path, marks: Sequence[int | None]) -> di
       out: where the folders are.
       marks: of the one movement that is asked about; its folder is not that of the whole video.
     """
-    from mser_jax.predict.video import is_of_another
+    from mser_jax.predict.video import belongs_to_another_video
 
     named = zip(("onset", "apex", "offset"), marks)
     given = "".join(f"-{name}{mark}" for name, mark in named if mark is not None)
     places: dict[Path, Path] = {}
     for path in paths:
         for depth in range(len(path.resolve().parts) + 1):
-            name = _name(path, depth)
+            name = _folder_name(path, depth)
             place = out / f"{name}{given}"
-            alone = sum(_name(other, depth) == name for other in paths) == 1
-            if alone and not is_of_another(place, path):
+            alone = sum(_folder_name(other, depth) == name for other in paths) == 1
+            if alone and not belongs_to_another_video(place, path):
                 places[path] = place
                 break
         else:
@@ -175,7 +179,7 @@ def _places(paths: Sequence[Path], out: Path, marks: Sequence[int | None]) -> di
     return places
 
 
-def _name(path: Path, depth: int) -> str:
+def _folder_name(path: Path, depth: int) -> str:
     """The video's own name; deeper, that of its folder before it, its suffix, more folders."""
     whole = path.resolve()
     stem = whole.stem if whole.is_file() else whole.name

@@ -43,7 +43,7 @@ class Answer:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Classified:
+class ClassifiedMovement:
     """An answer with what it was made from.
 
     Attributes:

@@ -11,10 +11,10 @@ import numpy as np
 
 from data_prep.clip import Clip
 from data_prep.common.errors import UserError
-from data_prep.video.decoder import FASTEST, SLOWEST
+from data_prep.video.decoder import MAX_FPS, MIN_FPS
 
 
-def checked(frames: Iterable[np.ndarray], fps: float) -> Iterator[np.ndarray]:
+def checked_frames(frames: Iterable[np.ndarray], fps: float) -> Iterator[np.ndarray]:
     """The frames, uint8 or float32, each looked at when its turn comes.
 
     Raises:
@@ -25,12 +25,12 @@ def checked(frames: Iterable[np.ndarray], fps: float) -> Iterator[np.ndarray]:
             f"{frames} is a path, and frames are arrays. Remedy: python -m mser_jax.predict MODEL "
             f"{frames}, or read the video's frames (imageio, OpenCV) and hand them over."
         )
-    if not (isinstance(fps, numbers.Real) and SLOWEST <= fps <= FASTEST):
-        raise UserError(f"fps is {fps!r}: it must be {SLOWEST:g} to {FASTEST:g} frames a second.")
-    return _each(frames)
+    if not (isinstance(fps, numbers.Real) and MIN_FPS <= fps <= MAX_FPS):
+        raise UserError(f"fps is {fps!r}: it must be {MIN_FPS:g} to {MAX_FPS:g} frames a second.")
+    return _iterate_checked(frames)
 
 
-def _each(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def _iterate_checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     shape = None
     for number, given in enumerate(frames):
         frame = np.asarray(given)
@@ -40,7 +40,7 @@ def _each(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
                 "needed."
             )
         if frame.dtype != np.uint8:
-            frame = _floating(frame, number)
+            frame = _to_float32(frame, number)
         if frame.shape != (shape or frame.shape):
             raise UserError(
                 f"Frame {number} is of shape {list(frame.shape)}, the one before of "
@@ -52,7 +52,7 @@ def _each(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         raise UserError("There is not one frame. Has the generator been gone through before?")
 
 
-def _floating(frame: np.ndarray, number: int) -> np.ndarray:
+def _to_float32(frame: np.ndarray, number: int) -> np.ndarray:
     if not np.issubdtype(frame.dtype, np.number) or np.iscomplexobj(frame):
         raise UserError(f"Frame {number} holds {frame.dtype}; numbers of 0..255 are needed.")
     frame = frame.astype(np.float32)
@@ -63,18 +63,18 @@ def _floating(frame: np.ndarray, number: int) -> np.ndarray:
     return frame
 
 
-def marked(
+def marked_clip(
     frames: np.ndarray,
     fps: float,
     onset: int | None,
     apex: int | None,
     offset: int | None,
     landmarks: np.ndarray | None,
-    around: float,
+    context_seconds: float,
 ) -> Clip:
     """The one movement of frames `[t, h, w]` or `[t, h, w, 3]`; of the arguments see `predict`.
 
-    Of what lies before and after it `around` seconds are kept, as of a video file.
+    Of what lies before and after it `context_seconds` seconds are kept, as of a video file.
 
     Raises:
       UserError: the marks are no indices of the frames, or out of order.
@@ -87,7 +87,7 @@ def marked(
             f"onset {first}, apex {apex}, offset {last} of {len(frames)} frames: indices from 0 in "
             "this order are needed, and onset before offset. Remedy: correct the marks."
         )
-    kept = math.ceil(around * fps)
+    kept = math.ceil(context_seconds * fps)
     start = max(0, first - kept)
     return Clip(
         frames=frames[start : last + kept + 1],

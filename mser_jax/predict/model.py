@@ -14,18 +14,18 @@ from ml_collections import ConfigDict
 from data_prep.clip import Clip
 from data_prep.common import command
 from data_prep.common.errors import UserError
-from data_prep.config import around
+from data_prep.config import context_seconds
 from data_prep.pipeline import record
 from data_prep.pipeline.record import Record
-from data_prep.spotting.found import Spotted
+from data_prep.spotting.found import SpottedMovement
 from data_prep.stages import identity
 from data_prep.stages.identity import Recipe
 from mser_jax.config import networks
 from mser_jax.models.network import Network
 from mser_jax.predict import inputs, model_folder, serving
-from mser_jax.predict.answers import Answer, Classified, VideoAnswer
-from mser_jax.predict.serving import Rule, Said
-from mser_jax.predict.session import Session, answer_marked
+from mser_jax.predict.answers import Answer, ClassifiedMovement, VideoAnswer
+from mser_jax.predict.serving import HeadSelector, Output
+from mser_jax.predict.session import Session, classify_marked_clip
 from mser_jax.storage import weights
 
 Tree = Any
@@ -35,7 +35,7 @@ class Model:
     """A network with its weights, and all that it takes to ask it about a video.
 
     Attributes:
-      described: what model.json says (`mser_jax.predict.model_folder`).
+      description: what model.json says (`mser_jax.predict.model_folder`).
       class_names: that it tells apart.
       calibrated: whether its confidences are.
       network, params, stats: as pure functions, and what they are given.
@@ -45,17 +45,17 @@ class Model:
     digest = ""
 
     def __init__(
-        self, described: Mapping[str, Any], network: Network, params: Tree, stats: Tree
+        self, description: Mapping[str, Any], network: Network, params: Tree, stats: Tree
     ) -> None:
-        self.described = described
-        self.class_names: tuple[str, ...] = tuple(described["class_names"])
-        self.calibrated = described["calibration"] is not None
+        self.description = description
+        self.class_names: tuple[str, ...] = tuple(description["class_names"])
+        self.calibrated = description["calibration"] is not None
         self.network, self.params, self.stats = network, params, stats
-        self.config = ConfigDict(described["config"])
-        self.recipe: Recipe = identity.without_predictor(described["config"]["prep"])
+        self.config = ConfigDict(description["config"])
+        self.recipe: Recipe = identity.without_predictor(description["config"]["prep"])
 
     @classmethod
-    def of(cls, described: Mapping[str, Any], file: Path) -> Model:
+    def from_description(cls, description: Mapping[str, Any], file: Path) -> Model:
         """The model that a description and a file of weights make.
 
         Raises:
@@ -63,14 +63,14 @@ class Model:
         """
         try:
             network = networks.network(
-                ConfigDict(described["config"]), len(described["class_names"])
+                ConfigDict(description["config"]), len(description["class_names"])
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{file.parent}: this program knows no such network ({error}). Remedy: load it "
-                f"with mser_jax {described['version']}, or export it anew."
+                f"with mser_jax {description['version']}, or export it anew."
             ) from error
-        return cls(described, network, *weights.load(file, network))
+        return cls(description, network, *weights.load(file, network))
 
     @classmethod
     def read(cls, path: Path | str) -> Model:
@@ -79,8 +79,8 @@ class Model:
         Raises:
           UserError: there is none, or it is refused (`model_folder.read`).
         """
-        folder = command.path(path)
-        model = cls.of(model_folder.read(folder), folder / model_folder.WEIGHTS)
+        folder = command.expand_path(path)
+        model = cls.from_description(model_folder.read(folder), folder / model_folder.WEIGHTS)
         model.digest = model_folder.digest(folder)
         return model
 
@@ -117,19 +117,25 @@ class Model:
           UserError: what was given are no frames, no face in a marked clip, dlib is not installed,
             marks out of order.
         """
-        frames = inputs.checked(frames, fps)
+        frames = inputs.checked_frames(frames, fps)
         if (onset, apex, offset) != (None, None, None):
-            clip = inputs.marked(
-                np.stack([*frames]), fps, onset, apex, offset, landmarks, around(self.recipe)
+            clip = inputs.marked_clip(
+                np.stack([*frames]),
+                fps,
+                onset,
+                apex,
+                offset,
+                landmarks,
+                context_seconds(self.recipe),
             )
-            return answer_marked(self, clip)
+            return classify_marked_clip(self, clip)
         session = Session(self, fps, landmarks=landmarks)
         for frame in frames:
             session.update(frame)
         session.end()
         return session.answer()
 
-    def classify(self, movement: Clip | Spotted, first: int = 0) -> Classified:
+    def classify(self, movement: Clip | SpottedMovement, first: int = 0) -> ClassifiedMovement:
         """Say of which class a movement is.
 
         Args:
@@ -139,20 +145,20 @@ class Model:
         Raises:
           UserError: the clip cannot be used, or the model is for images of flow.
         """
-        self.refuse_images()
+        self.check_accepts_videos()
         stages, strength = tuple(self.recipe["stages"]), None
-        if isinstance(movement, Spotted):
+        if isinstance(movement, SpottedMovement):
             clip, stages, strength = movement.clip, stages[1:], movement.movement
         else:
             clip = movement
-        made, key_frames = record.through(clip, self.recipe, stages)
+        made, key_frames = record.apply_stages(clip, self.recipe, stages)
         made = record.with_flow(made, key_frames, self.recipe)
         if not np.isfinite(made["flow"]).all():
             raise UserError(f"{clip.name}: the optical flow is not finite: look at the frames.")
-        said = self.ask(self.pixels(made)[None])
-        return Classified(self._answer(clip, made, said, first, strength), made)
+        said = self.predict_pixels(self.pixels(made)[None])
+        return ClassifiedMovement(self._answer(clip, made, said, first, strength), made)
 
-    def refuse_images(self) -> None:
+    def check_accepts_videos(self) -> None:
         """Refuse to see videos with a network for images of flow.
 
         Raises:
@@ -160,42 +166,46 @@ class Model:
         """
         if self.config.input.kind == "images":
             raise UserError(
-                f"The model {self.described['name']} sees images of flow that others have made, "
+                f"The model {self.description['name']} sees images of flow that others have made, "
                 "and how they were made from videos is not known. Remedy: its program.stablehlo "
                 "on such images, or a model that was trained on videos."
             )
 
-    def pixels(self, made: Record) -> np.ndarray:
+    def pixels(self, clip_record: Record) -> np.ndarray:
         """What of a record the network sees: float32 `[t, S, S, d]`."""
         kind = self.config.input.kind
-        return np.asarray(made["flow"] if kind == "flow" else made["frames"][1:], np.float32)
+        return np.asarray(
+            clip_record["flow"] if kind == "flow" else clip_record["frames"][1:], np.float32
+        )
 
-    def ask(self, pixels: np.ndarray) -> Said:
+    def predict_pixels(self, pixels: np.ndarray) -> Output:
         """What the network says of clips `[b, t, S, S, d]`."""
-        return jax.tree.map(np.asarray, self._serving(self.params, self.stats, pixels))
+        return jax.tree.map(np.asarray, self._jitted_predict_fn(self.params, self.stats, pixels))
 
-    def program(self) -> bytes:
+    def export_stablehlo(self) -> bytes:
         """The model as StableHLO (`serving.program`)."""
-        of = functools.partial(self._of, self.params, self.stats)
-        return serving.program(of, tuple(self.described["pixels"]))
+        of = functools.partial(self._predict_fn, self.params, self.stats)
+        return serving.export_stablehlo(of, tuple(self.description["pixels"]))
 
     @functools.cached_property
-    def _of(self) -> Any:
-        rule = Rule(**self.described["rule"])
+    def _predict_fn(self) -> Any:
+        rule = HeadSelector(**self.description["rule"])
         view = networks.view(self.config)
-        return serving.serving(self.network, view, rule, self.config.input.scale)
+        return serving.make_predict_fn(self.network, view, rule, self.config.input.scale)
 
     @functools.cached_property
-    def _serving(self) -> Any:
-        return jax.jit(self._of)
+    def _jitted_predict_fn(self) -> Any:
+        return jax.jit(self._predict_fn)
 
     def _answer(
-        self, clip: Clip, made: Record, said: Said, first: int, movement: float | None
+        self, clip: Clip, clip_record: Record, output: Output, first: int, movement: float | None
     ) -> Answer:
-        onset, apex, offset = (clip.first + at for at in (clip.onset, made["apex"], clip.offset))
-        if made["apex"] < 0:  # the recipe estimates none, and nobody gave it
+        onset, apex, offset = (
+            clip.first + at for at in (clip.onset, clip_record["apex"], clip.offset)
+        )
+        if clip_record["apex"] < 0:  # the recipe estimates none, and nobody gave it
             apex = (onset + offset) // 2
-        head, best = int(said.head[0]), int(said.probabilities[0].argmax())
+        head, best = int(output.head[0]), int(output.probabilities[0].argmax())
         return Answer(
             onset=onset,
             apex=apex,
@@ -206,13 +216,13 @@ class Model:
                 (offset - first) / clip.fps,
             ),
             label=self.class_names[best],
-            confidence=float(said.probabilities[0, best]),
-            probabilities=self._by_class(said.probabilities[0]),
-            heads=tuple(self._by_class(each) for each in said.heads[0]),
+            confidence=float(output.probabilities[0, best]),
+            probabilities=self._by_class(output.probabilities[0]),
+            heads=tuple(self._by_class(each) for each in output.heads[0]),
             head=None if head < 0 else head + 1,
             movement=movement,
-            apex_estimated=made["apex"] < 0 or bool(made["apex_estimated"]),
-            notes=tuple(made["notes"].splitlines()),
+            apex_estimated=clip_record["apex"] < 0 or bool(clip_record["apex_estimated"]),
+            notes=tuple(clip_record["notes"].splitlines()),
         )
 
     def _by_class(self, values: Any) -> dict[str, float]:

@@ -11,47 +11,47 @@ from mser_jax.report import wording
 _SCORES = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR"}
 
 
-def card(described: Mapping[str, Any]) -> str:
+def card(description: Mapping[str, Any]) -> str:
     """Markdown.
 
     Args:
-      described: what model.json holds.
+      description: what model.json holds.
     """
-    return "\n\n".join(part for part in _parts(described) if part) + "\n"
+    return "\n\n".join(part for part in _parts(description) if part) + "\n"
 
 
-def _parts(described: Mapping[str, Any]) -> Iterator[str]:
-    training, config = described["training"], described["config"]
-    yield f"# {described['name']}: micro-expressions in {len(described['class_names'])} classes"
+def _parts(description: Mapping[str, Any]) -> Iterator[str]:
+    training, config = description["training"], description["config"]
+    yield f"# {description['name']}: micro-expressions in {len(description['class_names'])} classes"
     yield f"> **{wording.WARNING}**"
     if config["data"]["dataset"] == "synthetic":
         yield f"> It was trained on synthetic clips. {wording.SYNTHETIC}"
     yield (
-        f"A network of mser_jax {described['version']} ({training['parameters']:,} parameters), "
-        f"trained on {wording.many(training['clips'], 'clip')} of "
-        f"{wording.many(training['subjects'], 'subject')} for "
-        f"{wording.many(training['epochs'], 'epoch')} from seed {training['seed']}, "
+        f"A network of mser_jax {description['version']} ({training['parameters']:,} parameters), "
+        f"trained on {wording.pluralize(training['clips'], 'clip')} of "
+        f"{wording.pluralize(training['subjects'], 'subject')} for "
+        f"{wording.pluralize(training['epochs'], 'epoch')} from seed {training['seed']}, "
         f"{training['date']}."
     )
     yield _table(["class", "clips of the training"], training["per_class"].items())
     yield _table(["database", "clips"], training["per_dataset"].items())
     yield "## What it is worth"
-    yield from _worth(described)
+    yield from _results(description)
     yield "## Confidence"
-    yield _confidence(described["calibration"])
+    yield _confidence(description["calibration"])
     yield "## What it is for, and what it is not"
     yield _USE
     yield "## Use"
-    yield _commands(config["input"]["kind"], described["pixels"])
+    yield _commands(config["input"]["kind"], description["pixels"])
     yield "## How its clips are prepared"
-    yield _recipe(described)
+    yield _recipe(description)
     yield "## How it was made"
     yield f"```\n{training['command']}\n```"
     yield _table(["package", "version"], training["versions"].items())
 
 
-def _worth(described: Mapping[str, Any]) -> Iterator[str]:
-    figures, config = described["figures"], described["config"]
+def _results(description: Mapping[str, Any]) -> Iterator[str]:
+    figures, config = description["figures"], description["config"]
     if figures is None:
         yield "**Not measured**: the run has no held-out predictions."
         return
@@ -61,13 +61,20 @@ def _worth(described: Mapping[str, Any]) -> Iterator[str]:
         "people it was tested on. This network was trained on all clips, and nothing is left to "
         "test it on. The intervals are bootstraps over subjects, 95 %."
     )
-    rows: list[list[object]] = [["all", figures["clips"], *_scores(figures)]]
+    rows: list[list[object]] = [["all", figures["clips"], *_scores_with_intervals(figures)]]
     if len(figures["per_dataset"]) > 1:
-        rows += [[row["dataset"], row["clips"], *_scores(row)] for row in figures["per_dataset"]]
+        rows += [
+            [row["dataset"], row["clips"], *_scores_with_intervals(row)]
+            for row in figures["per_dataset"]
+        ]
     rows.append(
-        [f"always {figures['majority']['class']}", figures["clips"], *_plain(figures["majority"])]
+        [
+            f"always {figures['majority']['class']}",
+            figures["clips"],
+            *_scores_without_intervals(figures["majority"]),
+        ]
     )
-    rows.append(["chance", figures["clips"], *_plain(figures["chance"])])
+    rows.append(["chance", figures["clips"], *_scores_without_intervals(figures["chance"])])
     yield _table(["", "clips", *_SCORES.values()], rows)
     if figures["tested"] != figures["clips"]:
         yield f"{figures['tested'] - figures['clips']} clips have no answer: their fold diverged."
@@ -77,7 +84,7 @@ def _worth(described: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def _scores(row: Mapping[str, Any]) -> list[str]:
+def _scores_with_intervals(row: Mapping[str, Any]) -> list[str]:
     cells = []
     for name in _SCORES:
         bounds = row["interval"].get(name)
@@ -86,17 +93,17 @@ def _scores(row: Mapping[str, Any]) -> list[str]:
     return cells
 
 
-def _plain(row: Mapping[str, Any]) -> list[str]:
+def _scores_without_intervals(row: Mapping[str, Any]) -> list[str]:
     return [wording.number(row[name]) for name in _SCORES]
 
 
-def _confidence(calibrated: Mapping[str, Any] | None) -> str:
-    if calibrated is None:
+def _confidence(calibration: Mapping[str, Any] | None) -> str:
+    if calibration is None:
         return (
             "Not calibrated, for want of held-out predictions: the probabilities are as the "
             "network gives them, and networks are mostly too sure."
         )
-    before, after = calibrated["before"], calibrated["after"]
+    before, after = calibration["before"], calibration["after"]
     tried = (
         "It could not be tried on people that it was not fitted on."
         if after is None
@@ -105,7 +112,7 @@ def _confidence(calibrated: Mapping[str, Any] | None) -> str:
         f"{after['nll']:.3f} (before: {before['nll']:.3f})."
     )
     return (
-        f"A temperature of {calibrated['temperature']:.3f}, fitted on the held-out predictions of "
+        f"A temperature of {calibration['temperature']:.3f}, fitted on the held-out predictions of "
         f"the folds (Guo et al., 2017). {tried} It says how often such answers are right on clips "
         "like those of the training; on another camera, other people or other occasions it says "
         "less."
@@ -154,16 +161,16 @@ _PIXELS = {
 }
 
 
-def _recipe(described: Mapping[str, Any]) -> str:
-    prints = described["fingerprint"]
+def _recipe(description: Mapping[str, Any]) -> str:
+    prints = description["fingerprint"]
     stages = ", ".join(f"{name} {number}" for name, number in prints["stages"].items())
     own = (
         " The training aligned faces by a 68-point model of its own, and not by the one that this "
         "program takes: crops may differ a little."
-        if described["own_predictor"]
+        if description["own_predictor"]
         else ""
     )
-    recipe = json.dumps(described["config"]["prep"], indent=2)
+    recipe = json.dumps(description["config"]["prep"], indent=2)
     return (
         f"Fingerprint `{prints['recipe']}` (versions of the code: {stages}). A program that "
         f"prepares clips otherwise refuses this model.{own}\n\n```json\n{recipe}\n```"

@@ -37,7 +37,7 @@ _RULE = {"name", "best", "temperature"}
 _REMEDY = "copy the folder again from where it is whole, or export it anew"
 
 
-def check_out(path: Path) -> None:
+def check_replaceable(path: Path) -> None:
     """Refuse to replace what is not a model's folder.
 
     Raises:
@@ -64,12 +64,12 @@ def read(path: Path) -> dict[str, Any]:
             f"{path}: no exported model ({MODEL} is not there). Remedy: python -m mser_jax.export "
             "RUN MODEL"
         )
-    described = _described(path / MODEL)
+    described = _read_description(path / MODEL)
     _check_format(path, described)
-    _check_described(path / MODEL, described)
-    digests = folders.sums(path, _REMEDY)
+    _check_description(path / MODEL, described)
+    digests = folders.read_checksums(path, _REMEDY)
     for name in FILES:
-        folders.check(path / name, digests.get(name, ""), _REMEDY)
+        folders.verify_checksum(path / name, digests.get(name, ""), _REMEDY)
     _check_recipe(path, described)
     return described
 
@@ -79,47 +79,52 @@ def digest(path: Path) -> str:
     return identity.digest((path / folders.SUMS).read_text(encoding="utf-8"))
 
 
-def _described(file: Path) -> dict[str, Any]:
+def _read_description(file: Path) -> dict[str, Any]:
     try:
         described = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise folders.damaged(file, f"it is no JSON ({error})", _REMEDY) from error
+        raise folders.damaged_file_error(file, f"it is no JSON ({error})", _REMEDY) from error
     if not isinstance(described, dict):
-        raise folders.damaged(file, "it does not describe a model", _REMEDY)
+        raise folders.damaged_file_error(file, "it does not describe a model", _REMEDY)
     return described
 
 
-def _check_described(file: Path, described: Mapping[str, Any]) -> None:
+def _check_description(file: Path, description: Mapping[str, Any]) -> None:
     """Each part is there and of its kind; what is in the configuration, `model.Model` sees."""
-    config, rule = described.get("config"), described.get("rule")
-    wrong = [name for name, kind in _PARTS.items() if not isinstance(described.get(name), kind)]
-    wrong += [name for name in ("calibration", "figures") if name not in described]
+    config, rule = description.get("config"), description.get("rule")
+    wrong = [name for name, kind in _PARTS.items() if not isinstance(description.get(name), kind)]
+    wrong += [name for name in ("calibration", "figures") if name not in description]
     if isinstance(config, dict):
         parts = ("prep", "input", "model", "data", "evaluation")
         wrong += [f"config.{name}" for name in parts if not isinstance(config.get(name), dict)]
     if isinstance(rule, dict) and {*rule} != _RULE:
         wrong.append("rule")
     if wrong:
-        raise folders.damaged(file, f"without what it must say: {', '.join(wrong)}", _REMEDY)
+        raise folders.damaged_file_error(
+            file, f"without what it must say: {', '.join(wrong)}", _REMEDY
+        )
 
 
-def _check_format(path: Path, described: Mapping[str, Any]) -> None:
-    found = described.get("format")
+def _check_format(path: Path, description: Mapping[str, Any]) -> None:
+    found = description.get("format")
     if found != FORMAT:
         raise UserError(
             f"{path}: the format of this model is {found!r}, this program reads {FORMAT}. Remedy: "
             "export it anew with this version of mser_jax, or load it with the version that "
-            f"exported it ({described.get('version', 'not said')})."
+            f"exported it ({description.get('version', 'not said')})."
         )
 
 
-def _check_recipe(path: Path, described: Mapping[str, Any]) -> None:
+def _check_recipe(path: Path, description: Mapping[str, Any]) -> None:
     """The network learned from clips that were made in one way; others it cannot judge."""
-    now, then = identity.portable(described["config"]["prep"]), described["fingerprint"]
+    now, then = (
+        identity.portable_fingerprint(description["config"]["prep"]),
+        description["fingerprint"],
+    )
     if now != then:
         changed = [f"{name}: {old}, now {new}" for name, old, new in fields.differences(then, now)]
         raise UserError(
             f"{path}: this version of mser_jax prepares clips in another way than the one that "
             f"trained the model ({'; '.join(changed)}). Remedy: load it with mser_jax "
-            f"{described.get('version', '')}, or train and export it anew."
+            f"{description.get('version', '')}, or train and export it anew."
         )

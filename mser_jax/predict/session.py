@@ -11,23 +11,23 @@ import numpy as np
 
 from data_prep.clip import Clip
 from data_prep.common.errors import UserError
-from data_prep.config import around
-from data_prep.pipeline.video_source import Marked, VideoSource
-from data_prep.spotting.found import Spotted
-from data_prep.spotting.watcher import SAME, Watcher
+from data_prep.config import context_seconds
+from data_prep.pipeline.video_source import MarkedVideo, VideoSource
+from data_prep.spotting.found import SpottedMovement
+from data_prep.spotting.watcher import SAME_MOVEMENT_SECONDS, Watcher
 from data_prep.stages import landmarks as landmark_files
 from data_prep.stages.identity import Recipe
 from data_prep.video.frames import open_frames
 from data_prep.video.stream import open_stream
-from mser_jax.predict.answers import Answer, Classified, VideoAnswer
-from mser_jax.predict.resume import Before, joined
+from mser_jax.predict.answers import Answer, ClassifiedMovement, VideoAnswer
+from mser_jax.predict.resume import ResumeState, join
 
-SAVED_EVERY = 30.0  # s
-REWATCHED = 20.0  # s of a video that are watched once more before what is new
+SAVE_INTERVAL = 30.0  # s
+REWATCH_SECONDS = 20.0  # s of a video that are watched once more before what is new
 
 Bar = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
-OnMovement = Callable[[Classified], None]
-OnSave = Callable[[Before], None]
+OnMovement = Callable[[ClassifiedMovement], None]
+OnSave = Callable[[ResumeState], None]
 
 
 class Classifier(Protocol):
@@ -37,7 +37,7 @@ class Classifier(Protocol):
     class_names: tuple[str, ...]
     calibrated: bool
 
-    def classify(self, movement: Clip | Spotted, first: int = 0) -> Classified:
+    def classify(self, movement: Clip | SpottedMovement, first: int = 0) -> ClassifiedMovement:
         """Classify a movement; `first` is the number of the video's first frame."""
         ...
 
@@ -57,7 +57,7 @@ class Session:
         name: str = "video",
         source: str = "",
         first: int = 0,
-        before: Before | None = None,
+        resume_from: ResumeState | None = None,
         reader_notes: Callable[[], Iterable[str]] = tuple,
         on_movement: OnMovement | None = None,
         on_save: OnSave | None = None,
@@ -71,7 +71,7 @@ class Session:
           name: what messages call the video.
           source: the video's path, or '' for frames without one.
           first: the number of the first frame.
-          before: what an earlier pass found; its movements are not classified again.
+          resume_from: what an earlier pass found; its movements are not classified again.
           reader_notes: gives what the frames' reader has noted by now.
           on_movement: takes each movement that is classified.
           on_save: takes the results so far, every `SAVED_EVERY` seconds and at `save`.
@@ -82,18 +82,22 @@ class Session:
         self._model, self._fps, self._source = model, fps, source
         self._reader_notes, self._on_movement, self._on_save = reader_notes, on_movement, on_save
         self._watcher = Watcher(model.recipe, fps, landmarks=landmarks, name=name, first=first)
-        self._before = before
-        self._video_first = first if before is None else before.answer.first
-        self._settled = self._settled_before = -1 if before is None else before.settled
+        self._resume_from = resume_from
+        self._video_first = first if resume_from is None else resume_from.answer.first
+        self._last_settled = self._last_settled_at_start = (
+            -1 if resume_from is None else resume_from.last_settled
+        )
         self._answers: list[Answer] = []
         self._failures: list[str] = []
         self._save_time = time.monotonic()
 
     def update(self, frame: np.ndarray | None) -> None:
         """Take the next frame, RGB uint8 `[h, w, 3]`, or None where it cannot be read."""
-        self._classify(self._watcher.see(frame))
-        self._settled = self._watcher.settled  # only now: its movements are classified as well
-        if time.monotonic() - self._save_time > SAVED_EVERY:
+        self._classify(self._watcher.update(frame))
+        self._last_settled = (
+            self._watcher.last_settled
+        )  # only now: its movements are classified as well
+        if time.monotonic() - self._save_time > SAVE_INTERVAL:
             self.save()
 
     def end(self) -> None:
@@ -102,8 +106,8 @@ class Session:
 
     def save(self) -> None:
         """Hand over the results so far, if they say more than those of the earlier pass."""
-        if self._on_save and self._settled > self._settled_before:
-            self._on_save(Before(self.answer(), self._settled))
+        if self._on_save and self._last_settled > self._last_settled_at_start:
+            self._on_save(ResumeState(self.answer(), self._last_settled))
         self._save_time = time.monotonic()
 
     def answer(self) -> VideoAnswer:
@@ -112,7 +116,7 @@ class Session:
         answer = VideoAnswer(
             source=self._source,
             fps=self._fps,
-            frames=watcher.seen,
+            frames=watcher.frames_seen,
             first=watcher.first,
             answers=tuple(sorted(self._answers, key=lambda answer: answer.apex)),
             stretches=tuple(watcher.stretches),
@@ -121,12 +125,14 @@ class Session:
             calibrated=self._model.calibrated,
             notes=(*self._reader_notes(), *watcher.notes, *self._failures),
         )
-        return answer if self._before is None else joined(self._before, answer)
+        return answer if self._resume_from is None else join(self._resume_from, answer)
 
-    def _classify(self, movements: Iterable[Spotted]) -> None:
+    def _classify(self, movements: Iterable[SpottedMovement]) -> None:
         for movement in movements:
             apex = movement.clip.first + (movement.clip.apex or 0)
-            if self._before and self._before.covers(apex, SAME * self._fps):
+            if self._resume_from and self._resume_from.covers(
+                apex, SAME_MOVEMENT_SECONDS * self._fps
+            ):
                 continue
             try:
                 classified = self._model.classify(movement, self._video_first)
@@ -139,7 +145,7 @@ class Session:
                 self._on_movement(classified)
 
 
-def answer_marked(
+def classify_marked_clip(
     model: Classifier,
     clip: Clip,
     *,
@@ -177,8 +183,8 @@ def answer_marked(
 
 def watch_video(
     model: Classifier,
-    video: Marked,
-    before: Before | None,
+    video: MarkedVideo,
+    resume_from: ResumeState | None,
     bar: Bar,
     on_movement: OnMovement,
     on_save: OnSave,
@@ -188,7 +194,7 @@ def watch_video(
     Args:
       model: classifies them.
       video: without marks.
-      before: what an earlier pass found.
+      resume_from: what an earlier pass found.
       bar: shows how far an iterable is, given its length and a title.
       on_movement: takes each movement that is classified.
       on_save: takes the results so far, now and then and at an interruption.
@@ -197,13 +203,16 @@ def watch_video(
       UserError: the video cannot be used.
     """
     stream, title = open_stream(video.path, video.fps), video.path.name
-    if before is not None:
-        start = max(before.answer.first, before.settled - math.ceil(REWATCHED * stream.fps))
+    if resume_from is not None:
+        start = max(
+            resume_from.answer.first,
+            resume_from.last_settled - math.ceil(REWATCH_SECONDS * stream.fps),
+        )
         stream, title = open_stream(video.path, video.fps, start=start), f"From frame {start}"
     points = video.landmarks
     session: Session | None = None
     try:
-        for number, frame in bar(stream, stream.expected, title):
+        for number, frame in bar(stream, stream.expected_count, title):
             session = session or Session(
                 model,
                 stream.fps,
@@ -211,7 +220,7 @@ def watch_video(
                 name=video.path.stem,
                 source=str(video.path),
                 first=number,
-                before=before,
+                resume_from=resume_from,
                 reader_notes=lambda: stream.notes,
                 on_movement=on_movement,
                 on_save=on_save,
@@ -227,7 +236,9 @@ def watch_video(
     return session.answer()
 
 
-def answer_marked_video(model: Classifier, video: Marked, on_movement: OnMovement) -> VideoAnswer:
+def classify_marked_video(
+    model: Classifier, video: MarkedVideo, on_movement: OnMovement
+) -> VideoAnswer:
     """Classify the one movement that is marked in a video.
 
     Args:
@@ -238,7 +249,7 @@ def answer_marked_video(model: Classifier, video: Marked, on_movement: OnMovemen
     Raises:
       UserError: the video or its marks cannot be used.
     """
-    clip = VideoSource(video, around(model.recipe)).load(video)
+    clip = VideoSource(video, context_seconds(model.recipe)).load(video)
     first = open_frames(video.path).numbers[0] if video.path.is_dir() else 0
     source = str(video.path)
-    return answer_marked(model, clip, source=source, first=first, on_movement=on_movement)
+    return classify_marked_clip(model, clip, source=source, first=first, on_movement=on_movement)

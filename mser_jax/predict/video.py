@@ -19,14 +19,14 @@ import numpy as np
 
 from data_prep.common import folders
 from data_prep.common.errors import UserError
-from data_prep.pipeline.video_source import Marked
+from data_prep.pipeline.video_source import MarkedVideo
 from data_prep.spotting.watcher import VERSION
 from data_prep.video.stream import open_stream
 from mser_jax.predict import answer_files, session
-from mser_jax.predict.answers import Answer, Classified, VideoAnswer
+from mser_jax.predict.answers import Answer, ClassifiedMovement, VideoAnswer
 from mser_jax.predict.explain import movement as reason
 from mser_jax.predict.model import Model
-from mser_jax.predict.resume import Before
+from mser_jax.predict.resume import ResumeState
 from mser_jax.predict.session import Bar
 from mser_jax.predict.views import film, timeline
 
@@ -45,7 +45,7 @@ class Request:
       faces: whether faces may be in these pages.
     """
 
-    video: Marked
+    video: MarkedVideo
     film: bool = False
     reasons: bool = False
     faces: bool = True
@@ -62,29 +62,31 @@ class Request:
             return answer_files.NO_PAGES
         return "with faces" if self.faces else "without faces"
 
-    def key(self, model: str) -> dict[str, Any]:
+    def key(self, model_digest: str) -> dict[str, Any]:
         """Give all that the answers depend on, as JSON gives it back.
 
         What is drawn of them (a film, pages) does not count.
 
         Args:
-          model: stands for the model.
+          model_digest: stands for the model.
         """
         video = {
             name: str(value.resolve()) if isinstance(value, Path) else value
             for name, value in vars(self.video).items()
         }
         stamps = [_stamp(path) for path in (self.video.path, self.video.landmarks) if path]
-        return {"model": model, "watching": VERSION, "files": stamps, **video}
+        return {"model": model_digest, "watching": VERSION, "files": stamps, **video}
 
 
-def answer(model: Model, request: Request, place: Path, bar: Bar) -> tuple[VideoAnswer, bool]:
+def answer_video(
+    model: Model, request: Request, folder: Path, bar: Bar
+) -> tuple[VideoAnswer, bool]:
     """Answer one video and leave the files of it.
 
     Args:
       model: classifies the movements.
       request: the video and what is wanted of it.
-      place: the folder to make.
+      folder: the folder to make.
       bar: shows how far an iterable is, given its length and a title.
 
     Returns:
@@ -95,27 +97,29 @@ def answer(model: Model, request: Request, place: Path, bar: Bar) -> tuple[Video
       KeyboardInterrupt: what was found so far is kept, and the same call goes on from there.
     """
     key = request.key(model.digest)
-    done = answer_files.read_state(place / STATE, key, request.pages) if _is_whole(place) else None
-    if done and (not request.film or (place / FILM).is_file()):
+    done = (
+        answer_files.read_state(folder / STATE, key, request.pages) if _is_intact(folder) else None
+    )
+    if done and (not request.film or (folder / FILM).is_file()):
         return done.answer, True
-    unfinished = _unfinished(place)
+    unfinished = _unfinished_folder(folder)
     try:
-        folders.check_replaceable(place, STATE, "another --out")
+        folders.check_replaceable(folder, STATE, "another --out")
         if done:  # but for the film
             shutil.rmtree(unfinished, ignore_errors=True)
-            shutil.copytree(place, unfinished)
+            shutil.copytree(folder, unfinished)
             _write_film(unfinished, done.answer, request)
             result = done.answer
         else:
             result = _fill(unfinished, model, request, key, bar)
-        folders.finish(unfinished, place, replace=True)
+        folders.finish(unfinished, folder, replace=True)
     except UserError:
         if not (unfinished / STATE).is_file():  # nothing is lost
             shutil.rmtree(unfinished, ignore_errors=True)
         raise
     except OSError as error:
         raise UserError(
-            f"{error.filename or place}: {error.strerror or error}. Remedy: make room, correct who "
+            f"{error.filename or folder}: {error.strerror or error}. Remedy: make room, correct who "
             "may read and write there, or give another --out; then run the same command again."
         ) from error
     return result, False
@@ -126,9 +130,9 @@ def page_name(movement: Answer) -> str:
     return f"reason-{movement.apex:06d}.html"
 
 
-def is_of_another(place: Path, path: Path) -> bool:
+def belongs_to_another_video(answer_folder: Path, path: Path) -> bool:
     """Whether a folder, finished or not, has the answers of another video."""
-    for folder in (place, _unfinished(place)):
+    for folder in (answer_folder, _unfinished_folder(answer_folder)):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             state = json.loads((folder / STATE).read_text(encoding="utf-8"))
             if state["asked"]["path"] != str(path.resolve()):
@@ -144,14 +148,14 @@ def _stamp(path: Path) -> list[Any]:
     return [len(stats), sum(stat.st_size for stat in stats), newest]
 
 
-def _unfinished(place: Path) -> Path:
-    return place.with_name(f".{place.name}.unfinished")
+def _unfinished_folder(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.unfinished")
 
 
-def _is_whole(place: Path) -> bool:
+def _is_intact(folder: Path) -> bool:
     """Whether all that was written there still is."""
     try:
-        return all((place / name).is_file() for name in folders.sums(place))
+        return all((folder / name).is_file() for name in folders.read_checksums(folder))
     except UserError:
         return False
 
@@ -161,10 +165,10 @@ def _fill(
 ) -> VideoAnswer:
     """Answer a video in a folder, which may have what an interrupted call has found."""
 
-    def save(state: Before) -> None:
+    def save(state: ResumeState) -> None:
         answer_files.write_state(folder / STATE, key, request.pages, state)
 
-    def draw(movement: Classified) -> None:
+    def draw(movement: ClassifiedMovement) -> None:
         """Draw the page of a movement while its frames are there."""
         if request.reasons:
             page, title = folder / page_name(movement.answer), request.video.path.name
@@ -175,11 +179,11 @@ def _fill(
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     if request.is_marked:
-        result = session.answer_marked_video(model, request.video, draw)
+        result = session.classify_marked_video(model, request.video, draw)
     else:
         result = session.watch_video(model, request.video, before, bar, draw, save)
     # First, so that what is watched is not lost while the rest is drawn.
-    save(Before(result, result.first + result.frames - 1))
+    save(ResumeState(result, result.first + result.frames - 1))
     _write_rest(folder, result, request)
     return result
 

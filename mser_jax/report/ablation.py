@@ -74,7 +74,7 @@ def text_table(results: Mapping[str, Any]) -> str:
     lines = [wording.counts(results["members"][0]), f"the head that answers: {_rule(results)}", ""]
     lines.append(wording.text_row("", paired_report.SCORES))
     for row in results["members"]:
-        lines += paired_report.score_lines(_named(row), row)
+        lines += paired_report.score_lines(_member_label(row), row)
     for series, title in _SERIES.items():
         if results[series]:
             lines += ["", f"{title}:", wording.text_row("", paired_report.TITLES)]
@@ -104,7 +104,7 @@ def render(
         *(_comparisons(title, results[name], limit) for name, title in _SERIES.items()),
         html.section("How to read it", *(html.tag("p", text) for text in _notes(results))),
         _members(results, logs),
-        paired_report.again(events),
+        paired_report.rerun_section(events),
         wording.footer(),
     )
 
@@ -119,7 +119,7 @@ def _flat_rows(results: Mapping) -> Iterable[dict[str, object]]:
             for name in metrics.HEADLINE:
                 cells[f"{name}_without"] = members[row["without"]][name]
                 cells[f"{name}_with"] = members[row["with"]][name]
-                cells |= paired_report.flat(row, name)
+                cells |= paired_report.csv_cells(row, name)
             cells |= {name: row[name] for name in ("gained", "lost", "mcnemar_p")}
             cells["published_points"] = row["published_points"]
             yield cells | {"rule": results["rule"], "upper_bound": results["upper_bound"]}
@@ -127,7 +127,7 @@ def _flat_rows(results: Mapping) -> Iterable[dict[str, object]]:
 
 def _text_rows(row: Mapping) -> Iterable[str]:
     """A comparison: its line, its interval, and what was published."""
-    yield from paired_report.text_lines(_pair(row, "->"), row)
+    yield from paired_report.text_lines(_pair_label(row, "->"), row)
     if row["published_points"]:
         yield f"  published gain in accuracy: {row['published_points']} points"
 
@@ -155,7 +155,7 @@ def _comparisons(title: str, rows: list[Mapping], limit: float) -> Markup:
     with_published = any(row["published_points"] for row in rows)
     header = ["", *paired_report.TITLES]
     cells = [
-        [_pair(row, "→"), *paired_report.cells(row, limit)]
+        [_pair_label(row, "→"), *paired_report.cells(row, limit)]
         + [row["published_points"] or ""] * with_published
         for row in rows
     ]
@@ -178,11 +178,13 @@ def _members(results: Mapping, logs: Mapping[str, list[dict]]) -> Markup:
         epochs = history.epochs(log)  # rather than the stage: a stopped one is not logged
         rows.append(
             [
-                html.tag("a", _named(row), href=f"{quote(row['folder'])}/report.html"),
+                html.tag("a", _member_label(row), href=f"{quote(row['folder'])}/report.html"),
                 *("yes" if part in row["parts"] else "no" for part in PARTS),
                 *paired_report.score_cells(row),
-                history.last(log, "train").get("parameters", wording.ABSENT),
-                f"{sum(each['seconds'] for each in epochs):.0f}" if epochs else wording.ABSENT,
+                history.last(log, "train").get("parameters", wording.NOT_RECORDED),
+                f"{sum(each['seconds'] for each in epochs):.0f}"
+                if epochs
+                else wording.NOT_RECORDED,
             ]
         )
     header = ["", *PARTS, *paired_report.SCORES, "parameters", "training, s"]
@@ -197,12 +199,12 @@ def _rule(results: Mapping) -> str:
     return results["rule"] + (f" ({wording.UPPER_BOUND})" if results["upper_bound"] else "")
 
 
-def _named(row: Mapping) -> str:
+def _member_label(row: Mapping) -> str:
     same = row["folder"] != row["member"]
     return row["member"] + f" (is {row['folder']})" * same
 
 
-def _pair(row: Mapping, arrow: str) -> str:
+def _pair_label(row: Mapping, arrow: str) -> str:
     return f"{row['without']} {arrow} {row['with']}"
 
 

@@ -64,7 +64,7 @@ def _flat_row(row: Mapping) -> dict[str, object]:
     cells = {name: row[name] for name in ("dataset", "clips", "subjects")}
     for score in metrics.HEADLINE:
         cells |= {f"{score}_{run}": row[run][score] for run in NAMES}
-        cells |= paired_report.flat(row, score)
+        cells |= paired_report.csv_cells(row, score)
     return cells | {name: row[name] for name in ("gained", "lost", "mcnemar_p")}
 
 
@@ -76,10 +76,10 @@ def text_table(results: Mapping[str, Any]) -> str:
     """
     lines = []
     for run in results["runs"]:
-        lines += [f"{run['run']}: {run['folder']}", f"   {_told(run)}"]
+        lines += [f"{run['run']}: {run['folder']}", f"   {_format_run(run)}"]
     lines += ["", wording.text_row("", paired_report.TITLES)]
     for row in _rows(results):
-        lines.append(f"{row['dataset']}: {_counted(row)}")
+        lines.append(f"{row['dataset']}: {_format_counts(row)}")
         for run in NAMES:
             lines += paired_report.score_lines(f"  {run}", row[run])
         lines += paired_report.text_lines("  B less A", row)
@@ -103,7 +103,7 @@ def render(results: Mapping[str, Any]) -> str:
     ]
     differences = [
         [
-            html.join([row["dataset"], html.tag("small", _counted(row), class_="under")]),
+            html.join([row["dataset"], html.tag("small", _format_counts(row), class_="under")]),
             *paired_report.cells(row, limit),
         ]
         for row in rows
@@ -114,8 +114,8 @@ def render(results: Mapping[str, Any]) -> str:
         html.section("Difference: B less A", html.table(["", *paired_report.TITLES], differences)),
         html.section("Scores", html.table(["", *paired_report.SCORES], scores)),
         html.section("How to read it", *(html.tag("p", text) for text in _notes(results))),
-        _changed(results),
-        _differing(results),
+        _changed_clips(results),
+        _different_fields(results),
         html.section("How to run it again", html.command(_command(results))),
         wording.footer(),
     )
@@ -124,26 +124,26 @@ def render(results: Mapping[str, Any]) -> str:
 def _head(results: Mapping) -> Markup:
     header = ["", "run", "protocol", "head that answers", "folds", "seeds", "clips", "not shared"]
     keys = ("folder", "protocol", "rule", "folds", "seeds", "clips", "not_shared")
-    rows = [[run["run"], *(_plain(run[key]) for key in keys)] for run in results["runs"]]
+    rows = [[run["run"], *(_format_cell(run[key]) for key in keys)] for run in results["runs"]]
     return html.tag(
         "header",
         html.tag("p", "mser_jax · micro-expression recognition", class_="over"),
         html.tag("h1", "Comparison of two runs"),
-        html.tag("p", f"On {_counted(results['full'])} that both tested.", class_="lead"),
+        html.tag("p", f"On {_format_counts(results['full'])} that both tested.", class_="lead"),
         html.table(header, rows),
         *(html.tag("p", note, class_="note") for note in _warnings(results["runs"])),
     )
 
 
-def _plain(value: object) -> object:
+def _format_cell(value: object) -> object:
     return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
-def _changed(results: Mapping) -> Markup:
+def _changed_clips(results: Mapping) -> Markup:
     parts = []
     for run, clips in (("B", results["gained_clips"]), ("A", results["lost_clips"])):
         if clips:
-            told = f"{wording.many(len(clips), 'clip')} that only {run} gets right"
+            told = f"{wording.pluralize(len(clips), 'clip')} that only {run} gets right"
             names = ", ".join("/".join(clip) for clip in clips)
             parts.append(
                 html.tag("details", html.tag("summary", told), html.tag("p", names, class_="small"))
@@ -151,7 +151,7 @@ def _changed(results: Mapping) -> Markup:
     return html.section("Clips that differ", *parts) if parts else Markup("")
 
 
-def _differing(results: Mapping) -> Markup:
+def _different_fields(results: Mapping) -> Markup:
     rows = [[field, json.dumps(a), json.dumps(b)] for field, a, b in results["differing"]]
     body = (
         html.tag("div", html.table(["field", *NAMES], rows), class_="config")
@@ -175,7 +175,7 @@ def _warnings(runs: Sequence[Mapping]) -> Iterable[str]:
     for run in runs:
         if run["not_shared"]:
             yield (
-                f"{run['run']} tested {wording.many(run['not_shared'], 'clip')} that the other did "
+                f"{run['run']} tested {wording.pluralize(run['not_shared'], 'clip')} that the other did "
                 "not: left out here."
             )
         if run["upper_bound"]:
@@ -196,16 +196,16 @@ def _rows(results: Mapping) -> list[Mapping]:
     return [results["full"], *(databases if len(databases) > 1 else [])]
 
 
-def _told(run: Mapping) -> str:
+def _format_run(run: Mapping) -> str:
     seeds = run["seeds"]
     several = f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"
     bound = f" ({wording.UPPER_BOUND})" if run["upper_bound"] else ""
-    folds = wording.many(run["folds"], "fold")
+    folds = wording.pluralize(run["folds"], "fold")
     return f"{run['protocol']}, {folds}, {several}, head: {run['rule']}{bound}"
 
 
-def _counted(row: Mapping) -> str:
-    return f"{wording.many(row['clips'], 'clip')} of {wording.many(row['subjects'], 'subject')}"
+def _format_counts(row: Mapping) -> str:
+    return f"{wording.pluralize(row['clips'], 'clip')} of {wording.pluralize(row['subjects'], 'subject')}"
 
 
 def _command(results: Mapping) -> str:

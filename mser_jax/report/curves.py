@@ -42,7 +42,7 @@ def overview(epochs: list[dict], classes: int) -> Figure:
     return figure
 
 
-def singly(epochs: list[dict], classes: int) -> Iterator[tuple[str, Figure]]:
+def single_figures(epochs: list[dict], classes: int) -> Iterator[tuple[str, Figure]]:
     """Each curve with its title; arguments as of `overview`."""
     for curve in _curves(epochs, classes):
         figure = plots.figure(4.8, 3.4)
@@ -57,51 +57,51 @@ def _curves(epochs: list[dict], classes: int) -> list[Curve]:
         return all(epoch.get(name) is not None for epoch in epochs)
 
     curves = [
-        Curve("training loss, sum of the heads", lambda axes: _loss(axes, epochs)),
-        Curve("accuracy on training clips", lambda axes: _accuracy(axes, epochs, classes)),
+        Curve("training loss, sum of the heads", lambda axes: _plot_loss(axes, epochs)),
+        Curve("accuracy on training clips", lambda axes: _plot_accuracy(axes, epochs, classes)),
     ]
     if logged("gradient_norm"):
-        curves.append(Curve("norm of the gradient", lambda axes: _gradient(axes, epochs)))
+        curves.append(Curve("norm of the gradient", lambda axes: _plot_gradient(axes, epochs)))
     if logged("head_choice") and len(epochs[0]["head_choice"]) > 1:
         curves.append(
-            Curve("training clips by their surest head", lambda axes: _heads(axes, epochs))
+            Curve("training clips by their surest head", lambda axes: _plot_heads(axes, epochs))
         )
     if logged("learning_rate") and len({epoch["learning_rate"] for epoch in epochs}) > 1:
-        curves.append(Curve("learning rate", lambda axes: _learning_rate(axes, epochs)))
+        curves.append(Curve("learning rate", lambda axes: _plot_learning_rate(axes, epochs)))
     return curves
 
 
-def _loss(axes: Axes, epochs: list[dict]) -> None:
-    _of_folds(axes, epochs, "loss", BLUE)
+def _plot_loss(axes: Axes, epochs: list[dict]) -> None:
+    _plot_folds(axes, epochs, "loss", BLUE)
     axes.set_ylim(bottom=0)
 
 
-def _accuracy(axes: Axes, epochs: list[dict], classes: int) -> None:
+def _plot_accuracy(axes: Axes, epochs: list[dict], classes: int) -> None:
     dashes = (0, (4, 3))
     axes.axhline(1 / classes, color=plots.FAINT, linewidth=1, linestyle=dashes, label="chance")
-    _of_folds(axes, epochs, "accuracy", VERMILION)
+    _plot_folds(axes, epochs, "accuracy", VERMILION)
     axes.set_ylim(0, 1.02)
 
 
-def _gradient(axes: Axes, epochs: list[dict]) -> None:
-    _of_folds(axes, epochs, "gradient_norm", GREEN)
+def _plot_gradient(axes: Axes, epochs: list[dict]) -> None:
+    _plot_folds(axes, epochs, "gradient_norm", GREEN)
     axes.set_ylim(bottom=0)
 
 
-def _heads(axes: Axes, epochs: list[dict]) -> None:
+def _plot_heads(axes: Axes, epochs: list[dict]) -> None:
     shares = np.array([epoch["head_choice"] for epoch in epochs]).T
     for number, share in enumerate(shares, 1):
-        _line(axes, epochs, share, _HEADS[(number - 1) % len(_HEADS)], f"head {number}")
+        _plot_line(axes, epochs, share, _HEADS[(number - 1) % len(_HEADS)], f"head {number}")
     axes.set_ylim(0, 1.02)
 
 
-def _learning_rate(axes: Axes, epochs: list[dict]) -> None:
-    _line(axes, epochs, [epoch["learning_rate"] for epoch in epochs], _PURPLE, "every fold")
+def _plot_learning_rate(axes: Axes, epochs: list[dict]) -> None:
+    _plot_line(axes, epochs, [epoch["learning_rate"] for epoch in epochs], _PURPLE, "every fold")
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter("{x:g}")
 
 
-def _of_folds(axes: Axes, epochs: list[dict], name: str, color: str) -> None:
+def _plot_folds(axes: Axes, epochs: list[dict], name: str, color: str) -> None:
     """The mean over the folds, and their range where the log has every fold."""
     folds = f"fold_{name}"
     if all(folds in epoch for epoch in epochs):
@@ -110,10 +110,10 @@ def _of_folds(axes: Axes, epochs: list[dict], name: str, color: str) -> None:
         steps = [epoch["epoch"] for epoch in epochs]
         axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0, label="all folds")
     means = np.array([epoch[name] for epoch in epochs], float)
-    _line(axes, epochs, means, color, "mean of folds")
+    _plot_line(axes, epochs, means, color, "mean of folds")
 
 
-def _line(
+def _plot_line(
     axes: Axes, epochs: list[dict], values: Sequence[float] | np.ndarray, color: str, label: str
 ) -> None:
     steps = [epoch["epoch"] for epoch in epochs]

@@ -11,24 +11,24 @@ class Markup(str):
     """HTML made by this module; every other string is escaped where it enters the page."""
 
 
-def text(value: object) -> Markup:
+def escape(value: object) -> Markup:
     """Escape anything that is not yet markup."""
     return value if isinstance(value, Markup) else Markup(html.escape(str(value)))
 
 
-def join(parts: Iterable[object], between: str = "\n") -> Markup:
+def join(parts: Iterable[object], separator: str = "\n") -> Markup:
     """One piece of markup of several."""
-    return Markup(between.join(text(part) for part in parts))
+    return Markup(separator.join(escape(part) for part in parts))
 
 
-def breaking(path: str) -> Markup:
+def breakable_path(path: str) -> Markup:
     """A text that may go on in a new line after each of its slashes."""
-    return Markup(text(path).replace("/", "/<wbr>"))
+    return Markup(escape(path).replace("/", "/<wbr>"))
 
 
 def tag(name: str, *content: object, **attributes: object) -> Markup:
     """`<name attributes>content</name>`; `class_` stands for class."""
-    pairs = (f' {key.rstrip("_")}="{text(value)}"' for key, value in attributes.items())
+    pairs = (f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
     return Markup(f"<{name}{''.join(pairs)}>{join(content, '')}</{name}>")
 
 
@@ -37,25 +37,27 @@ def section(title: str, *content: object) -> Markup:
     return tag("section", tag("h2", title), join(content))
 
 
-def table(header: Sequence[object], rows: Iterable[Sequence[object]], marked: int = -1) -> Markup:
+def table(
+    header: Sequence[object], rows: Iterable[Sequence[object]], marked_row: int = -1
+) -> Markup:
     """A table that scrolls sideways where the page is narrow; the first column names the row.
 
     Args:
       header: of the columns.
       rows: one cell a column.
-      marked: the index of the row that the page speaks of; -1 for none.
+      marked_row: the index of the row that the page speaks of; -1 for none.
     """
     head = tag("tr", *(tag("th", cell, scope="col") for cell in header))
     body = []
     for index, (name, *cells) in enumerate(rows):
         line = [tag("th", name, scope="row"), *(tag("td", cell) for cell in cells)]
-        body.append(tag("tr", *line, class_="marked" if index == marked else "plain"))
+        body.append(tag("tr", *line, class_="marked" if index == marked_row else "plain"))
     width = "narrow" if len(header) <= 5 else "wide"
     grid = tag("table", tag("thead", head), tag("tbody", *body), class_=width)
     return tag("div", grid, class_="scroll", tabindex="0")
 
 
-def pairs(rows: Iterable[tuple[object, object]]) -> Markup:
+def definition_list(rows: Iterable[tuple[object, object]]) -> Markup:
     """A list of names with their values."""
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in rows))
 
@@ -68,17 +70,17 @@ def command(line: str) -> Markup:
 def image(png: bytes, description: str) -> Markup:
     """A picture within the page."""
     data = base64.b64encode(png).decode("ascii")
-    return Markup(f'<img src="data:image/png;base64,{data}" alt="{text(description)}">')
+    return Markup(f'<img src="data:image/png;base64,{data}" alt="{escape(description)}">')
 
 
-def picture(path: str, description: str) -> Markup:
+def linked_image(path: str, description: str) -> Markup:
     """A picture in a file beside the page, which `document` must allow.
 
     Args:
       path: of the file, from the page, with / and without letters that an address escapes.
       description: stands in its place where the file is not there.
     """
-    return Markup(f'<img src="{text(path)}" alt="{text(description)}">')
+    return Markup(f'<img src="{escape(path)}" alt="{escape(description)}">')
 
 
 def bar(share: float) -> Markup:
@@ -86,7 +88,7 @@ def bar(share: float) -> Markup:
     return tag("span", tag("i", style=f"width:{share:.1%}"), class_="bar")
 
 
-def strip(value: float, interval: Sequence[float] | None, reference: float) -> Markup:
+def interval_strip(value: float, interval: Sequence[float] | None, reference: float) -> Markup:
     """A scale from 0 to 1: the value, its interval, and a tick at the reference."""
     parts = [tag("b", style=f"left:{reference:.2%}")]
     if interval is not None:
@@ -96,7 +98,7 @@ def strip(value: float, interval: Sequence[float] | None, reference: float) -> M
     return tag("span", *parts, class_="strip")
 
 
-def heat(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Markup:
+def confusion_table(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Markup:
     """A confusion matrix as text: counts and shares of the row, darker for a higher share."""
     rows = []
     for name, line in zip(names, counts, strict=True):
@@ -114,16 +116,16 @@ def _heat_cell(count: int, share: float) -> Markup:
     return tag("td", tag("strong", count), tag("small", f"{share:.0%}"), style=style)
 
 
-def document(title: str, *content: object, beside: bool = False) -> str:
+def document(title: str, *content: object, allow_local_images: bool = False) -> str:
     """The whole page; its policy forbids anything from outside and any script.
 
     Args:
       title: of the page.
       content: its parts.
-      beside: whether it shows pictures from files beside it (`picture`).
+      allow_local_images: whether it shows pictures from files beside it (`picture`).
     """
     # For a page that is opened as a file, some browsers hold that no file is its own.
-    images = "data: 'self' file:" if beside else "data:"
+    images = "data: 'self' file:" if allow_local_images else "data:"
     policy = f"default-src 'none'; img-src {images}; style-src 'unsafe-inline'"
     return f"""<!doctype html>
 <html lang="en">
@@ -131,7 +133,7 @@ def document(title: str, *content: object, beside: bool = False) -> str:
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{text(title)}</title>
+<title>{escape(title)}</title>
 <style>{_STYLE}</style>
 </head>
 <body>

@@ -27,9 +27,9 @@ SEVERAL_SEEDS = (
 
 def score_lines(name: str, row: Mapping) -> Iterable[str]:
     """A method's own scores for a terminal; of several seeds their deviation below."""
-    yield wording.text_row(name, [wording.short(row[score]) for score in metrics.HEADLINE])
+    yield wording.text_row(name, [wording.short_number(row[score]) for score in metrics.HEADLINE])
     if spread := row["seed_std"]:
-        deviations = [wording.short(spread[score]) for score in metrics.HEADLINE]
+        deviations = [wording.short_number(spread[score]) for score in metrics.HEADLINE]
         yield wording.text_row("  deviation over seeds", deviations)
 
 
@@ -40,18 +40,20 @@ def score_cells(row: Mapping) -> list[object]:
     if not spread:
         return list(scores)
     return [
-        html.join([score, html.tag("small", f"± {wording.short(spread[name])}", class_="under")])
+        html.join(
+            [score, html.tag("small", f"± {wording.short_number(spread[name])}", class_="under")]
+        )
         for score, name in zip(scores, metrics.HEADLINE)
     ]
 
 
 def text_lines(name: str, row: Mapping) -> Iterable[str]:
     """A comparison for a terminal: its line, and its interval."""
-    differences = [signed(row["difference"][score]) for score in metrics.HEADLINE]
+    differences = [format_signed(row["difference"][score]) for score in metrics.HEADLINE]
     yield wording.text_row(name, differences + changes(row))
     bounds = [row["interval"][score] for score in metrics.HEADLINE]
     for end, title in enumerate(("  95 % from", "  95 % to")):
-        yield wording.text_row(title, [signed(pair[end]) if pair else "" for pair in bounds])
+        yield wording.text_row(title, [format_signed(pair[end]) if pair else "" for pair in bounds])
 
 
 def cells(row: Mapping, limit: float) -> list[object]:
@@ -61,7 +63,7 @@ def cells(row: Mapping, limit: float) -> list[object]:
       row: the comparison.
       limit: of the strip's scale, which goes from -limit to limit with a tick at 0.
     """
-    accuracy, uf1, uar = (difference(row, name) for name in metrics.HEADLINE)
+    accuracy, uf1, uar = (difference_cell(row, name) for name in metrics.HEADLINE)
     return [html.join([accuracy, _strip(row, limit)]), uf1, uar, *changes(row)]
 
 
@@ -76,7 +78,7 @@ def changes(row: Mapping) -> list[str]:
     return [*counts, "" if row["mcnemar_p"] is None else f"{row['mcnemar_p']:.3f}"]
 
 
-def flat(row: Mapping, name: str) -> dict[str, object]:
+def csv_cells(row: Mapping, name: str) -> dict[str, object]:
     """The difference in one score as plain cells, with its interval."""
     low, high = row["interval"][name] or ("", "")
     return {
@@ -86,28 +88,38 @@ def flat(row: Mapping, name: str) -> dict[str, object]:
     }
 
 
-def again(events: list[dict]) -> Markup:
+def rerun_section(events: list[dict]) -> Markup:
     """The command of several runs, and what it ran with."""
-    start = history.started(events)
+    start = history.start_event(events)
     command = start.get("command")
-    rows = [("date", start.get("date", wording.ABSENT)), *start.get("versions", {}).items()]
-    rows.append(("devices", ", ".join(start.get("devices", [wording.ABSENT]))))
-    told = html.command(command) if command else html.tag("p", f"The command was {wording.ABSENT}.")
-    return html.section("How to run it again", told, html.pairs(rows))
+    rows = [("date", start.get("date", wording.NOT_RECORDED)), *start.get("versions", {}).items()]
+    rows.append(("devices", ", ".join(start.get("devices", [wording.NOT_RECORDED]))))
+    told = (
+        html.command(command)
+        if command
+        else html.tag("p", f"The command was {wording.NOT_RECORDED}.")
+    )
+    return html.section("How to run it again", told, html.definition_list(rows))
 
 
-def signed(value: float | None) -> str:
+def format_signed(value: float | None) -> str:
     """A difference, or that there is none."""
     return "-" if value is None else f"{value:+.3f}"
 
 
-def difference(row: Mapping, name: str) -> Markup:
+def difference_cell(row: Mapping, name: str) -> Markup:
     """The difference in one score, and below it the interval."""
     interval = row["interval"][name]
-    told = f"{signed(interval[0])} to {signed(interval[1])}" if interval else "no interval"
-    return html.join([signed(row["difference"][name]), html.tag("small", told, class_="under")])
+    told = (
+        f"{format_signed(interval[0])} to {format_signed(interval[1])}"
+        if interval
+        else "no interval"
+    )
+    return html.join(
+        [format_signed(row["difference"][name]), html.tag("small", told, class_="under")]
+    )
 
 
 def _strip(row: Mapping, limit: float) -> Markup:
     low, high = ((end / limit + 1) / 2 for end in row["interval"]["accuracy"])
-    return html.strip((row["difference"]["accuracy"] / limit + 1) / 2, (low, high), 0.5)
+    return html.interval_strip((row["difference"]["accuracy"] / limit + 1) / 2, (low, high), 0.5)

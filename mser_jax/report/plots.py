@@ -30,8 +30,8 @@ def confusion(counts: np.ndarray, class_names: list[str]) -> Figure:
     side = 2.2 + 0.62 * len(class_names)
     made = figure(2 * side, side + 0.4)
     left, right = made.subplots(1, 2)
-    _matrix(left, rates, [[f"{cell}" for cell in row] for row in counts], class_names)
-    _matrix(right, rates, [[f"{cell:.0%}" for cell in row] for row in rates], class_names)
+    _plot_matrix(left, rates, [[f"{cell}" for cell in row] for row in counts], class_names)
+    _plot_matrix(right, rates, [[f"{cell:.0%}" for cell in row] for row in rates], class_names)
     left.set_title("clips", loc="left", color=INK)
     right.set_title("share of the true class", loc="left", color=INK)
     left.set_ylabel("true class", color=FAINT)
@@ -49,9 +49,9 @@ def reliability(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> F
     above, below = made.subplots(2, 1, sharex=True, height_ratios=(3.6, 1))
     dashes = (0, (4, 3))
     above.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=dashes, label="as sure as right")
-    _reliable(above, below, before, VERMILION, "as answered", "o")
+    _plot_reliability(above, below, before, VERMILION, "as answered", "o")
     if after is not None:
-        _reliable(above, below, after, BLUE, "calibrated", "s")
+        _plot_reliability(above, below, after, BLUE, "calibrated", "s")
     above.set_title("share of right answers", loc="left", color=INK)
     above.set(xlim=(0, 1), ylim=(0, 1))
     above.legend(loc="upper left", framealpha=0.9, edgecolor="none", labelcolor=INK)
@@ -80,7 +80,7 @@ def png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def _reliable(
+def _plot_reliability(
     above: Axes, below: Axes, quality: Mapping[str, Any], color: str, label: str, marker: str
 ) -> None:
     bins = quality["bins"]
@@ -94,7 +94,7 @@ def _reliable(
     below.stairs(counts, edges, color=color, linewidth=1.4)
 
 
-def _matrix(axes: Axes, rates: np.ndarray, texts: list[list[str]], names: list[str]) -> None:
+def _plot_matrix(axes: Axes, rates: np.ndarray, texts: list[list[str]], names: list[str]) -> None:
     axes.imshow(rates, cmap="Blues", vmin=0, vmax=1)
     for row, line in enumerate(texts):
         for column, text in enumerate(line):

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from mser_jax.config import zoo
 from mser_jax.evaluate import metrics
 from mser_jax.evaluate.compare import published
-from mser_jax.evaluate.compare.models import WHOLE
+from mser_jax.evaluate.compare.models import ALL_DATASETS
 from mser_jax.report import html, wording
 from mser_jax.report import paired as paired_report
 from mser_jax.report.html import Markup
@@ -83,7 +83,7 @@ def write(
     told = {"name": config["name"], **results, "not_run": context.not_run}
     (folder / "suite.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     bound = {"rule": results["rule"], "upper_bound": results["upper_bound"]}
-    rows = [bound | _flat(row, context) for row in results["models"]]
+    rows = [bound | _csv_cells(row, context) for row in results["models"]]
     with (folder / "suite.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, max(rows, key=len), lineterminator="\n", restval="")
         writer.writeheader()
@@ -100,33 +100,37 @@ def text_table(results: Mapping[str, Any]) -> str:
       results: as `models.results` returns them.
     """
     lines = [wording.text_row("", (*paired_report.SCORES, "UF1 from", "to", "publ."))]
-    for row in _by_score(results):
+    for row in _rows_by_score(results):
         lines += _text_lines(row)
-    names = _databases(results)
+    names = _database_names(results)
     lines += ["", "UF1 of each database", wording.text_row("", names)]
-    for row in _by_score(results):
-        cells = [wording.short(row["scores"][name]["uf1"]) for name in names]
+    for row in _rows_by_score(results):
+        cells = [wording.short_number(row["scores"][name]["uf1"]) for name in names]
         lines.append(wording.text_row(row["model"], cells))
-    for row in _failed(results):
-        lines.append(f"{row['model']}: {wording.many(len(row['failed']), 'training')} diverged")
+    for row in _failed_rows(results):
+        lines.append(
+            f"{row['model']}: {wording.pluralize(len(row['failed']), 'training')} diverged"
+        )
     if results["upper_bound"]:
         lines = [textwrap.fill(_BOUND.format(**results), 79), "", *lines]
     mark = "publ.: the published UF1; with *: chosen on the test subject. "
-    if any(_published(row, "uf1") for row in _by_score(results)):
+    if any(_published_score(row, "uf1") for row in _rows_by_score(results)):
         lines += ["", textwrap.fill(mark + published.COMPOSITE_CAVEAT, 79)]
     return "\n".join(lines)
 
 
 def _text_lines(row: Mapping) -> Iterator[str]:
-    whole, bounds = row["scores"][WHOLE], row["scores"][WHOLE]["interval"]["uf1"]
+    whole, bounds = row["scores"][ALL_DATASETS], row["scores"][ALL_DATASETS]["interval"]["uf1"]
     ends = [wording.number(end) for end in bounds] if bounds else ["", ""]
-    cells = [wording.short(whole[name]) for name in metrics.HEADLINE]
-    yield wording.text_row(row["model"], [*cells, *ends, _published(row, "uf1")])
+    cells = [wording.short_number(whole[name]) for name in metrics.HEADLINE]
+    yield wording.text_row(row["model"], [*cells, *ends, _published_score(row, "uf1")])
     if spread := row["seed_std"]:
-        deviations = [wording.short(spread[name]) for name in metrics.HEADLINE]
+        deviations = [wording.short_number(spread[name]) for name in metrics.HEADLINE]
         yield wording.text_row(f"  deviation, {len(row['seeds'])} seeds", deviations)
     if row["as_one"]:
-        together = [wording.short(row["as_one"][WHOLE][name]) for name in metrics.HEADLINE]
+        together = [
+            wording.short_number(row["as_one"][ALL_DATASETS][name]) for name in metrics.HEADLINE
+        ]
         yield wording.text_row("  seeds as one", together)
 
 
@@ -145,12 +149,12 @@ def render(
         f"{config['name']}: models",
         _head(results, config),
         _overview(results),
-        *(_database(results, name) for name in _databases(results)),
+        *(_database_section(results, name) for name in _database_names(results)),
         _seeds(results, context),
         html.section("How to read it", html.tag("p", _READ)),
-        _figures(),
-        _left_out(results, context),
-        paired_report.again(events),
+        _published_section(),
+        _missing_models(results, context),
+        paired_report.rerun_section(events),
         wording.footer(),
     )
 
@@ -160,8 +164,8 @@ def _head(results: Mapping, config: Mapping) -> Markup:
         html.tag("p", "mser_jax · models of the field", class_="over"),
         html.tag("h1", config["name"]),
     ]
-    if first := next(_by_score(results), None):
-        told = [wording.many(first[f"{name}s"], name) for name in ("clip", "subject", "fold")]
+    if first := next(_rows_by_score(results), None):
+        told = [wording.pluralize(first[f"{name}s"], name) for name in ("clip", "subject", "fold")]
         parts.append(html.tag("p", wording.protocol(config, first["folds"]), class_="lead"))
         parts.append(html.tag("p", ", ".join(told), class_="small"))
     if results["upper_bound"]:
@@ -173,12 +177,15 @@ def _overview(results: Mapping) -> Markup:
     header = ["", *paired_report.SCORES, "to the best, UF1", "published"]
     cells = [
         [
-            _named(row["model"]),
-            *(_score(row["scores"][WHOLE], row["seed_std"], name) for name in metrics.HEADLINE),
-            paired_report.difference(row["to_best"], "uf1") if row["to_best"] else "the best",
-            " / ".join(filter(None, (_published(row, each) for each in ("uf1", "uar")))),
+            _model_link(row["model"]),
+            *(
+                _score_cell(row["scores"][ALL_DATASETS], row["seed_std"], name)
+                for name in metrics.HEADLINE
+            ),
+            paired_report.difference_cell(row["to_best"], "uf1") if row["to_best"] else "the best",
+            " / ".join(filter(None, (_published_score(row, each) for each in ("uf1", "uar")))),
         ]
-        for row in _by_score(results)
+        for row in _rows_by_score(results)
     ]
     return html.section(
         "Models",
@@ -191,43 +198,54 @@ def _seeds(results: Mapping, context: Context) -> Markup:
     """What the seeds of a model answer together, and what it took to train them."""
     cells = [
         [
-            _named(row["model"]),
+            _model_link(row["model"]),
             len(row["seeds"]),
-            *(_together(row, name) for name in metrics.HEADLINE),
+            *(_ensemble_score(row, name) for name in metrics.HEADLINE),
             "" if (count := context.parameters(row["model"])) is None else f"{count:,}",
             "" if (taken := context.seconds(row["model"])) is None else f"{taken:,.0f}",
-            zoo.MODELS[row["model"]].settings,
+            zoo.MODELS[row["model"]].settings_source,
         ]
-        for row in _by_score(results)
+        for row in _rows_by_score(results)
     ]
     header = ["", "seeds", "as one: accuracy", "UF1", "UAR"]
     header += ["parameters", "training, s", "settings"]
     return html.section("Seeds and cost", html.table(header, cells))
 
 
-def _together(row: Mapping, name: str) -> str:
-    return wording.number(row["as_one"][WHOLE][name]) if row["as_one"] else ""
+def _ensemble_score(row: Mapping, name: str) -> str:
+    return wording.number(row["as_one"][ALL_DATASETS][name]) if row["as_one"] else ""
 
 
-def _database(results: Mapping, name: str) -> Markup:
+def _database_section(results: Mapping, name: str) -> Markup:
     rows = [
-        [_named(row["model"]), *(_score(row["scores"][name], None, s) for s in metrics.HEADLINE)]
-        for row in _by_score(results)
+        [
+            _model_link(row["model"]),
+            *(_score_cell(row["scores"][name], None, s) for s in metrics.HEADLINE),
+        ]
+        for row in _rows_by_score(results)
     ]
     return html.section(f"Of {name} alone", html.table(["", *paired_report.SCORES], rows))
 
 
-def _score(scores: Mapping, spread: Mapping | None, name: str) -> Markup:
+def _score_cell(scores: Mapping, spread: Mapping | None, name: str) -> Markup:
     """A score, its deviation over the seeds, and below it the interval."""
-    told = wording.short(scores[name]) + (f" ± {wording.short(spread[name])}" if spread else "")
+    told = wording.short_number(scores[name]) + (
+        f" ± {wording.short_number(spread[name])}" if spread else ""
+    )
     bounds = scores["interval"][name]
     below = f"{wording.number(bounds[0])} to {wording.number(bounds[1])}" if bounds else ""
     return html.join([told, html.tag("small", below, class_="under")])
 
 
-def _figures() -> Markup:
+def _published_section() -> Markup:
     rows = [
-        (row.method, f"{row.uf1:.3f}", f"{row.uar:.3f}", "published", _chosen(row.chosen))
+        (
+            row.method,
+            f"{row.uf1:.3f}",
+            f"{row.uar:.3f}",
+            "published",
+            _chosen_note(row.chosen_on_test),
+        )
         for row in published.COMPOSITE
     ]
     return html.section(
@@ -237,23 +255,23 @@ def _figures() -> Markup:
     )
 
 
-def _chosen(chosen: bool) -> str:
-    return "chosen on the test subject" * chosen
+def _chosen_note(chosen_on_test: bool) -> str:
+    return "chosen on the test subject" * chosen_on_test
 
 
-def _left_out(results: Mapping, context: Context) -> Markup:
+def _missing_models(results: Mapping, context: Context) -> Markup:
     rows = [(zoo.MODELS[name].title, reason) for name, reason in context.not_run.items()]
     rows += [
         (
             zoo.MODELS[row["model"]].title,
-            f"{wording.many(len(row['failed']), 'training')} diverged",
+            f"{wording.pluralize(len(row['failed']), 'training')} diverged",
         )
-        for row in _failed(results)
+        for row in _failed_rows(results)
     ]
     return html.section("Without a result", html.table(["", ""], rows)) if rows else Markup("")
 
 
-def _flat(row: Mapping, context: Context) -> dict[str, object]:
+def _csv_cells(row: Mapping, context: Context) -> dict[str, object]:
     """One line of plain cells."""
     name, model = row["model"], zoo.MODELS[row["model"]]
     cells: dict[str, object] = {"model": name, "title": model.title, "paper": model.paper}
@@ -263,7 +281,7 @@ def _flat(row: Mapping, context: Context) -> dict[str, object]:
         return cells
     cells["seeds"] = len(row["seeds"])
     for score in ("uf1", "uar"):  # with a * where it is chosen on the test subject
-        cells[f"published_{score}"] = _published(row, score)
+        cells[f"published_{score}"] = _published_score(row, score)
     for database, scores in row["scores"].items():
         for score in metrics.HEADLINE:
             low, high = scores["interval"][score] or ("", "")
@@ -271,35 +289,35 @@ def _flat(row: Mapping, context: Context) -> dict[str, object]:
             cells |= {f"{database}_{score}_low": low, f"{database}_{score}_high": high}
     for score in metrics.HEADLINE:
         cells[f"{score}_seed_std"] = row["seed_std"][score] if row["seed_std"] else ""
-        cells[f"{score}_as_one"] = row["as_one"][WHOLE][score] if row["as_one"] else ""
-        difference = row["to_best"] and paired_report.flat(row["to_best"], score)
+        cells[f"{score}_as_one"] = row["as_one"][ALL_DATASETS][score] if row["as_one"] else ""
+        difference = row["to_best"] and paired_report.csv_cells(row["to_best"], score)
         cells |= {f"to_best_{key}": value for key, value in (difference or {}).items()}
     return cells
 
 
-def _named(name: str) -> Markup:
+def _model_link(name: str) -> Markup:
     return html.tag("a", zoo.MODELS[name].title, href=f"{quote(name)}/report.html")
 
 
-def _published(row: Mapping, score: str) -> str:
+def _published_score(row: Mapping, score: str) -> str:
     """Beside the whole set; marked where the epoch is known to be chosen on the test subject."""
     figures = published.composite(zoo.MODELS[row["model"]].title)
     if figures is None or row["clips"] != published.COMPOSITE_CLIPS:
         return ""
-    return f"{getattr(figures, score):.3f}" + "*" * figures.chosen
+    return f"{getattr(figures, score):.3f}" + "*" * figures.chosen_on_test
 
 
-def _by_score(results: Mapping) -> Iterator[Mapping]:
+def _rows_by_score(results: Mapping) -> Iterator[Mapping]:
     """The models that have scores, the highest UF1 first."""
     scored = [row for row in results["models"] if not row["failed"]]
-    yield from sorted(scored, key=lambda row: -row["scores"][WHOLE]["uf1"])
+    yield from sorted(scored, key=lambda row: -row["scores"][ALL_DATASETS]["uf1"])
 
 
-def _failed(results: Mapping) -> list[Mapping]:
+def _failed_rows(results: Mapping) -> list[Mapping]:
     return [row for row in results["models"] if row["failed"]]
 
 
-def _databases(results: Mapping) -> list[str]:
+def _database_names(results: Mapping) -> list[str]:
     """Those that the models were tested on."""
-    names = dict.fromkeys(name for row in _by_score(results) for name in row["scores"])
-    return [name for name in names if name != WHOLE]
+    names = dict.fromkeys(name for row in _rows_by_score(results) for name in row["scores"])
+    return [name for name in names if name != ALL_DATASETS]

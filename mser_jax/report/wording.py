@@ -8,7 +8,7 @@ from mser_jax.report import html
 from mser_jax.report.html import Markup
 
 UPPER_BOUND = "upper bound: uses the label"
-ABSENT = "not recorded"
+NOT_RECORDED = "not recorded"
 SYNTHETIC = "Accuracy on synthetic clips says nothing about SMIC, SAMM or CASME II."
 WARNING = (
     "What a model makes of a face does not say what a person feels, least of all when it was "
@@ -29,35 +29,35 @@ _PROTOCOLS = {
     + " The clips of the other databases were trained on and are not tested.",
     "cross_database": "Leave one database out, {folds}: every clip " + _UNSEEN.format("database"),
 }
-_NAMED = 5  # failed folds in a sentence; the page lists all
+_MAX_FOLDS_NAMED = 5  # failed folds in a sentence; the page lists all
 
 
 def protocol(config: Mapping, folds: int) -> str:
     """Who was tested by whom, in a sentence."""
     evaluation = config["evaluation"]
     sentence = _PROTOCOLS[evaluation["protocol"]]
-    return sentence.format(folds=many(folds, "fold"), held_out=evaluation.get("held_out"))
+    return sentence.format(folds=pluralize(folds, "fold"), held_out=evaluation.get("held_out"))
 
 
 def counts(scores: Mapping) -> str:
     """How much was tested, for a first line."""
     seeds = scores["seeds"]
-    told = [many(scores[f"{name}s"], name) for name in ("clip", "subject", "fold")]
+    told = [pluralize(scores[f"{name}s"], name) for name in ("clip", "subject", "fold")]
     return ", ".join([*told, f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"])
 
 
-def failed(scores: Mapping) -> str:
+def failure_warning(scores: Mapping) -> str:
     """Which folds failed, and what it means for every score; '' where none did."""
     rows = scores["failed"]
     if not rows:
         return ""
     named = "; ".join(
-        f"fold {row['fold']}, seed {row['seed']} ({many(row['clips'], 'clip')})"
-        for row in rows[:_NAMED]
+        f"fold {row['fold']}, seed {row['seed']} ({pluralize(row['clips'], 'clip')})"
+        for row in rows[:_MAX_FOLDS_NAMED]
     )
-    more = f"; and {len(rows) - _NAMED} more" * (len(rows) > _NAMED)
+    more = f"; and {len(rows) - _MAX_FOLDS_NAMED} more" * (len(rows) > _MAX_FOLDS_NAMED)
     return (
-        f"FAILED: {len(rows)} of {many(scores['trainings'], 'training')} diverged: {named}{more}. "
+        f"FAILED: {len(rows)} of {pluralize(scores['trainings'], 'training')} diverged: {named}{more}. "
         f"These clips have no answer ({sum(row['clips'] for row in rows)} in all): every score "
         "here is of the others alone, and is not a result on the whole set."
     )
@@ -68,9 +68,9 @@ def footer() -> Markup:
     return html.tag("footer", html.tag("p", html.tag("strong", WARNING)), html.tag("p", SYNTHETIC))
 
 
-def many(count: int, name: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     """A count with its noun: '1 fold', '5 folds'."""
-    return f"{count} {name}{'s' * (count != 1)}"
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def text_row(name: str, cells: Iterable[str]) -> str:
@@ -78,7 +78,7 @@ def text_row(name: str, cells: Iterable[str]) -> str:
     return f"{name[:24]:<24}" + "".join(f"{cell:>9}" for cell in cells).rstrip()
 
 
-def short(value: float | None) -> str:
+def short_number(value: float | None) -> str:
     """A score in a narrow column."""
     return "-" if value is None else number(value)
 

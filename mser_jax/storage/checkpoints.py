@@ -17,10 +17,10 @@ from orbax.checkpoint import v1 as ocp
 from data_prep.common.errors import UserError
 from mser_jax import hosts
 from mser_jax.storage import disk, identity
-from mser_jax.storage.writer import Writer, open_folder
+from mser_jax.storage.writer import Writer, open_checkpointer
 
 PATIENCE, PAUSE = 600.0, 15.0  # seconds: how long a disk is waited for, and between two tries
-_NOTES = 2048  # bytes that Orbax notes of each array
+_METADATA_BYTES = 2048  # bytes that Orbax notes of each array
 
 Tree = Any
 
@@ -35,19 +35,19 @@ class Checkpoints:
     Attributes:
       folder: where they lie.
       folds: the titles of the folds (name and seed), in the order of the states.
-      clips: stands for the clips that the run trains on, and their labels.
-      kept: how many; an older one goes when a newer one is whole.
+      clips_id: stands for the clips that the run trains on, and their labels.
+      max_to_keep: how many; an older one goes when a newer one is whole.
       updates_per_epoch: of a fold, to tell positions as epochs.
     """
 
     folder: Path
     folds: Sequence[str]
-    clips: str
-    kept: int = 2
+    clips_id: str
+    max_to_keep: int = 2
     updates_per_epoch: int = 1
 
     def __post_init__(self):
-        self._writer = Writer(self.folder, self.kept)
+        self._writer = Writer(self.folder, self.max_to_keep)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -66,8 +66,8 @@ class Checkpoints:
           UserError: it is of another format or version, of other folds or other clips, or cannot be
         read.
         """
-        with self._reading() as orbax:
-            return self._newest(orbax)
+        with self._open_orbax() as orbax:
+            return self._newest_position(orbax)
 
     def restore(self, start: Tree) -> tuple[int, Tree]:
         """The newest checkpoint.
@@ -84,32 +84,34 @@ class Checkpoints:
           UserError: it is another training's (as in `position`), of another network or optimiser,
             or cannot be read.
         """
-        with self._reading() as orbax:
-            position = self._newest(orbax)
+        with self._open_orbax() as orbax:
+            position = self._newest_position(orbax)
             if not orbax or not position:
                 return 0, start
-            with self._readable(position):
-                stored = identity.arrays(orbax.metadata(position).metadata)
+            with self._read_errors_as_user_errors(position):
+                stored = identity.array_specs(orbax.metadata(position).metadata)
                 if not stored:
                     raise ValueError("none of its arrays can be read")
-                identity.check(self.folder, {"arrays": stored}, {"arrays": identity.arrays(start)})
-                return position, orbax.load(position, jax.tree.map(_wanted, start))
+                identity.check(
+                    self.folder, {"arrays": stored}, {"arrays": identity.array_specs(start)}
+                )
+                return position, orbax.load(position, jax.tree.map(_abstract_array, start))
 
-    def reserve(self, tree: Tree, rounds: int = 1) -> None:
+    def check_disk_space(self, tree: Tree, rounds_left: int = 1) -> None:
         """Find out before the training whether its checkpoints can be written.
 
         Args:
           tree: what will be saved, or its shapes and types.
-          rounds: how many are still to be trained, this one among them.
+          rounds_left: how many are still to be trained, this one among them.
 
         Raises:
           UserError: the folder cannot be written, or there is not the room for all that are kept
             and the one that is being written.
         """
-        count = self.kept * rounds + 1
-        there = disk.used(self.folder) if self.folder.is_dir() else 0
-        what = f"{count} checkpoints of {disk.told(_size(tree))}"
-        disk.require(self.folder, count * _size(tree) - there, what)
+        count = self.max_to_keep * rounds_left + 1
+        there = disk.folder_size(self.folder) if self.folder.is_dir() else 0
+        what = f"{count} checkpoints of {disk.format_size(_size(tree))}"
+        disk.check_space(self.folder, count * _size(tree) - there, what)
 
     def save(self, position: int, tree: Tree, wait: bool = False) -> None:
         """Save what a training carries from call to call.
@@ -127,71 +129,73 @@ class Checkpoints:
           UserError: with `wait`, the disk went on failing; the message says what is safe.
         """
         deadline = time.monotonic() + PATIENCE
-        self._begin(position, tree, tell=not wait)
+        self._begin(position, tree, print_failure=not wait)
         while wait:
             self._writer.finish()
-            if self._writer.safe == position:
+            if self._writer.safe_position == position:
                 return
-            self._pause(position, _size(tree), deadline - time.monotonic())
-            self._begin(position, tree, tell=False)
+            self._wait_for_disk(position, _size(tree), deadline - time.monotonic())
+            self._begin(position, tree, print_failure=False)
 
-    def _begin(self, position: int, tree: Tree, tell: bool) -> None:
+    def _begin(self, position: int, tree: Tree, print_failure: bool) -> None:
         self._writer.finish()
-        size, silent = _size(tree), self._writer.fault or not tell
+        size, silent = _size(tree), self._writer.disk_error or not print_failure
 
         def failed() -> None:
             if not silent:
-                _say(f"{self._trouble(position, size)}. The next checkpoint is the next try.")
+                _print_message(
+                    f"{self._failure_message(position, size)}. The next checkpoint is the next try."
+                )
 
-        self._writer.begin(position, tree, identity.belongs(self.folds, self.clips), failed)
+        self._writer.begin(position, tree, identity.describe(self.folds, self.clips_id), failed)
 
-    def _pause(self, position: int, size: int, left: float) -> None:
-        trouble = self._trouble(position, size)
-        if left <= 0:
+    def _wait_for_disk(self, position: int, size: int, seconds_left: float) -> None:
+        trouble = self._failure_message(position, size)
+        if seconds_left <= 0:
             raise UserError(
                 f"{trouble}. Remedy: free space, then run the same command again: it goes on there."
             )
-        _say(f"{trouble}. Free space, or Ctrl-C. Trying again for {left:.0f} s.")
-        time.sleep(min(PAUSE, left))
+        _print_message(f"{trouble}. Free space, or Ctrl-C. Trying again for {seconds_left:.0f} s.")
+        time.sleep(min(PAUSE, seconds_left))
 
-    def _trouble(self, position: int, size: int) -> str:
-        free = disk.free(self.folder)
-        room = "" if free is None else f", {disk.told(free)} are free"
-        safe = self._writer.safe
+    def _failure_message(self, position: int, size: int) -> str:
+        free = disk.free_space(self.folder)
+        room = "" if free is None else f", {disk.format_size(free)} are free"
+        safe = self._writer.safe_position
         return (
-            f"{self.folder}: {self.title(position)} cannot be saved: {self._writer.fault} "
-            f"({disk.told(size)} are needed{room}); "
-            + (f"{self.title(safe)} is safe" if safe else "nothing is saved yet")
+            f"{self.folder}: {self.format_position(position)} cannot be saved: {self._writer.disk_error} "
+            f"({disk.format_size(size)} are needed{room}); "
+            + (f"{self.format_position(safe)} is safe" if safe else "nothing is saved yet")
         )
 
-    def title(self, position: int) -> str:
+    def format_position(self, position: int) -> str:
         """A position as epochs: 'epoch 3 and 5 updates'."""
         epoch, updates = divmod(position, self.updates_per_epoch)
         return f"epoch {epoch}" + f" and {updates} updates" * bool(updates)
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[ocp.training.Checkpointer | None]:
+    def _open_orbax(self) -> Iterator[ocp.training.Checkpointer | None]:
         """Orbax over the folder; None where there is no folder."""
         self._writer.finish()
-        if self._writer.orbax or not hosts.same(self.folder.is_dir()):
+        if self._writer.orbax or not hosts.broadcast(self.folder.is_dir()):
             yield self._writer.orbax
         else:
-            with open_folder(self.folder, self.kept, tidy=False) as orbax:
+            with open_checkpointer(self.folder, self.max_to_keep, cleanup=False) as orbax:
                 yield orbax
 
-    def _newest(self, orbax: ocp.training.Checkpointer | None) -> int:
+    def _newest_position(self, orbax: ocp.training.Checkpointer | None) -> int:
         newest = orbax.latest if orbax else None
         if orbax is None or newest is None:
             return 0
-        with self._readable(newest.step):
+        with self._read_errors_as_user_errors(newest.step):
             stored = orbax.metadata(newest).custom_metadata
             if not isinstance(stored, dict) or not stored:
                 raise ValueError("it does not say whose it is")
-            identity.check(self.folder, stored, identity.belongs(self.folds, self.clips))
+            identity.check(self.folder, stored, identity.describe(self.folds, self.clips_id))
         return newest.step
 
     @contextlib.contextmanager
-    def _readable(self, position: int) -> Iterator[None]:
+    def _read_errors_as_user_errors(self, position: int) -> Iterator[None]:
         """What reading a checkpoint raises, told as what it means: it is not whole."""
         try:
             yield
@@ -202,18 +206,18 @@ class Checkpoints:
             ) from error
 
 
-def _wanted(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+def _abstract_array(leaf: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 
 def _size(tree: Tree) -> int:
     """Bytes of a checkpoint: Orbax's compression gains little on weights."""
-    return sum(leaf.size * leaf.dtype.itemsize + _NOTES for leaf in jax.tree.leaves(tree))
+    return sum(leaf.size * leaf.dtype.itemsize + _METADATA_BYTES for leaf in jax.tree.leaves(tree))
 
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
-def _say(text: str) -> None:
-    print(f"\n{text}", file=sys.stderr, flush=True)
+def _print_message(message: str) -> None:
+    print(f"\n{message}", file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ from data_prep.common.errors import UserError
 _TENSORSTORE = re.compile(r"os_error_code='(\d+)'")
 
 
-def fault(error: BaseException) -> str | None:
+def error_message(error: BaseException) -> str | None:
     """What the operating system said, where an error is the disk's; None where it is another's.
 
     TensorStore, which writes for Orbax, raises ValueErrors that name the system's error.
@@ -22,12 +22,12 @@ def fault(error: BaseException) -> str | None:
     return os.strerror(int(named[1])) if named else None
 
 
-def used(folder: Path) -> int:
+def folder_size(folder: Path) -> int:
     """Bytes of the files in a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def told(size: int) -> str:
+def format_size(size: int) -> str:
     """A number of bytes to read: '12.9 MB'."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):
         if size >= scale:
@@ -35,7 +35,7 @@ def told(size: int) -> str:
     return f"{size / 1e3:.1f} kB"
 
 
-def free(folder: Path) -> int | None:
+def free_space(folder: Path) -> int | None:
     """Bytes that may still be written there; None where that cannot be found out."""
     try:
         return shutil.disk_usage(folder).free
@@ -43,13 +43,13 @@ def free(folder: Path) -> int | None:
         return None
 
 
-def require(folder: Path, size: int, what: str) -> None:
+def check_space(folder: Path, size: int, contents: str) -> None:
     """Refuse a folder that cannot be written or has not the room.
 
     Args:
       folder: it is made if it is not there.
       size: bytes that will be written to it.
-      what: they are, for the message.
+      contents: they are, for the message.
 
     Raises:
       UserError: with the figures and the remedy.
@@ -63,9 +63,9 @@ def require(folder: Path, size: int, what: str) -> None:
             f"{folder} cannot be written: {error.strerror}. Remedy: give another --workdir, or the "
             "right to write there."
         ) from error
-    room = free(folder)
+    room = free_space(folder)
     if room is not None and room < size:
         raise UserError(
-            f"{folder} has not the room for {what}: {told(size)} are needed, {told(room)} are "
-            f"free. Remedy: free {told(size - room)}, or give a --workdir on another disk."
+            f"{folder} has not the room for {contents}: {format_size(size)} are needed, {format_size(room)} are "
+            f"free. Remedy: free {format_size(size - room)}, or give a --workdir on another disk."
         )

@@ -32,7 +32,7 @@ def last(events: list[dict], kind: str) -> dict:
     return next((event for event in reversed(events) if event["event"] == kind), {})
 
 
-def started(events: list[dict]) -> dict:
+def start_event(events: list[dict]) -> dict:
     """The start of the run that trained last; without any training, the last start."""
     start: dict = {}
     trained: dict = {}
@@ -59,19 +59,19 @@ def epochs(events: list[dict]) -> list[dict]:
     rounds: dict[int, list[dict]] = {}
     for event in kept:
         rounds.setdefault(event["epoch"], []).append(event)
-    return [_merged(rounds[epoch]) for epoch in sorted(rounds)]
+    return [_merge_rounds(rounds[epoch]) for epoch in sorted(rounds)]
 
 
-def rate(epochs: Sequence[dict], name: str) -> float | None:
+def mean_rate(epochs: Sequence[dict], name: str) -> float | None:
     """The mean over the time of the training of 'clips_per_second' or of 'fraction_of_peak'.
 
     None where it was not recorded.
     """
     timed = [epoch for epoch in epochs if name in epoch and "seconds" in epoch]
-    return _mean([epoch[name] for epoch in timed], [epoch["seconds"] for epoch in timed])
+    return _weighted_mean([epoch[name] for epoch in timed], [epoch["seconds"] for epoch in timed])
 
 
-def diverged(events: list[dict]) -> dict[tuple[str, int], dict]:
+def diverged_folds(events: list[dict]) -> dict[tuple[str, int], dict]:
     """The newest 'diverged' event of each (fold, seed)."""
     return {(e["fold"], e["seed"]): e for e in events if e["event"] == "diverged"}
 
@@ -89,31 +89,31 @@ def _position(event: dict) -> tuple[int, int]:
     return event.get("round", 1), event["epoch"]
 
 
-def _merged(rounds: list[dict]) -> dict:
+def _merge_rounds(rounds: list[dict]) -> dict:
     """One epoch of all folds, from that of each round; what a round lacks is left out."""
     shared = [name for name in rounds[0] if all(name in each for each in rounds)]
-    return {name: _merge(name, rounds) for name in shared if name != "round"}
+    return {name: _merge_field(name, rounds) for name in shared if name != "round"}
 
 
-def _merge(name: str, rounds: list[dict]):
+def _merge_field(name: str, rounds: list[dict]):
     values = [each[name] for each in rounds]
     if name.startswith("fold_"):
         return [value for folds in values for value in folds]
     if name == "seconds":
         return sum(values)
     if name in _RATES:
-        return _mean(values, [each["seconds"] for each in rounds])
+        return _weighted_mean(values, [each["seconds"] for each in rounds])
     if name in _MEANS_OF_FOLDS:
-        return _mean(values, [_going_on(each) for each in rounds])
+        return _weighted_mean(values, [_active_fold_count(each) for each in rounds])
     return values[-1]
 
 
-def _going_on(event: dict) -> int:
+def _active_fold_count(event: dict) -> int:
     """How many folds have not failed; 1 where the log has only their mean."""
     return sum(loss is not None for loss in event.get("fold_loss", [0.0]))
 
 
-def _mean(values: Sequence, weights: Sequence[float]):
+def _weighted_mean(values: Sequence, weights: Sequence[float]):
     """The weighted mean of those that are known, numbers or lists of them; None of none."""
     known = [(v, w) for v, w in zip(values, weights) if v is not None and w]
     if not known:

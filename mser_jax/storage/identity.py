@@ -10,9 +10,9 @@ from data_prep.common.errors import UserError
 
 # What a checkpoint holds and how; to be raised when the training's states get another meaning.
 FORMAT = 2  # 1: the state's fields had other names
-_LISTED = 6  # of the names that differ
+_MAX_LISTED = 6  # of the names that differ
 
-_OTHER = {
+_DIFFERENCES = {
     "format": "another format",
     "version": "another version of mser_jax",
     "clips": "other clips",
@@ -21,17 +21,17 @@ _OTHER = {
 }
 
 
-def belongs(folds: Sequence[str], clips: str) -> dict[str, Any]:
+def describe(folds: Sequence[str], clips_id: str) -> dict[str, Any]:
     """What is stored with each checkpoint of a training, as JSON takes it."""
     return {
         "format": FORMAT,
         "version": mser_jax.__version__,
-        "clips": clips,
+        "clips": clips_id,
         "folds": list(folds),
     }
 
 
-def arrays(tree: Any) -> dict[str, str]:
+def array_specs(tree: Any) -> dict[str, str]:
     """Name -> type and shape of each array of ONE fold, of a tree or as Orbax describes it."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
@@ -40,11 +40,11 @@ def arrays(tree: Any) -> dict[str, str]:
     }
 
 
-def check(place: object, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def check(folder: object, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     """Refuse what is of another training.
 
     Args:
-      place: of the checkpoint, for the message.
+      folder: of the checkpoint, for the message.
       theirs: as `belongs`, or `{'arrays': ...}`, of the checkpoint.
       ours: the same of the present training.
 
@@ -53,9 +53,9 @@ def check(place: object, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> 
     """
     differ = [name for name in ours if theirs.get(name) != ours[name]]
     if differ:
-        shown = [_shown(name, theirs.get(name), ours[name]) for name in differ]
+        shown = [_format_difference(name, theirs.get(name), ours[name]) for name in differ]
         raise UserError(
-            f"{place}: these checkpoints are of {' and '.join(_OTHER[name] for name in differ)}:\n"
+            f"{folder}: these checkpoints are of {' and '.join(_DIFFERENCES[name] for name in differ)}:\n"
             + "\n".join(shown)
             + f"\nRemedy: {_remedy(differ, theirs)}give another --workdir, or remove this folder "
             "to train anew."
@@ -69,7 +69,7 @@ def _remedy(differ: Sequence[str], theirs: Mapping[str, Any]) -> str:
     return ""
 
 
-def _shown(name: str, theirs: Any, ours: Any) -> str:
+def _format_difference(name: str, theirs: Any, ours: Any) -> str:
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
         theirs, ours = ([f"{key} {text}" for key, text in each.items()] for each in (theirs, ours))
     if not (isinstance(theirs, list) and isinstance(ours, list)):
@@ -77,13 +77,15 @@ def _shown(name: str, theirs: Any, ours: Any) -> str:
     gone = [one for one in theirs if one not in {*ours}]
     come = [one for one in ours if one not in {*theirs}]
     if not gone and not come:
-        return f"  {name}: in another order: theirs {_listed(theirs)}; now {_listed(ours)}"
+        return (
+            f"  {name}: in another order: theirs {_format_names(theirs)}; now {_format_names(ours)}"
+        )
     return (
-        f"  {name}: theirs {len(theirs)}, now {len(ours)}; only theirs: {_listed(gone)}; only now: "
-        f"{_listed(come)}"
+        f"  {name}: theirs {len(theirs)}, now {len(ours)}; only theirs: {_format_names(gone)}; only now: "
+        f"{_format_names(come)}"
     )
 
 
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(repr(name) for name in names[:_LISTED]) + more if names else "none"
+def _format_names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(repr(name) for name in names[:_MAX_LISTED]) + more if names else "none"

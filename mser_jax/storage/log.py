@@ -23,7 +23,7 @@ class Log:
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        self._waiting: list[str] = []
+        self._unwritten_lines: list[str] = []
         if self.path.is_file():
             self._end_last_line()
 
@@ -35,10 +35,10 @@ class Log:
 
     def write(self, event: str, **fields: object) -> None:
         """Append one event."""
-        told = bool(self._waiting)
-        self._waiting.append(json.dumps({"event": event, **fields}) + "\n")
+        told = bool(self._unwritten_lines)
+        self._unwritten_lines.append(json.dumps({"event": event, **fields}) + "\n")
         try:
-            self._append("".join(self._waiting).encode())
+            self._append("".join(self._unwritten_lines).encode())
         except OSError as error:
             if not told:
                 print(
@@ -48,7 +48,7 @@ class Log:
                     flush=True,
                 )
         else:
-            self._waiting.clear()
+            self._unwritten_lines.clear()
 
     def _append(self, lines: bytes) -> None:
         """All of them, or none: what a disk took of them before it was full is taken back."""
@@ -72,7 +72,7 @@ class Log:
         """Every whole line; one that a power cut left half-written is dropped."""
         lines = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
         events = []
-        for line in [*lines.splitlines(), *self._waiting]:
+        for line in [*lines.splitlines(), *self._unwritten_lines]:
             with contextlib.suppress(json.JSONDecodeError):
                 events.append(json.loads(line))
         return events

@@ -38,15 +38,15 @@ def writer(folder: Path) -> Writer:
         each is a run in it, 'round-1' the first.
     """
     if not importlib.util.find_spec("tensorboard"):
-        return _Nothing()
+        return _NullWriter()
     try:
-        return _Events(Path(folder))
+        return _EventWriter(Path(folder))
     except Exception as error:  # of whatever kind: no training should depend on it
         print(f"Note: no curves for TensorBoard, as the package cannot be loaded: {error}")
-        return _Nothing()
+        return _NullWriter()
 
 
-class _Nothing:
+class _NullWriter:
     def write(self, epoch: Mapping[str, Any]) -> None:
         pass
 
@@ -54,12 +54,12 @@ class _Nothing:
         pass
 
 
-class _Events:
+class _EventWriter:
     """One event file a round, begun with its first epoch; none any more when the disk failed."""
 
     def __init__(self, folder: Path):
         self._folder, self._failed = folder, False
-        self._files: dict[str, _File] = {}
+        self._files: dict[str, _EventFile] = {}
         self._proto = importlib.import_module("tensorboard.compat.proto.event_pb2")
         self._records = importlib.import_module("tensorboard.summary.writer.record_writer")
 
@@ -85,34 +85,34 @@ class _Events:
     def _append(self, epoch: Mapping[str, Any]) -> None:
         run = f"round-{epoch['round']}" if "round" in epoch else "."
         if run not in self._files:
-            self._files[run] = self._begin(self._folder / run, epoch["epoch"])
+            self._files[run] = self._open_file(self._folder / run, epoch["epoch"])
         self._files[run].write(epoch["epoch"], dict(_scalars(epoch)))
 
-    def _begin(self, folder: Path, first: int) -> _File:
+    def _open_file(self, folder: Path, first_epoch: int) -> _EventFile:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"events.out.tfevents.{time.time_ns()}"  # TensorBoard reads in this order
-        file = _File(self._records.RecordWriter(path.open("xb")), self._proto.Event)
-        file.event(file_version="brain.Event:2")
+        file = _EventFile(self._records.RecordWriter(path.open("xb")), self._proto.Event)
+        file.write_event(file_version="brain.Event:2")
         # What an earlier run wrote of this epoch and of those after it is not shown any more.
-        file.event(step=first, session_log={"status": self._proto.SessionLog.START})
+        file.write_event(step=first_epoch, session_log={"status": self._proto.SessionLog.START})
         return file
 
 
-class _File:
+class _EventFile:
     """An event file; each event is in it when the call returns."""
 
-    def __init__(self, records: Any, event: Callable):
-        self._records, self._event = records, event
+    def __init__(self, records: Any, event_type: Callable):
+        self._records, self._event_type = records, event_type
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         values = [{"tag": tag, "simple_value": value} for tag, value in scalars.items()]
-        self.event(step=step, summary={"value": values})
+        self.write_event(step=step, summary={"value": values})
 
     def close(self) -> None:
         self._records.close()
 
-    def event(self, **fields: Any) -> None:
-        event = self._event(wall_time=time.time(), **fields)
+    def write_event(self, **fields: Any) -> None:
+        event = self._event_type(wall_time=time.time(), **fields)
         self._records.write(event.SerializeToString())
         self._records.flush()
 

@@ -28,7 +28,7 @@ def save(path: Path, params: Tree, stats: Tree) -> None:
     Raises:
       OSError: it cannot be written.
     """
-    arrays = {**_named("params", params), **_named("stats", stats)}
+    arrays = {**_named_leaves("params", params), **_named_leaves("stats", stats)}
     try:
         save_file({name: np.asarray(value) for name, value in arrays.items()}, path)
     except safetensors.SafetensorError as error:
@@ -56,10 +56,12 @@ def load(path: Path, network: Network) -> tuple[Tree, Tree]:
             f"{path}: no weights can be read ({error}). Remedy: export anew."
         ) from error
     trees = dict(zip(("params", "stats"), jax.eval_shape(network.init, jax.random.key(0))))
-    wanted = {k: v for name, tree in trees.items() for k, v in _named(name, tree).items()}
+    wanted = {k: v for name, tree in trees.items() for k, v in _named_leaves(name, tree).items()}
     _check(path, stored, wanted)
     return tuple(
-        jax.tree_util.tree_map_with_path(lambda at, _, name=name: stored[_name(name, at)], tree)
+        jax.tree_util.tree_map_with_path(
+            lambda at, _, name=name: stored[_leaf_name(name, at)], tree
+        )
         for name, tree in trees.items()
     )
 
@@ -69,9 +71,9 @@ def count(params: Tree) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def _check(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    for name in [*wanted, *stored]:
-        found, asked = (_told(arrays.get(name)) for arrays in (stored, wanted))
+def _check(path: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    for name in [*expected, *stored]:
+        found, asked = (_format_array(arrays.get(name)) for arrays in (stored, expected))
         if found != asked:
             raise UserError(
                 f"{path}: {name} is {found}, the network of this program has {asked} there. "
@@ -80,14 +82,16 @@ def _check(path: Path, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> 
             )
 
 
-def _told(array: Any) -> str:
+def _format_array(array: Any) -> str:
     return "absent" if array is None else f"{array.dtype} {list(array.shape)}"
 
 
-def _named(first: str, tree: Tree) -> dict[str, Any]:
-    return {_name(first, at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+def _named_leaves(prefix: str, tree: Tree) -> dict[str, Any]:
+    return {_leaf_name(prefix, at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
-def _name(first: str, at: tuple[Any, ...]) -> str:
+def _leaf_name(prefix: str, key_path: tuple[Any, ...]) -> str:
     """`params.blocks.0.layers.1.kernel`: keys and places from the root down."""
-    return ".".join([first, *(str(getattr(key, "key", getattr(key, "idx", key))) for key in at)])
+    return ".".join(
+        [prefix, *(str(getattr(key, "key", getattr(key, "idx", key))) for key in key_path)]
+    )

@@ -38,17 +38,17 @@ class Round:
     checkpoints: Checkpoints
 
     @property
-    def end(self) -> int:
+    def end_position(self) -> int:
         """The position of the checkpoint after the last epoch."""
         return self.trainer.settings.epochs * self.trainer.updates_per_epoch()
 
-    def left(self) -> int:
+    def updates_left(self) -> int:
         """Updates that are not done yet."""
-        return self.end - self.checkpoints.position()
+        return self.end_position - self.checkpoints.position()
 
     def restore(self) -> State:
         """The states after the last update that was saved."""
-        start = self.trainer.start(), self.trainer.zero_metrics()
+        start = self.trainer.init_state(), self.trainer.zero_metrics()
         return self.checkpoints.restore(start)[1][0]
 
 
@@ -59,22 +59,22 @@ class Engine:
     Attributes:
       trainer: of all folds.
       feed: of the clips.
-      names: of the clips.
-      clips: stands for the clips, so that checkpoints of others are refused.
+      clip_names: of the clips.
+      clips_id: stands for the clips, so that checkpoints of others are refused.
       folder: of the run.
-      kept: checkpoints of a round, the newest.
+      max_to_keep: checkpoints of a round, the newest.
     """
 
     trainer: Trainer
     feed: Feed
-    names: list[str]
-    clips: str
+    clip_names: list[str]
+    clips_id: str
     folder: Path
-    kept: int
+    max_to_keep: int
 
     def rounds(self) -> list[Round]:
         """As they were planned when the training began; none when it has not."""
-        plan = Plan.read(self._plan)
+        plan = Plan.read(self._plan_path)
         return [] if plan is None else self._rounds(plan)
 
     def _rounds(self, plan: Plan) -> list[Round]:
@@ -86,20 +86,20 @@ class Engine:
 
     def _checkpoints(self, number: int, trainer: Trainer) -> Checkpoints:
         return Checkpoints(
-            self.checkpoints / f"round-{number}",
+            self.checkpoint_folder / f"round-{number}",
             [fold.title for fold in trainer.folds],
-            self.clips,
-            kept=self.kept,
+            self.clips_id,
+            max_to_keep=self.max_to_keep,
             updates_per_epoch=trainer.updates_per_epoch(),
         )
 
     @property
-    def checkpoints(self) -> Path:
+    def checkpoint_folder(self) -> Path:
         """Where the states are kept."""
         return self.folder / "checkpoints"
 
     @property
-    def _plan(self) -> Path:
+    def _plan_path(self) -> Path:
         return self.folder / "plan.json"
 
     def train(
@@ -133,7 +133,7 @@ class Engine:
         log.write(
             "train",
             updates_per_epoch=self.trainer.updates_per_epoch(),
-            parameters=self.trainer.parameters(),
+            parameters=self.trainer.parameter_count(),
             lift=plan.lift,
             devices=mesh.devices.size,
             folds_per_device=rounds[0].trainer.slots // mesh.devices.size,
@@ -143,8 +143,8 @@ class Engine:
             flops_per_clip=flops_per_clip,
             peak_flops=peak,
         )
-        left = [each.left() for each in rounds]
-        self._reserve(rounds, left)
+        left = [each.updates_left() for each in rounds]
+        self._check_disk_space(rounds, left)
         writer = tensorboard.writer(self.folder / "tensorboard")
         evaluator = self._evaluator(rounds)
         for each in rounds:
@@ -152,43 +152,43 @@ class Engine:
                 monitor = Monitor(
                     log,
                     each.trainer,
-                    self.names,
+                    self.clip_names,
                     flops_per_clip=flops_per_clip,
                     peak_flops=peak,
-                    number=each.number,
+                    round_number=each.number,
                     rounds=len(rounds),
-                    later=sum(left[each.number :]),
+                    later_updates=sum(left[each.number :]),
                     writers=[writer] if hosts.is_first() else [],
                 )
                 watched = inflated and each.trainer.folds[0].test.size  # else nothing is tested
-                keep = self._keeper(each, evaluator) if watched else None
+                keep = self._make_held_out_saver(each, evaluator) if watched else None
                 loop.train(each.trainer, program.run, self.feed, each.checkpoints, monitor, keep)
         writer.close()
 
-    def _reserve(self, rounds: Sequence[Round], left: Sequence[int]) -> None:
+    def _check_disk_space(self, rounds: Sequence[Round], updates_left: Sequence[int]) -> None:
         """Refuse a disk that has not the room for the checkpoints to come."""
-        todo = [each for each in rounds if left[each.number - 1]]
+        todo = [each for each in rounds if updates_left[each.number - 1]]
         if todo:
-            carried = jax.eval_shape(todo[0].trainer.start), todo[0].trainer.zero_metrics()
-            todo[0].checkpoints.reserve(carried, len(todo))
+            carried = jax.eval_shape(todo[0].trainer.init_state), todo[0].trainer.zero_metrics()
+            todo[0].checkpoints.check_disk_space(carried, len(todo))
 
     def _compile(self, folds_per_device: int, limit: int) -> tuple[Plan, Program]:
         """Return the plan of the run, made now or when it began, and the steps of a round."""
         began = time.perf_counter()
         of = self.trainer
         print(
-            f"Training {_counted(of)} on {of.mesh.devices.size} device(s), "
+            f"Training {_format_fold_count(of)} on {of.mesh.devices.size} device(s), "
             f"{of.updates_per_epoch()} updates an epoch; compiling ...",
             flush=True,
         )
-        plan = Plan.read(self._plan)
+        plan = Plan.read(self._plan_path)
         begun = plan and any(each.checkpoints.position() for each in self._rounds(plan))
         if plan and begun:
             program = planning.compile_steps(self._rounds(plan)[0].trainer, self.feed)
         else:
-            plan, program = planning.choose(of, self.feed, folds_per_device, limit)
+            plan, program = planning.choose_plan(of, self.feed, folds_per_device, limit)
             if hosts.is_first():
-                plan.write(self._plan)
+                plan.write(self._plan_path)
         kept = ", as the training began" * bool(begun)
         print(
             f"Compiled in {time.perf_counter() - began:.0f} s: {plan.at_once} folds at once "
@@ -197,7 +197,9 @@ class Engine:
         )
         return plan, program
 
-    def _keeper(self, round_: Round, evaluator: Evaluator) -> Callable[[int, State], None]:
+    def _make_held_out_saver(
+        self, round_: Round, evaluator: Evaluator
+    ) -> Callable[[int, State], None]:
         """Keeps what an epoch's networks say of the clips that they never saw."""
         folder, evaluator = self.folder / "inflated", evaluator.for_trainer(round_.trainer)
 
@@ -218,7 +220,7 @@ class Engine:
         evaluator = self._evaluator(rounds)
         for each in rounds:
             state = each.restore()
-            logits = evaluator.for_trainer(each.trainer).logits(state, len(self.names))
+            logits = evaluator.for_trainer(each.trainer).logits(state, len(self.clip_names))
             failed = parallel.fetch(state.failed)[: len(logits), 0] >= 0
             logits[failed | ~np.isfinite(logits).all(axis=(1, 2, 3))] = np.nan
             said.append(logits)
@@ -236,7 +238,7 @@ def _save(path: Path, values: jax.Array) -> None:
         ) from error
 
 
-def _counted(trainer: Trainer) -> str:
+def _format_fold_count(trainer: Trainer) -> str:
     seeds = len({fold.seed for fold in trainer.folds})
     each = f" ({seeds} seeds of {len(trainer.folds) // seeds})" if seeds > 1 else ""
     count = len(trainer.folds)

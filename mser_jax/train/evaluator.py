@@ -41,15 +41,15 @@ class Evaluator:
         those of this trainer's folds.
     """
 
-    def __init__(self, trainer: Trainer, feed: Feed, most: int = 0):
+    def __init__(self, trainer: Trainer, feed: Feed, max_test_clips: int = 0):
         self._trainer, self._feed = trainer, feed
-        self._most = most or max(len(fold.test) for fold in trainer.folds)
-        self._lifted = parallel.over_folds(
+        self._max_test_clips = max_test_clips or max(len(fold.test) for fold in trainer.folds)
+        self._logits_fn = parallel.over_folds(
             make_fold_logits(trainer.network, trainer.view),
             trainer.mesh,
             trainer.lift,
-            folded=2,
-            spread=int(feed.streamed),
+            num_fold_args=2,
+            num_sharded_args=int(feed.streamed),
         )
 
     def for_trainer(self, trainer: Trainer) -> "Evaluator":
@@ -61,25 +61,29 @@ class Evaluator:
     def logits(self, state: State, count: int) -> Float[np.ndarray, "f clip k n"]:
         """Return every fold's logits of all `count` clips, seen in training or not."""
         every = np.arange(count)
-        logits = self._by_fold(state, [every] * len(self._trainer.folds), "Evaluating", count)
+        logits = self._logits_by_fold(
+            state, [every] * len(self._trainer.folds), "Evaluating", count
+        )
         return np.stack(logits)
 
     def held_out_logits(self, state: State) -> list[Float[np.ndarray, "clip k n"]]:
         """Return every fold's logits of its test clips."""
-        return self._by_fold(state, [fold.test for fold in self._trainer.folds], "", self._most)
+        return self._logits_by_fold(
+            state, [fold.test for fold in self._trainer.folds], "", self._max_test_clips
+        )
 
-    def _by_fold(
-        self, state: State, clips: Sequence[np.ndarray], title: str, most: int
+    def _logits_by_fold(
+        self, state: State, clips: Sequence[np.ndarray], title: str, max_clips: int
     ) -> list[np.ndarray]:
         """Return the logits of the clips of each fold.
 
         Args:
           state: of all folds.
-          clips: of each fold, at most `most` of them.
+          clips: of each fold, at most `max_clips` of them.
           title: of the bar; '' shows none.
-          most: clips of any fold, which sets the size of a batch.
+          max_clips: clips of any fold, which sets the size of a batch.
         """
-        size = min(self._trainer.settings.batch_size, most)
+        size = min(self._trainer.settings.batch_size, max_clips)
         batches = self._batches(clips, size)
         steps, logits = batches.clip.shape[1], []
         bar = progress.counter(
@@ -93,7 +97,7 @@ class Evaluator:
             for window in self._feed.windows(batches, 0, steps):
                 for step in range(window.first, window.stop):
                     batch = Batch(*(leaf[:, step] for leaf in window.schedule))
-                    logits.append(parallel.fetch(self._lifted(state, batch, window.clips)))
+                    logits.append(parallel.fetch(self._logits_fn(state, batch, window.clips)))
                     bar.update()
         by_fold = np.concatenate(logits, axis=1)
         return [own[: len(asked)] for own, asked in zip(by_fold, clips)]
@@ -101,9 +105,9 @@ class Evaluator:
     def _batches(self, clips: Sequence[np.ndarray], size: int) -> Batch:
         """Put the clips of each fold into batches of `size`, in their order."""
         steps = max(-(-len(own) // size) for own in clips)
-        batches = schedule.empty(self._trainer.slots, steps, size)
+        batches = schedule.empty_batches(self._trainer.slots, steps, size)
         for slot, own in enumerate(clips):
             for step, first in enumerate(range(0, len(own), size)):
                 part = own[first : first + size]
-                schedule.fill(batches, (slot, step), part, np.zeros_like(part))
+                schedule.fill_batch(batches, (slot, step), part, np.zeros_like(part))
         return batches

@@ -21,9 +21,9 @@ from mser_jax.train.engine import Engine
 from mser_jax.train.state import State
 
 FOLDER = "final"  # within that of the run
-WEIGHTS, FACTS = "weights.safetensors", "final.json"
+WEIGHTS_FILE, FACTS_FILE = "weights.safetensors", "final.json"
 # What an export needs of `keep`'s facts.
-_KEYS = frozenset(
+_REQUIRED_FACTS = frozenset(
     {
         *("class_names", "clips", "subjects", "per_class", "per_dataset", "digest", "seed"),
         *("epochs", "parameters", "train_loss", "command", "date", "versions", "fingerprint"),
@@ -31,66 +31,68 @@ _KEYS = frozenset(
 )
 
 
-def is_kept(home: Path, engine: Engine) -> bool:
+def is_saved(folder: Path, engine: Engine) -> bool:
     """Whether `keep` has written what the last checkpoint holds."""
     (last,) = engine.rounds()
-    newest, facts = last.checkpoints.path(last.end), home / FACTS
-    written = facts.is_file() and (home / WEIGHTS).is_file()
+    newest, facts = last.checkpoints.path(last.end_position), folder / FACTS_FILE
+    written = facts.is_file() and (folder / WEIGHTS_FILE).is_file()
     return written and facts.stat().st_mtime >= newest.stat().st_mtime
 
 
-def keep(
-    home: Path,
+def save(
+    folder: Path,
     engine: Engine,
     labels: np.ndarray,
-    clips: Mapping[str, Any],
-    known: Mapping[str, Any],
+    dataset_facts: Mapping[str, Any],
+    run_facts: Mapping[str, Any],
 ) -> None:
     """Write the weights after the last epoch, and what they were trained on.
 
     Args:
-      home: the run's folder `FOLDER`.
+      folder: the run's folder `FOLDER`.
       engine: trained; its one fold has every clip.
       labels: the class of each clip.
-      clips: facts of the clips, as `Dataset.facts` returns them.
-      known: facts of the run: versions, date, devices and the like.
+      dataset_facts: facts of the clips, as `Dataset.facts` returns them.
+      run_facts: facts of the run: versions, date, devices and the like.
 
     Raises:
       UserError: the training diverged, or the disk is full.
     """
-    state = _state(engine)
+    state = _final_state(engine)
     facts = {
-        **clips,
+        **dataset_facts,
         "seed": engine.trainer.folds[0].seed,
         "epochs": engine.trainer.settings.epochs,
         "parameters": weights.count(state.params),
         "train_loss": _train_loss(engine, labels),
-        **known,
+        **run_facts,
     }
-    with files.at(home / WEIGHTS) as part:
+    with files.atomic_file(folder / WEIGHTS_FILE) as part:
         weights.save(part, state.params, state.batch_stats)
-    with files.at(home / FACTS) as part:  # last of all: where it is, the weights are whole
+    with files.atomic_file(
+        folder / FACTS_FILE
+    ) as part:  # last of all: where it is, the weights are whole
         part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
-def read(folder: Path) -> dict[str, Any]:
+def read_facts(run_folder: Path) -> dict[str, Any]:
     """What `keep` wrote of the final training of a run.
 
     Args:
-      folder: of the run.
+      run_folder: of the run.
 
     Raises:
       UserError: there is none, or its files cannot be read.
     """
-    path = folder / FOLDER / FACTS
-    if not (path.is_file() and path.with_name(WEIGHTS).is_file()):
+    path = run_folder / FOLDER / FACTS_FILE
+    if not (path.is_file() and path.with_name(WEIGHTS_FILE).is_file()):
         raise UserError(
-            f"{folder}: the network on all clips is not trained yet. Remedy: the command that made "
+            f"{run_folder}: the network on all clips is not trained yet. Remedy: the command that made "
             "this run, with --mode=final."
         )
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        if missing := _KEYS - {*facts}:
+        if missing := _REQUIRED_FACTS - {*facts}:
             raise ValueError(f"it does not say {', '.join(sorted(missing))}")
         return facts
     except (OSError, ValueError, TypeError) as error:
@@ -100,7 +102,7 @@ def read(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def _state(engine: Engine) -> State:
+def _final_state(engine: Engine) -> State:
     """The one fold's state after the last epoch."""
     (last,) = engine.rounds()
     restored = last.restore()

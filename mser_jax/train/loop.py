@@ -48,14 +48,18 @@ def train(
     updates, settings = trainer.updates_per_epoch(), trainer.settings
     end = settings.epochs * updates
     with checkpoints, Interrupt("the present steps") as interrupt:
-        position, (state, metrics) = checkpoints.restore((trainer.start(), trainer.zero_metrics()))
+        position, (state, metrics) = checkpoints.restore(
+            (trainer.init_state(), trainer.zero_metrics())
+        )
         if 0 < position < end:
-            print(f"Going on after {checkpoints.title(position)}, from {checkpoints.folder}.")
-        calls, weights = _Calls(trainer, feed), trainer.class_weights()
-        with monitor.open(position, end) as bar:
+            print(
+                f"Going on after {checkpoints.format_position(position)}, from {checkpoints.folder}."
+            )
+        calls, weights = _TimedCalls(trainer, feed), trainer.class_weights()
+        with monitor.open_bar(position, end) as bar:
             for epoch in range(position // updates, settings.epochs):
                 done, began = position - epoch * updates, calls.seconds
-                for window, first, stop in calls.of(epoch, done, updates):
+                for window, first, stop in calls.iterate(epoch, done, updates):
                     steps = trainer.step_range(epoch, first, stop)
                     state, metrics = train_steps(
                         state, metrics, window.schedule, weights, steps, window.clips
@@ -63,16 +67,16 @@ def train(
                     jax.block_until_ready(metrics)
                     position = epoch * updates + stop
                     bar.update(stop - first)
-                    if stop < updates and hosts.anywhere(interrupt.asked):
+                    if stop < updates and hosts.any_process(interrupt.requested):
                         checkpoints.save(position, (state, metrics), wait=True)
                         raise KeyboardInterrupt
                 pace = Pace(updates - done, calls.seconds - began)
                 told, failed = parallel.fetch((metrics, state.failed))
-                monitor.epoch(epoch, told, failed, pace)
+                monitor.report_epoch(epoch, told, failed, pace)
                 if after_epoch:
                     after_epoch(epoch + 1, state)
                 metrics = trainer.zero_metrics()
-                asked = hosts.anywhere(interrupt.asked)
+                asked = hosts.any_process(interrupt.requested)
                 if asked or position == end or (epoch + 1) % settings.checkpoint_every == 0:
                     checkpoints.save(position, (state, metrics), wait=asked or position == end)
                 if asked:
@@ -80,7 +84,7 @@ def train(
     return state
 
 
-class _Calls:
+class _TimedCalls:
     """The calls of an epoch, each of as many steps as take about `SECONDS`.
 
     Attributes:
@@ -90,18 +94,18 @@ class _Calls:
     def __init__(self, trainer: Trainer, feed: Feed):
         self.seconds = 0.0
         self._trainer, self._feed = trainer, feed
-        self._steps = 1  # of the next one, by the time that the last one took
+        self._steps_per_call = 1  # of the next one, by the time that the last one took
 
-    def of(self, epoch: int, first: int, stop: int) -> Iterator[tuple[Window, int, int]]:
+    def iterate(self, epoch: int, first: int, stop: int) -> Iterator[tuple[Window, int, int]]:
         """(window, first step, the one after the last); a call's time runs until the next."""
         for window in self._feed.windows(self._trainer.schedule(epoch), first, stop):
             at = window.first
             while at < window.stop:
-                last, began = min(at + self._steps, window.stop), time.perf_counter()
+                last, began = min(at + self._steps_per_call, window.stop), time.perf_counter()
                 yield window, at, last
                 taken = time.perf_counter() - began
                 self.seconds += taken
-                self._steps = hosts.same(max(1, int(SECONDS * (last - at) / taken)))
+                self._steps_per_call = hosts.broadcast(max(1, int(SECONDS * (last - at) / taken)))
                 at = last
 
 
@@ -109,7 +113,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """While it is entered, the first SIGINT or SIGTERM sets `asked`; a further SIGINT raises.
+    """While it is entered, the first SIGINT or SIGTERM sets `requested`; a further SIGINT raises.
 
     A further SIGTERM changes nothing: schedulers send it to a job and to its steps.
 
@@ -117,28 +121,30 @@ class Interrupt:
       what: what is finished first, for the message.
     """
 
-    def __init__(self, what: str):
-        self.asked = False
-        self._what = what
-        self._before = {}
+    def __init__(self, current_work: str):
+        self.requested = False
+        self._current_work = current_work
+        self._previous_handlers = {}
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+            self._previous_handlers = {
+                number: signal.signal(number, self._handle) for number in _SIGNALS
+            }
         return self
 
     def __exit__(self, *error: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if self.asked:
+        if self.requested:
             return
-        self.asked = True
+        self.requested = True
         print(
-            f"\nStopping after {self._what}, then saving. Ctrl-C once more to stop at once.",
+            f"\nStopping after {self._current_work}, then saving. Ctrl-C once more to stop at once.",
             file=sys.stderr,
             flush=True,
         )

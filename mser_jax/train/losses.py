@@ -30,10 +30,10 @@ def head_losses(
     """
     targets = jnp.broadcast_to(labels[:, None], logits.shape[:2])
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
-    return _over_clips(losses, labels, mask, weights)
+    return _mean_over_clips(losses, labels, mask, weights)
 
 
-def head_margins(
+def head_margin_losses(
     lengths: Float[Array, "b k n"],
     labels: Int[Array, " b"],
     mask: Bool[Array, " b"],
@@ -54,13 +54,13 @@ def head_margins(
     own = jax.nn.one_hot(labels, lengths.shape[-1], dtype=lengths.dtype)[:, None]
     missed = own * jnp.maximum(0.99 - lengths, 0) ** 2
     taken = 0.5 * (1 - own) * jnp.maximum(lengths - 0.01, 0) ** 2
-    return _over_clips(jnp.sum(missed + taken, axis=-1), labels, mask, weights)
+    return _mean_over_clips(jnp.sum(missed + taken, axis=-1), labels, mask, weights)
 
 
-LOSSES = MappingProxyType({"cross_entropy": head_losses, "margin": head_margins})
+LOSSES = MappingProxyType({"cross_entropy": head_losses, "margin": head_margin_losses})
 
 
-def _over_clips(
+def _mean_over_clips(
     losses: Float[Array, "b k"], labels: Array, mask: Array, weights: Array | None
 ) -> Float[Array, " k"]:
     if weights is None:
@@ -71,7 +71,9 @@ def _over_clips(
     return jnp.sum(losses * share[:, None], axis=0) / total
 
 
-def balanced(labels: Int[np.ndarray, " n"], classes: int) -> Float[np.ndarray, " classes"]:
+def balanced_class_weights(
+    labels: Int[np.ndarray, " n"], classes: int
+) -> Float[np.ndarray, " classes"]:
     """The weights under which every class of some clips weighs the same in all.
 
     Args:

@@ -47,22 +47,27 @@ class Monitor:
         self,
         log: Log,
         trainer: Trainer,
-        names: list[str],
+        clip_names: list[str],
         *,
         flops_per_clip: float = 0,
         peak_flops: float = 0,
-        number: int = 1,
+        round_number: int = 1,
         rounds: int = 1,
-        later: int = 0,
+        later_updates: int = 0,
         writers: Sequence[Writer] = (),
     ):
-        self._log, self._trainer, self._names, self._writers = log, trainer, names, writers
+        self._log, self._trainer, self._clip_names, self._writers = (
+            log,
+            trainer,
+            clip_names,
+            writers,
+        )
         self._flops, self._peak = flops_per_clip, peak_flops
-        self._number, self._rounds, self._later = number, rounds, later
-        self._title = f"Round {number}/{rounds}: " if rounds > 1 else ""
+        self._round_number, self._rounds, self._later_updates = round_number, rounds, later_updates
+        self._title = f"Round {round_number}/{rounds}: " if rounds > 1 else ""
         self._bar = progress.counter(disable=True)
 
-    def open(self, position: int, end: int) -> Any:
+    def open_bar(self, position: int, end: int) -> Any:
         """Open the bar of the round, in updates."""
         self._bar = progress.counter(
             total=end,
@@ -74,7 +79,9 @@ class Monitor:
         )
         return self._bar
 
-    def epoch(self, epoch: int, metrics: StepMetrics, failed: np.ndarray, pace: Pace) -> None:
+    def report_epoch(
+        self, epoch: int, metrics: StepMetrics, failed: np.ndarray, pace: Pace
+    ) -> None:
         """Tell of an epoch that is through.
 
         Args:
@@ -88,16 +95,16 @@ class Monitor:
         """
         folds = len(self._trainer.folds)
         metrics, failed = StepMetrics(*(leaf[:folds] for leaf in metrics)), failed[:folds]
-        self._tell_failures(epoch, failed)
+        self._report_failures(epoch, failed)
         event = self._event(epoch, metrics, failed[:, 0] >= 0, pace)
         self._log.write("epoch", **event)
         for writer in self._writers:
             writer.write(event)
         self._bar.set_description_str(
-            f"{self._title}Epoch {event['epoch']}/{self._trainer.settings.epochs}, {_brief(event)}"
+            f"{self._title}Epoch {event['epoch']}/{self._trainer.settings.epochs}, {_format_summary(event)}"
         )
 
-    def _tell_failures(self, epoch: int, failed: np.ndarray) -> None:
+    def _report_failures(self, epoch: int, failed: np.ndarray) -> None:
         """Each fold that failed in this epoch."""
         schedule = self._trainer.schedule(epoch)
         for slot in np.flatnonzero(failed[:, 0] == epoch).tolist():
@@ -105,9 +112,9 @@ class Monitor:
             clips = schedule.clip[slot, step][schedule.mask[slot, step]]
             fold = self._trainer.folds[slot]
             event = {"fold": fold.name, "seed": fold.seed, "epoch": epoch + 1, "step": step + 1}
-            event["clips"] = [self._names[clip] for clip in sorted({*clips.tolist()})]
+            event["clips"] = [self._clip_names[clip] for clip in sorted({*clips.tolist()})]
             self._log.write("diverged", **event)
-            progress.say(
+            progress.print_line(
                 f"Diverged: fold {fold.title}, epoch {epoch + 1}, step {step + 1}, on clips "
                 f"{', '.join(event['clips'])}. It stays as it was before; any others go on."
             )
@@ -131,14 +138,14 @@ class Monitor:
         trainer = self._trainer
         planned = trainer.updates_per_epoch()
         rate = metrics.clips.sum() * pace.updates / planned / pace.seconds
-        left = (trainer.settings.epochs - epoch - 1) * planned + self._later
+        left = (trainer.settings.epochs - epoch - 1) * planned + self._later_updates
         confident = metrics.most_confident[active].sum(axis=0)
         return {
-            "round": self._number,
+            "round": self._round_number,
             "epoch": epoch + 1,
             **{name: _mean(values[active]) for name, values in by_fold.items()},
             "learning_rate": trainer.learning_rate(epoch),
-            **{f"fold_{name}": _plain(values, failed) for name, values in by_fold.items()},
+            **{f"fold_{name}": _values_or_none(values, failed) for name, values in by_fold.items()},
             "head_choice": (confident / max(confident.sum(), 1)).tolist(),
             "seconds": pace.seconds * planned / pace.updates,
             "clips_per_second": float(rate),
@@ -147,7 +154,7 @@ class Monitor:
         }
 
 
-def _brief(event: dict[str, Any]) -> str:
+def _format_summary(event: dict[str, Any]) -> str:
     if event["loss"] is None:
         return "every fold has diverged"
     return f"loss {event['loss']:.3f}, accuracy {event['accuracy']:.2f}"
@@ -157,5 +164,5 @@ def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if values.size else None
 
 
-def _plain(values: np.ndarray, failed: np.ndarray) -> list[float | None]:
+def _values_or_none(values: np.ndarray, failed: np.ndarray) -> list[float | None]:
     return [None if bad else float(value) for value, bad in zip(values, failed)]

@@ -12,17 +12,17 @@ Tree = Any
 
 
 MOMENTUM = 0.9  # of 'sgd'
-DIRECTIONS: Mapping[str, Callable[[], optax.GradientTransformation]] = MappingProxyType(
+TRANSFORMS: Mapping[str, Callable[[], optax.GradientTransformation]] = MappingProxyType(
     {"adam": optax.scale_by_adam, "sgd": lambda: optax.trace(MOMENTUM)}
 )
 
 
-def make(name: str, decay: float) -> optax.GradientTransformation:
+def make(name: str, weight_decay: float) -> optax.GradientTransformation:
     """Adam or SGD with decoupled weight decay; the caller multiplies updates by minus the rate.
 
     Args:
       name: 'adam', or 'sgd' with momentum.
-      decay: of the kernels a step, times the rate; with 0 'adam' is Adam, else AdamW. Biases,
+      weight_decay: of the kernels a step, times the rate; with 0 'adam' is Adam, else AdamW. Biases,
         scales of normalisations and the weights that mix branches do not decay.
 
     Returns:
@@ -32,29 +32,29 @@ def make(name: str, decay: float) -> optax.GradientTransformation:
       Kingma and Ba (2015), Adam: a method for stochastic optimization.
       Loshchilov and Hutter (2019), Decoupled weight decay regularization.
     """
-    return optax.chain(DIRECTIONS[name](), optax.add_decayed_weights(decay, kernels))
+    return optax.chain(TRANSFORMS[name](), optax.add_decayed_weights(weight_decay, kernel_mask))
 
 
-def kernels(params: Tree) -> Tree:
+def kernel_mask(params: Tree) -> Tree:
     """Which parameters are the kernels of convolutions and fully connected layers."""
     return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
-def _thirds(base: float, epochs: int) -> optax.Schedule:
+def _step_schedule(base: float, epochs: int) -> optax.Schedule:
     ends = (-(-part * epochs // 3) for part in (1, 2))  # rounded up
     return optax.piecewise_constant_schedule(base, dict.fromkeys(ends, 0.1))
 
 
-def _decay(every: int, factor: float) -> Callable[[float, int], optax.Schedule]:
+def _staircase_decay(every: int, factor: float) -> Callable[[float, int], optax.Schedule]:
     return lambda base, epochs: optax.exponential_decay(base, every, factor, staircase=True)
 
 
 SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
     "constant": lambda base, epochs: optax.constant_schedule(base),
     "cosine": optax.cosine_decay_schedule,
-    "step": _thirds,
-    "halves": _decay(10, 0.5),
-    "tenths": _decay(1, 0.9),
+    "step": _step_schedule,
+    "halves": _staircase_decay(10, 0.5),
+    "tenths": _staircase_decay(1, 0.9),
 }
 
 

@@ -14,7 +14,7 @@ from mser_jax import hosts, parallel
 from mser_jax.data.feed import Feed
 from mser_jax.train.trainer import Trainer
 
-SHARE = 0.9  # of the memory; the rest is for evaluation, fragments and the libraries' own
+MEMORY_SHARE = 0.9  # of the memory; the rest is for evaluation, fragments and the libraries' own
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -53,7 +53,7 @@ class Plan:
         Raises:
           UserError: it cannot be read.
         """
-        if not hosts.same(path.is_file()):
+        if not hosts.broadcast(path.is_file()):
             return None
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
@@ -71,23 +71,23 @@ class Program:
     Attributes:
       run: as `Trainer.train_steps` gives it.
       memory: bytes that it needs on a device, its arguments among them.
-      copies: bytes of the states while they are saved, where the device is the host.
+      copies_memory: bytes of the states while they are saved, where the device is the host.
     """
 
     run: Callable[..., Any]
     memory: int
-    copies: int = 0
+    copies_memory: int = 0
 
     @property
-    def needed(self) -> int:
+    def total_memory(self) -> int:
         """Bytes that a device must have."""
-        return self.memory + self.copies
+        return self.memory + self.copies_memory
 
 
 def compile_steps(trainer: Trainer, feed: Feed) -> Program:
     """Compile ahead of the first step, so that its time and its memory are known."""
     window = next(feed.windows(trainer.schedule(0), 0, 1))
-    states = jax.eval_shape(trainer.start)
+    states = jax.eval_shape(trainer.init_state)
     metrics = jax.eval_shape(trainer.zero_metrics)
     on_folds = jax.sharding.NamedSharding(trainer.mesh, jax.sharding.PartitionSpec(parallel.AXIS))
     shapes = jax.tree.map(
@@ -98,10 +98,10 @@ def compile_steps(trainer: Trainer, feed: Feed) -> Program:
         *shapes, window.schedule, trainer.class_weights(), trainer.step_range(0, 0, 0), window.clips
     )
     compiled = lowered.compile()
-    return Program(compiled, _bytes(compiled), _copies(states, trainer))
+    return Program(compiled, _program_memory(compiled), _copies_memory(states, trainer))
 
 
-def _copies(states: Any, trainer: Trainer) -> int:
+def _copies_memory(states: Any, trainer: Trainer) -> int:
     """Of a CPU a checkpoint takes its memory too; measured: the states twice more."""
     if trainer.mesh.local_devices[0].platform != "cpu":
         return 0
@@ -109,7 +109,7 @@ def _copies(states: Any, trainer: Trainer) -> int:
     return 2 * size // trainer.mesh.devices.size
 
 
-def _bytes(compiled: Any) -> int:
+def _program_memory(compiled: Any) -> int:
     memory = compiled.memory_analysis()
     if memory is None:
         return 0
@@ -121,7 +121,9 @@ def _bytes(compiled: Any) -> int:
     )
 
 
-def choose(trainer: Trainer, feed: Feed, folds_per_device: int, limit: int) -> tuple[Plan, Program]:
+def choose_plan(
+    trainer: Trainer, feed: Feed, folds_per_device: int, limit: int
+) -> tuple[Plan, Program]:
     """How many folds train at once, and their program.
 
     All at once is compiled first, as that is what will run if it fits. If it does not, the
@@ -138,42 +140,42 @@ def choose(trainer: Trainer, feed: Feed, folds_per_device: int, limit: int) -> t
     """
     every = trainer.slots // trainer.mesh.devices.size
     folds = min(folds_per_device or every, every)
-    plan, program = _try(trainer, feed, folds)
-    if folds_per_device or program.needed <= limit:
+    plan, program = _compile_plan(trainer, feed, folds)
+    if folds_per_device or program.total_memory <= limit:
         return plan, program
-    _, one = _try(trainer, feed, 1)
-    if one.needed > limit:
+    _, one = _compile_plan(trainer, feed, 1)
+    if one.total_memory > limit:
         raise UserError(
-            f"One fold needs {one.needed / 1e9:.1f} GB of a device's {limit / 1e9:.1f} GB. "
+            f"One fold needs {one.total_memory / 1e9:.1f} GB of a device's {limit / 1e9:.1f} GB. "
             "Remedy: a smaller --config.train.batch_size, --config.model.remat=True (not on "
             "CPUs), --config.model.dtype=bfloat16, or --config.parallel.data=streamed."
         )
-    each = max(_try(trainer, feed, 2)[1].needed - one.needed, 1)
-    folds = min(1 + (limit - one.needed) // each, every - 1)
+    each = max(_compile_plan(trainer, feed, 2)[1].total_memory - one.total_memory, 1)
+    folds = min(1 + (limit - one.total_memory) // each, every - 1)
     while folds > 1:  # unless two folds said too little about many
-        plan, program = _try(trainer, feed, folds)
-        if program.needed <= limit:
+        plan, program = _compile_plan(trainer, feed, folds)
+        if program.total_memory <= limit:
             return plan, program
         folds -= 1
-    return _try(trainer, feed, 1)
+    return _compile_plan(trainer, feed, 1)
 
 
-def _try(trainer: Trainer, feed: Feed, folds: int) -> tuple[Plan, Program]:
+def _compile_plan(trainer: Trainer, feed: Feed, folds_per_device: int) -> tuple[Plan, Program]:
     """At most so many folds a device, in rounds of about the same size."""
     count = len(trainer.folds)
-    rounds = -(-count // (folds * trainer.mesh.devices.size))
+    rounds = -(-count // (folds_per_device * trainer.mesh.devices.size))
     plan = Plan(trainer.lift, -(-count // rounds))
     return plan, compile_steps(trainer.rounds(plan.at_once)[0], feed)
 
 
-def capacity(mesh: jax.sharding.Mesh) -> int:
+def usable_memory(mesh: jax.sharding.Mesh) -> int:
     """Bytes of a device that a run may use; of a CPU those that are free, shared by its devices."""
     stats = mesh.local_devices[0].memory_stats()
     if stats and "bytes_limit" in stats:
         size = stats["bytes_limit"]
     else:
         size = _host_memory() // len(mesh.local_devices)
-    return hosts.same(int(SHARE * size) >> 20) << 20
+    return hosts.broadcast(int(MEMORY_SHARE * size) >> 20) << 20
 
 
 def _host_memory() -> int:

@@ -14,7 +14,7 @@ from mser_jax.models.network import Network
 from mser_jax.train import losses
 from mser_jax.train.state import State
 
-Figure = Any  # an array, on the devices or on the host
+Value = Any  # an array, on the devices or on the host
 
 
 class StepMetrics(NamedTuple):
@@ -29,12 +29,12 @@ class StepMetrics(NamedTuple):
       updates: how many there were.
     """
 
-    losses: Figure
-    correct: Figure
-    most_confident: Figure
-    clips: Figure
-    gradient: Figure
-    updates: Figure
+    losses: Value
+    correct: Value
+    most_confident: Value
+    clips: Value
+    gradient: Value
+    updates: Value
 
 
 class StepRange(NamedTuple):
@@ -47,10 +47,10 @@ class StepRange(NamedTuple):
       learning_rate: of the epoch.
     """
 
-    epoch: Figure
-    first: Figure
-    stop: Figure
-    learning_rate: Figure
+    epoch: Value
+    first: Value
+    stop: Value
+    learning_rate: Value
 
 
 Weights = Float[Array, " n"] | None
@@ -122,7 +122,7 @@ def make_train_steps(
             finite = jnp.isfinite(measured.losses).all() & jnp.isfinite(measured.gradient)
             failed = jnp.where(active & ~finite, jnp.stack([steps.epoch, step]), state.failed)
             summed = jax.tree.map(jnp.add, metrics, measured)
-            state, metrics = _where(active & finite, (updated, summed), carry)
+            state, metrics = _tree_where(active & finite, (updated, summed), carry)
             return state._replace(failed=failed), metrics
 
         return jax.lax.fori_loop(steps.first, steps.stop, body, (state, metrics))
@@ -130,8 +130,8 @@ def make_train_steps(
     return train_steps
 
 
-def _where(condition: Array, one, other):
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
+def _tree_where(condition: Array, if_true, if_false):
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
 
 
 def _norm(tree) -> Array:

@@ -8,9 +8,9 @@ from jax.sharding import Mesh
 
 # Floating-point operations of a training step for a multiply-add of the forward pass: two, and the
 # gradients by inputs and by weights are as many each.
-TRAINING = 6
-_SIDES = {"cpu": 1024}  # of the matrices; elsewhere:
-_SIDE = 8192
+TRAINING_FLOPS_PER_MAC = 6
+_MATRIX_SIDES = {"cpu": 1024}  # of the matrices; elsewhere:
+_MATRIX_SIDE = 8192
 _PRODUCTS, _TRIES = 8, 3
 
 
@@ -24,7 +24,7 @@ def peak_flops(mesh: Mesh, dtype: str) -> float:
       dtype: of the matrices.
     """
     device = mesh.local_devices[0]
-    side = _SIDES.get(device.platform, _SIDE)
+    side = _MATRIX_SIDES.get(device.platform, _MATRIX_SIDE)
     matrix = jax.device_put(jnp.full((side, side), 1 / side, dtype), device)
 
     @jax.jit

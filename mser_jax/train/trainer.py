@@ -70,7 +70,7 @@ class Trainer:
     weights: np.ndarray | None = None
 
     @classmethod
-    def of(cls, folds: Sequence[Fold], *, mesh: Mesh, settings: Settings, view: View, **others):
+    def create(cls, folds: Sequence[Fold], *, mesh: Mesh, settings: Settings, view: View, **fields):
         """A trainer of all these folds at once."""
         how = settings.batch_size, len(view.variants), settings.augment
         return cls(
@@ -81,23 +81,25 @@ class Trainer:
             slots=parallel.slots(len(folds), mesh),
             steps=schedule.steps_per_epoch(folds, *how),
             batch_slots=schedule.batch_slots(folds, *how),
-            **others,
+            **fields,
         )
 
-    def rounds(self, at_once: int) -> list["Trainer"]:
+    def rounds(self, folds_per_round: int) -> list["Trainer"]:
         """Trainers of so many folds each, the last of the rest, all of the same shapes."""
-        slots = parallel.slots(min(at_once, len(self.folds)), self.mesh)
+        slots = parallel.slots(min(folds_per_round, len(self.folds)), self.mesh)
         return [
             dataclasses.replace(
                 self,
-                folds=self.folds[first : first + at_once],
-                weights=None if self.weights is None else self.weights[first : first + at_once],
+                folds=self.folds[first : first + folds_per_round],
+                weights=None
+                if self.weights is None
+                else self.weights[first : first + folds_per_round],
                 slots=slots,
             )
-            for first in range(0, len(self.folds), at_once)
+            for first in range(0, len(self.folds), folds_per_round)
         ]
 
-    def start(self) -> State:
+    def init_state(self) -> State:
         """The states of all folds before the first step, on their devices."""
         adam = self._optimizer()
 
@@ -106,7 +108,7 @@ class Trainer:
             return states.create(self.network, adam, key)
 
         origins = np.array([[fold.seed, fold.key] for fold in self.folds], np.uint32)
-        lifted = parallel.over_folds(create, self.mesh, self.lift, folded=1)
+        lifted = parallel.over_folds(create, self.mesh, self.lift, num_fold_args=1)
         return lifted(parallel.shard(parallel.pad_folds(origins, self.slots, 0), self.mesh))
 
     def zero_metrics(self) -> StepMetrics:
@@ -129,7 +131,12 @@ class Trainer:
         """
         one_fold = make_train_steps(self.network, self._optimizer(), self.view, self.settings.loss)
         return parallel.over_folds(
-            one_fold, self.mesh, self.lift, folded=4, donated=2, spread=int(streamed)
+            one_fold,
+            self.mesh,
+            self.lift,
+            num_fold_args=4,
+            num_donated_args=2,
+            num_sharded_args=int(streamed),
         )
 
     def schedule(self, epoch: int) -> Batch:
@@ -174,7 +181,7 @@ class Trainer:
             self.folds, self.settings.batch_size, len(self.view.variants), self.settings.augment
         )
 
-    def parameters(self) -> int:
+    def parameter_count(self) -> int:
         """How many weights one fold's network has."""
         params, _ = jax.eval_shape(self.network.init, jax.random.key(0))
         return sum(leaf.size for leaf in jax.tree.leaves(params))

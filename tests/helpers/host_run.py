@@ -68,8 +68,8 @@ def train(of: Engine) -> dict[str, Any]:
 
 
 def work(folder: str, number: int, fails: bool = False, **how_it_ends) -> None:
-    hosts.join()
-    with hosts.first_alone():
+    hosts.join_processes()
+    with hosts.first_process_first():
         if fails:
             raise UserError("This one cannot go on.")
     np.savez(Path(folder) / f"{number}.npz", **train(engine(Path(folder), **how_it_ends)))

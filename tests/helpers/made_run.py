@@ -40,7 +40,7 @@ def write(folder: Path, config: ConfigDict, *, held_out: bool = True, seed: int 
     home.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     params, stats = networks.network(config, len(CLASSES)).init(jax.random.key(seed))
-    weights.save(home / final.WEIGHTS, params, stats)
+    weights.save(home / final.WEIGHTS_FILE, params, stats)
     facts = {
         "class_names": CLASSES,
         "clips": 12,
@@ -55,9 +55,9 @@ def write(folder: Path, config: ConfigDict, *, held_out: bool = True, seed: int 
         "command": "python -m mser_jax.main --config=configs/synthetic.py --mode=final",
         "date": "2026-11-28 12:00 UTC",
         "versions": {"jax": "0.10.2", "mser_jax": "0.1.0"},
-        "fingerprint": identity.portable(config.prep.to_dict()),
+        "fingerprint": identity.portable_fingerprint(config.prep.to_dict()),
     }
-    (home / final.FACTS).write_text(json.dumps(facts))
+    (home / final.FACTS_FILE).write_text(json.dumps(facts))
     seen = {"event": "data", "clips": 12, "digest": DIGEST}
     (folder / "log.jsonl").write_text(json.dumps(seen) + "\n")
     if held_out:

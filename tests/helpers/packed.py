@@ -17,9 +17,9 @@ def packed(batch: Batch, variants: int) -> np.ndarray:
 def unpacked(entries, variants: int) -> Batch:
     """Return the batches of entries `[..., b]`; the empty ones come last."""
     entries = np.asarray(entries)
-    batches = schedule.empty(*entries.shape)
+    batches = schedule.empty_batches(*entries.shape)
     for place in np.ndindex(entries.shape[:-1]):
         filled = entries[place][entries[place] != EMPTY]
         if filled.size:
-            schedule.fill(batches, place, *np.divmod(filled, variants))
+            schedule.fill_batch(batches, place, *np.divmod(filled, variants))
     return batches

@@ -54,7 +54,7 @@ def trainer(
 ) -> Trainer:
     chosen = {"epochs": 4, "batch_size": 4, "learning_rate": 1e-2, "augment": "sample"}
     chosen |= {"checkpoint_every": 10} | settings
-    return Trainer.of(
+    return Trainer.create(
         folds,
         network=network,
         view=View(size, VARIANTS, ("u", "v", "strain")),
@@ -75,7 +75,7 @@ class Program(NamedTuple):
 
 
 def program(of: Trainer) -> Program:
-    return Program(of, jax.device_get(of.start()), of.train_steps())
+    return Program(of, jax.device_get(of.init_state()), of.train_steps())
 
 
 @functools.cache
@@ -113,7 +113,7 @@ def predicted(made: Program, clips: Clips):
     state, _ = trained(made, clips)
     answers = evaluator.Evaluator(made.trainer, Resident(clips, mesh))
     logits = answers.logits(parallel.shard(state, mesh), len(clips.labels))
-    return held_out.predictions(made.trainer.folds, logits, DATASET)
+    return held_out.predictions_from_logits(made.trainer.folds, logits, DATASET)
 
 
 def rows_of(table, fold: str):
@@ -145,7 +145,7 @@ def small(lift: str) -> tuple[Program, str, str]:
     """
     how = {"batch_size": 9, "augment": "none", "heads": 4}
     of = trainer(network=small_msres3d(), devices=4, lift=lift, size=20, **how)
-    start = jax.device_get(of.start()) if lift == "map" else small("map")[0].start
+    start = jax.device_get(of.init_state()) if lift == "map" else small("map")[0].start
     clips = parallel.replicate(made_clips(side=24), of.mesh)
     folded = parallel.shard((start, of.zero_metrics(), of.schedule(0)), of.mesh)
     lowered = of.train_steps().lower(*folded, None, of.step_range(0, 0, 1), clips)

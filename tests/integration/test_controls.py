@@ -30,7 +30,7 @@ def smoke(workspace, *, amplitude=None):
     config.data.data_dir = str(workspace / "data")
     if amplitude is not None:
         config.synthetic.amplitude = amplitude
-    prepared = prepare(config, say=lambda line: None)
+    prepared = prepare(config, print_line=lambda line: None)
     return config, run.read_clips(config, prepared, LIMIT)
 
 
@@ -41,7 +41,7 @@ def held_out_hits(config, dataset, folder):
     engine = setup.make_engine(config, dataset, trainer, folder, LIMIT)
     options = setup.training_options(config, dataset)
     engine.train(Log(folder / "log.jsonl"), limit=LIMIT, **options)
-    table = held_out.predictions(trainer.folds, engine.logits(), dataset)
+    table = held_out.predictions_from_logits(trainer.folds, engine.logits(), dataset)
     probabilities, _ = selection.choose(table, config.evaluation.select)
     return table, probabilities.argmax(axis=1)
 

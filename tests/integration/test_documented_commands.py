@@ -34,7 +34,7 @@ WHOLE = defaults.get_config("samm", "paper")
 NETWORKS = {
     **{name: defaults.get_config(name, "paper") for name in SOURCES if name != "megc2019"},
     **{preset: defaults.get_config("synthetic", preset) for preset in ("fast", "smoke")},
-    **{name: defaults.member(WHOLE, name) for name in ablation.MEMBERS},
+    **{name: defaults.ablation_member_config(WHOLE, name) for name in ablation.MEMBERS},
     **{name: defaults.get_config("megc2019", name) for name in TRAINED},
 }
 # Whose step is not that of another one, but for the number of classes. The rest are slow.
@@ -171,6 +171,6 @@ def test_a_network_has_the_heads_that_the_training_counts_at_full_size(name):
 def test_a_step_of_training_fits_together_at_full_size(name):
     dataset = made(NETWORKS[name])
     of = setup.make_trainer(NETWORKS[name], dataset)
-    start = jax.eval_shape(of.start), jax.eval_shape(of.zero_metrics)
+    start = jax.eval_shape(of.init_state), jax.eval_shape(of.zero_metrics)
     later = (of.schedule(0), of.class_weights(), of.step_range(0, 0, of.steps), dataset.clips)
     assert jax.eval_shape(of.train_steps(), *start, *later) == start

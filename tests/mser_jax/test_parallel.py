@@ -106,14 +106,16 @@ def test_the_papers_network_compiles_to_no_collective_and_no_grouped_convolution
 
 def test_the_search_of_the_compiled_text_finds_what_it_looks_for():
     mesh = parallel.fold_mesh(jax.devices()[:4])
-    summed = parallel.over_folds(lambda x: jax.lax.psum(x, parallel.AXIS), mesh, "vmap", folded=1)
+    summed = parallel.over_folds(
+        lambda x: jax.lax.psum(x, parallel.AXIS), mesh, "vmap", num_fold_args=1
+    )
     assert COLLECTIVE.findall(summed.lower(np.ones((4, 2))).compile().as_text())
 
     def native(x, kernel):
         return jax.lax.conv(x, kernel, (1, 1), "SAME")
 
     x, kernel = np.ones((8, 1, 2, 5, 5), np.float32), np.ones((8, 3, 2, 3, 3), np.float32)
-    lifted = parallel.over_folds(native, mesh, "vmap", folded=2)
+    lifted = parallel.over_folds(native, mesh, "vmap", num_fold_args=2)
     assert GROUPED.findall(lifted.lower(x, kernel).as_text())
 
 

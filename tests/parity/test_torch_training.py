@@ -23,7 +23,7 @@ def normal(*shape, seed=0):
 def test_weighted_cross_entropy_and_its_gradient():
     logits, labels = 3 * normal(20, 4, 3), np.random.default_rng(1).integers(3, size=20)
     there = np.random.default_rng(2).random(20) < 0.7
-    weights = losses.balanced(labels[there], 3)
+    weights = losses.balanced_class_weights(labels[there], 3)
 
     def total(logits):
         made = losses.head_losses(

@@ -43,7 +43,7 @@ class KnownError:
 
 
 @dataclasses.dataclass(frozen=True)
-class About:
+class DatabaseInfo:
     """A database, as its file describes it; the module says what the fields are."""
 
     name: str
@@ -57,31 +57,33 @@ class About:
     sheet: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     errors: tuple[KnownError, ...] = ()
 
-    def emotions(self, chosen: str) -> Mapping[str, list[str]]:
+    def emotions(self, class_map: str) -> Mapping[str, list[str]]:
         """Class -> its emotions in lower case, under a map, in the order of the classes' indices.
 
         Raises:
           UserError: the database has no such map.
         """
-        if chosen not in self.classes:
+        if class_map not in self.classes:
             raise UserError(
-                check.unknown(f"classes of {self.name} (config.data.classes)", chosen, self.classes)
+                check.unknown_message(
+                    f"classes of {self.name} (config.data.classes)", class_map, self.classes
+                )
             )
-        return self.classes[chosen]
+        return self.classes[class_map]
 
-    def subject_name(self, written: str) -> str:
+    def subject_name(self, text: str) -> str:
         """A subject's one spelling: 6, '6.0' and '006' are '006'; '' where there is no one number.
 
         A folder 'sub01 (2)' is a copy, and not that of subject 2.
         """
-        number = re.fullmatch(r"\D*(\d+)(\.0*)?", written)
+        number = re.fullmatch(r"\D*(\d+)(\.0*)?", text)
         return self.subject.format(int(number[1])) if number else ""
 
 
 @functools.cache
-def about(name: str) -> About:
+def database_info(name: str) -> DatabaseInfo:
     """Read the description of a database."""
     file = Path(__file__).parents[1] / name / "database.toml"
     read = tomllib.loads(file.read_text(encoding="utf-8"))
     read["errors"] = tuple(KnownError(**error) for error in read.get("errors", ()))
-    return About(name=name, **read)
+    return DatabaseInfo(name=name, **read)

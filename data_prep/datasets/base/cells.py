@@ -57,13 +57,13 @@ def read_sheet(
     fewest, nearest = list(known), 0  # columns that are missing, of the row that has the most
     for index, row in enumerate(rows):
         names = [simplify(cell) for cell in row]
-        at = {field: _first(names, wanted) for field, wanted in known.items()}
+        at = {field: _first_index(names, wanted) for field, wanted in known.items()}
         missing = [field for field, column in at.items() if column is None]
         if not missing:
-            return _below(rows, index, at)
+            return _rows_below(rows, index, at)
         if len(missing) < len(fewest):
             fewest, nearest = missing, index
-    lacking = ", ".join(_written(columns[field]) for field in fewest)
+    lacking = ", ".join(_format_names(columns[field]) for field in fewest)
     raise UserError(
         f"{path}: no row holds all of the column names; line {nearest + 1} lacks {lacking}. "
         f"{remedy}"
@@ -75,7 +75,7 @@ def simplify(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def frame(cell: str) -> int | None:
+def parse_frame(cell: str) -> int | None:
     """A frame number, or None where the cell holds none ("/", "-1", blank)."""
     try:
         number = int(float(cell))
@@ -84,12 +84,14 @@ def frame(cell: str) -> int | None:
     return number if number >= 0 else None
 
 
-def _below(rows: Sequence[Sequence[str]], header: int, at: Mapping[str, int | None]) -> list[Cells]:
+def _rows_below(
+    rows: Sequence[Sequence[str]], header_index: int, columns: Mapping[str, int | None]
+) -> list[Cells]:
     """The rows below the header that hold anything, by field, with their numbers."""
     return [
-        {field: cells[column] for field, column in at.items() if column is not None}
-        | {"line": str(row + header + 2), "row": str(row)}
-        for row, cells in enumerate(rows[header + 1 :])
+        {field: cells[column] for field, column in columns.items() if column is not None}
+        | {"line": str(row + header_index + 2), "row": str(row)}
+        for row, cells in enumerate(rows[header_index + 1 :])
         if any(cells)
     ]
 
@@ -98,11 +100,11 @@ def _names(column: str | Sequence[str]) -> list[str]:
     return [simplify(name) for name in ([column] if isinstance(column, str) else column)]
 
 
-def _written(column: str | Sequence[str]) -> str:
+def _format_names(column: str | Sequence[str]) -> str:
     return column if isinstance(column, str) else " or ".join(column)
 
 
-def _first(names: Sequence[str], wanted: Iterable[str]) -> int | None:
+def _first_index(names: Sequence[str], wanted: Iterable[str]) -> int | None:
     return next((names.index(name) for name in wanted if name in names), None)
 
 

@@ -20,7 +20,7 @@ class Marks(NamedTuple):
 Change = tuple[str, str, str, str]  # field, was, now, reason
 
 
-def settle(
+def snap_marks(
     numbers: Sequence[int], onset: int | None, apex: int | None, offset: int | None
 ) -> tuple[Marks, list[Change]]:
     """Move marks that no frame has to the nearest frame that is there; forget an impossible apex.

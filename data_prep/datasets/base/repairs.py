@@ -16,7 +16,7 @@ ROW, APEX = "row", "apex"  # fields that have a meaning of their own
 LEFT_OUT = "left out"
 NO_APEX = "no apex is marked"
 ESTIMATED = "estimated from the flow"
-_SHOWN = 3  # clips that the table on screen names a reason
+_MAX_CLIPS_SHOWN = 3  # clips that the table on screen names a reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,17 +39,17 @@ class Repair:
     reason: str
 
 
-def left_out(clip: str, reason: str, was: object = "") -> Repair:
+def left_out_row(clip: str, reason: str, stated: object = "") -> Repair:
     """The entry for a row that is not used."""
-    return Repair(clip, ROW, str(was), LEFT_OUT, reason)
+    return Repair(clip, ROW, str(stated), LEFT_OUT, reason)
 
 
-def dropped(repairs: Iterable[Repair]) -> dict[str, int]:
+def count_dropped(repairs: Iterable[Repair]) -> dict[str, int]:
     """Reason -> number of rows that were left out for it."""
     return dict(collections.Counter(r.reason for r in repairs if r.field == ROW))
 
 
-def repaired(repairs: Iterable[Repair]) -> dict[str, int]:
+def count_repaired(repairs: Iterable[Repair]) -> dict[str, int]:
     """What was repaired, and why -> number of values; rows and folders that are left out aside."""
     kept = (repair for repair in repairs if repair.now != LEFT_OUT)
     return dict(collections.Counter(f"{each.field}: {each.reason}" for each in kept))
@@ -86,23 +86,23 @@ def table(repairs: Iterable[Repair], width: int = 79) -> list[str]:
         (f"{LEFT_OUT if r.field == ROW else r.field}: {r.reason}", r.clip.partition("/")[2])
         for r in repairs
     )
-    return grouped(told, _SHOWN, width)
+    return group_lines(told, _MAX_CLIPS_SHOWN, width)
 
 
-def grouped(
-    told: Iterable[tuple[str, str]], shown: int | None = None, width: int = 79
+def group_lines(
+    messages: Iterable[tuple[str, str]], max_clips: int | None = None, width: int = 79
 ) -> list[str]:
     """Lines for the screen of what is told of clips, the same words once.
 
     Args:
-      told: (what, clip).
-      shown: clips that are named with the same words; None names all.
+      messages: (what, clip).
+      max_clips: clips that are named with the same words; None names all.
       width: of the screen.
     """
     lines = [f"{'clips':>5}  what"]
-    for what, group in itertools.groupby(sorted(told), key=operator.itemgetter(0)):
+    for what, group in itertools.groupby(sorted(messages), key=operator.itemgetter(0)):
         clips = [clip for _, clip in group]
-        named = clips[:shown]
+        named = clips[:max_clips]
         more = f", ... ({len(clips) - len(named)} more)" if len(clips) > len(named) else ""
         lines += textwrap.wrap(
             f"{what}: {', '.join(named)}{more}",

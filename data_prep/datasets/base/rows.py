@@ -62,13 +62,13 @@ class FolderEntry:
         return self.row.name(self.dataset)
 
 
-def distinct(dataset: str, rows: Sequence[Row], found: list[Repair]) -> Iterator[Row]:
+def distinct_rows(dataset: str, rows: Sequence[Row], repair_log: list[Repair]) -> Iterator[Row]:
     """Leave out repeated rows; where one clip holds several expressions, name the onset too.
 
     Args:
       dataset: the database's name.
       rows: in the order of the release.
-      found: takes what is left out.
+      repair_log: takes what is left out.
     """
     clips = collections.Counter((row.subject, row.clip_id) for row in dict.fromkeys(rows))
     seen: set[Row] = set()
@@ -83,13 +83,13 @@ def distinct(dataset: str, rows: Sequence[Row], found: list[Repair]) -> Iterator
             fault = "another row has this subject, clip and onset"
         if fault:
             stated = f"{row.emotion}, onset {row.onset}, apex {row.apex}, offset {row.offset}"
-            found.append(repairs.left_out(name, fault, stated))
+            repair_log.append(repairs.left_out_row(name, fault, stated))
             continue
         names.add(name)
         yield row
 
 
-def key(entry: FolderEntry, folder: str, files: Sequence[Path | None]) -> str:
+def entry_key(entry: FolderEntry, folder: str, files: Sequence[Path | None]) -> str:
     """Digest of the annotation and of each file's name, size and time of change.
 
     Args:

@@ -19,7 +19,7 @@ def candidates(root: Path, frames: str) -> Iterator[Path]:
       frames: 'raw' or 'cropped' leaves the others out; 'auto' leaves out none.
     """
     for kind in ("raw", "cropped") if frames == "auto" else (frames,):
-        for folder in below(root):
+        for folder in folders_below(root):
             if is_cropped(folder, root) == (kind == "cropped"):
                 yield folder
 
@@ -29,7 +29,7 @@ def is_cropped(folder: Path, root: Path) -> bool:
     return any("crop" in part.lower() for part in (root.name, *folder.relative_to(root).parts))
 
 
-def below(root: Path, depth: int = DEPTH) -> Iterator[Path]:
+def folders_below(root: Path, depth: int = DEPTH) -> Iterator[Path]:
     """Yield `root` and the folders below it, nearest first, in the order of their names."""
     level = [root]
     for remaining in range(depth, -1, -1):
@@ -59,7 +59,7 @@ def innermost(folder: Path) -> Path:
 
 def files(root: Path, pattern: str) -> Iterator[Path]:
     """Yield the files below `root` whose names match, in each folder an .xls after an .xlsx one."""
-    for folder in below(root):
+    for folder in folders_below(root):
         found = (path for path in folder.glob(pattern) if not path.name.startswith(("~$", ".")))
         yield from sorted(found, key=lambda path: (path.suffix.lower() == ".xls", path.name))
 

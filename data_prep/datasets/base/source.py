@@ -47,7 +47,7 @@ class Source(Protocol):
 
 
 @runtime_checkable
-class Finished(Protocol):
+class ImageSource(Protocol):
     """What a source of finished images has in place of `load`: nothing is left to be prepared."""
 
     def record(self, entry: Any) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Listing:
     stated: Mapping[str, int] = dataclasses.field(default_factory=dict)
     source: str = ""
 
-    def release(self) -> dict[str, object]:
+    def release_description(self) -> dict[str, object]:
         """What the description of a set says of the release."""
         return {**self.facts, "clips": dict(self.clips), "stated": dict(self.stated)}
 

@@ -21,9 +21,9 @@ class Casme3(SheetDatabase):
 
     name = "casme3"
 
-    def clip_name(self, written: str) -> str:
+    def clip_name(self, text: str) -> str:
         """The recording's letter, a capital in some rows and folders, as a small one."""
-        return written.lower()
+        return text.lower()
 
     def keys(self, cells: Cells) -> list[Key]:
         """A folder of the expression itself, or of the recording."""
@@ -33,21 +33,23 @@ class Casme3(SheetDatabase):
         """(subject, clip, or clip and onset) -> folder of the frames in colour."""
         if root.name.lower() == "depth":
             return {}
-        recordings = {key: _colour(folder) for key, folder in super().folders(root).items()}
+        recordings = {key: _colour_folder(folder) for key, folder in super().folders(root).items()}
         cut = {
-            (self.about.subject_name(found[1]), f"{self.clip_name(found[2])}_{found[3]}"): folder
+            (self.info.subject_name(found[1]), f"{self.clip_name(found[2])}_{found[3]}"): folder
             for folder in search.subfolders(root)
             if (found := _CUT.fullmatch(folder.name))
         }
         return recordings | cut
 
-    def _unnamed(self, clips: Mapping[Key, Path], rows: Iterable[Cells]) -> Iterator[Repair]:
+    def _unlisted_folders(
+        self, clips: Mapping[Key, Path], rows: Iterable[Cells]
+    ) -> Iterator[Repair]:
         """None of the recordings is worth a word: most hold no micro-expression."""
         cut = {key: folder for key, folder in clips.items() if _CUT.fullmatch(folder.name)}
-        return super()._unnamed(cut, rows)
+        return super()._unlisted_folders(cut, rows)
 
 
-def _colour(recording: Path) -> Path:
+def _colour_folder(recording: Path) -> Path:
     """Its frames in colour, where those of depth lie beside them."""
     colour = recording / "color"
     return colour if colour.is_dir() else recording

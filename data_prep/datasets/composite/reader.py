@@ -8,7 +8,7 @@ from typing import Any
 
 from data_prep.clip import Clip
 from data_prep.common.errors import UserError
-from data_prep.datasets.base.about import about
+from data_prep.datasets.base.about import database_info
 from data_prep.datasets.base.database import Database
 from data_prep.datasets.base.rows import FolderEntry
 from data_prep.datasets.base.source import Listing
@@ -20,7 +20,7 @@ READERS: Mapping[str, type[Database]] = MappingProxyType(
     {reader.name: reader for reader in (Smic, Casme2, Samm)}
 )
 
-_WHERE = """\
+_LOCATION_REMEDY = """\
 The composite takes all of its databases from one folder, or each from its own:
 
   --config.data.manual_dir=/path/to/a/folder/of/all
@@ -45,7 +45,7 @@ class Composite:
         self.listing = Listing()
 
     @classmethod
-    def of(cls, config: Any) -> Composite:
+    def from_config(cls, config: Any) -> Composite:
         """The databases that the section `data` of a configuration describes.
 
         Raises:
@@ -53,7 +53,10 @@ class Composite:
         """
         class_names = cls.classes_of(config)
         parts = cls.parts_of(config)
-        return cls(_each(parts, lambda part: READERS[part.data.dataset].of(part)), class_names)
+        return cls(
+            _map_parts(parts, lambda part: READERS[part.data.dataset].from_config(part)),
+            class_names,
+        )
 
     @classmethod
     def parts_of(cls, config: Any) -> list[Any]:
@@ -67,7 +70,7 @@ class Composite:
                 f"config.data.sheet is {config.data.sheet!r}, but the composite reads several. "
                 "Remedy: leave it out, and keep the other sheets elsewhere."
             )
-        return [_part(config, name) for name in READERS]
+        return [_part_config(config, name) for name in READERS]
 
     @classmethod
     def classes_of(cls, config: Any) -> tuple[str, ...]:
@@ -77,7 +80,7 @@ class Composite:
           UserError: the databases do not have the same ones.
         """
         chosen = config.data.classes
-        names = {name: tuple(about(name).emotions(chosen)) for name in READERS}
+        names = {name: tuple(database_info(name).emotions(chosen)) for name in READERS}
         if len(set(names.values())) > 1:
             told = "; ".join(f"{name}: {', '.join(each)}" for name, each in names.items())
             raise UserError(
@@ -92,8 +95,8 @@ class Composite:
         Raises:
           UserError: for all of them at once, what is missing.
         """
-        listed = _each(self._parts.values(), lambda part: part.entries())
-        self.listing = _joined({name: part.listing for name, part in self._parts.items()})
+        listed = _map_parts(self._parts.values(), lambda part: part.entries())
+        self.listing = _join_listings({name: part.listing for name, part in self._parts.items()})
         return [entry for entries in listed for entry in entries]
 
     def load(self, entry: FolderEntry) -> Clip:
@@ -101,7 +104,7 @@ class Composite:
         return self._parts[entry.dataset].load(entry)
 
 
-def _part(config: Any, name: str) -> Any:
+def _part_config(config: Any, name: str) -> Any:
     """The configuration of one of the databases alone."""
     part = config.copy_and_resolve_references()
     part.data.dataset = name
@@ -110,7 +113,7 @@ def _part(config: Any, name: str) -> Any:
     return part
 
 
-def _each(parts: Iterable[Any], make: Callable[[Any], Any]) -> list[Any]:
+def _map_parts(parts: Iterable[Any], make: Callable[[Any], Any]) -> list[Any]:
     """Make something of each part; when parts lack something, say it of all of them."""
     made, lacking = [], []
     for part in parts:
@@ -119,11 +122,11 @@ def _each(parts: Iterable[Any], make: Callable[[Any], Any]) -> list[Any]:
         except UserError as error:
             lacking.append(str(error))
     if lacking:
-        raise UserError("\n\n\n".join([*lacking, _WHERE]))
+        raise UserError("\n\n\n".join([*lacking, _LOCATION_REMEDY]))
     return made
 
 
-def _joined(listings: Mapping[str, Listing]) -> Listing:
+def _join_listings(listings: Mapping[str, Listing]) -> Listing:
     """What was found in all, under the databases' names."""
 
     def gathered(field: str) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from typing import Any
 from data_prep.common import check
 from data_prep.common.errors import UserError
 from data_prep.datasets.base import repairs
-from data_prep.datasets.base.cells import Cells, frame, read_sheet
-from data_prep.datasets.base.database import LONGEST
+from data_prep.datasets.base.cells import Cells, parse_frame, read_sheet
+from data_prep.datasets.base.database import MAX_MOVEMENT_FRAMES
 from data_prep.datasets.base.repairs import Repair
 from data_prep.datasets.base.rows import Row
 from data_prep.datasets.base.sheet import SheetDatabase
-from data_prep.video.decoder import FASTEST, SLOWEST
+from data_prep.video.decoder import MAX_FPS, MIN_FPS
 from data_prep.video.frames import Video, open_frames
 from data_prep.video.pictures import Images
 
@@ -36,7 +36,7 @@ class Folder(SheetDatabase):
     @classmethod
     def classes_of(cls, config: Any) -> tuple[str, ...]:
         """The labels, sorted: the sheet is read."""
-        return cls.of(config).class_names
+        return cls.from_config(config).class_names
 
     def emotions(self) -> Mapping[str, list[str]]:
         """Label -> itself: each is a class.
@@ -45,7 +45,9 @@ class Folder(SheetDatabase):
           UserError: there are fewer than two, or another map is asked for.
         """
         if self._classes != MAP:
-            raise UserError(check.unknown("value of config.data.classes", self._classes, [MAP]))
+            raise UserError(
+                check.unknown_message("value of config.data.classes", self._classes, [MAP])
+            )
         rows = self._read()
         self._check_spelling("emotion", rows)
         self._check_spelling("subject", rows)
@@ -58,15 +60,15 @@ class Folder(SheetDatabase):
             )
         return {label: [label.lower()] for label in labels}
 
-    def rows(self, found: list[Repair]) -> Iterator[Row]:
+    def rows(self, repair_log: list[Repair]) -> Iterator[Row]:
         """Yield the sheet's rows; one that lacks something or has no numbers is left out."""
         for cells in self._read():
             fault = _fault(cells)
             if fault:
                 name = f"{self.name}/{cells['subject']}/{cells['clip']}"
-                found.append(repairs.left_out(name, fault, f"line {cells['line']}"))
+                repair_log.append(repairs.left_out_row(name, fault, f"line {cells['line']}"))
                 continue
-            onset, apex, offset = (frame(cells[mark]) for mark in ("onset", "apex", "offset"))
+            onset, apex, offset = (parse_frame(cells[mark]) for mark in ("onset", "apex", "offset"))
             clip = cells["subject"], cells["clip"], cells["emotion"]
             marks, rate = (onset, apex, offset), _rate(cells["fps"])
             yield Row(*clip, self._path(cells), *marks, rate, self._changes(cells))
@@ -78,7 +80,7 @@ class Folder(SheetDatabase):
           UserError: there are none, or nobody says how many a second.
         """
         last = (row.onset or 0) if row.offset is None else row.offset
-        frames = open_frames(row.folder, stop=last + LONGEST + 2)
+        frames = open_frames(row.folder, stop=last + MAX_MOVEMENT_FRAMES + 2)
         if not (row.fps or frames.fps):
             raise UserError("neither the sheet nor the file says how many frames a second")
         return frames
@@ -114,9 +116,9 @@ class Folder(SheetDatabase):
                 )
 
     def _read(self) -> list[Cells]:
-        columns = [name for field, name in self.about.sheet.items() if field != "files"]
+        columns = [name for field, name in self.info.sheet.items() if field != "files"]
         remedy = f"The columns are {', '.join(columns)}; cells may be blank."
-        return read_sheet(self.sheet, self.about.sheet, remedy)
+        return read_sheet(self.sheet, self.info.sheet, remedy)
 
 
 def _fault(cells: Cells) -> str:
@@ -127,10 +129,10 @@ def _fault(cells: Cells) -> str:
     if "/" in cells["subject"] + cells["clip"]:
         return "the name of the subject or the clip holds a /"
     for mark in ("onset", "offset"):
-        if cells[mark] and frame(cells[mark]) is None:
+        if cells[mark] and parse_frame(cells[mark]) is None:
             return f"the {mark} is no frame number"
     if cells["fps"] and _rate(cells["fps"]) is None:
-        return f"fps is no number from {SLOWEST:g} to {FASTEST:g}"
+        return f"fps is no number from {MIN_FPS:g} to {MAX_FPS:g}"
     return ""
 
 
@@ -140,4 +142,4 @@ def _rate(cell: str) -> float | None:
         rate = float(cell.replace(",", "."))
     except ValueError:
         return None
-    return rate if SLOWEST <= rate <= FASTEST else None
+    return rate if MIN_FPS <= rate <= MAX_FPS else None

@@ -24,12 +24,12 @@ class Mmew(SheetDatabase):
         cropped = search.is_cropped(root, root)
         return {
             (self._subject(folder.name), folder.name): folder
-            for folder in search.below(root)
+            for folder in search.folders_below(root)
             if _CLIP.fullmatch(folder.name) and search.is_cropped(folder, root) == cropped
         }
 
-    def _named(self, cells: Cells) -> Cells:
+    def _normalize_names(self, cells: Cells) -> Cells:
         return cells | {"subject": self._subject(cells["clip"])}
 
     def _subject(self, clip: str) -> str:
-        return self.about.subject_name(clip.partition("-")[0])
+        return self.info.subject_name(clip.partition("-")[0])

@@ -22,10 +22,10 @@ class Smic(Database):
 
     name = "smic"
 
-    def rows(self, found: list[Repair]) -> Iterator[Row]:
+    def rows(self, repair_log: list[Repair]) -> Iterator[Row]:
         """Yield one row for each clip folder; a folder beside the three classes is a row too."""
         for folder in self._subjects():
-            subject = self.about.subject_name(folder.name)
+            subject = self.info.subject_name(folder.name)
             for emotion in search.subfolders(folder / "micro"):
                 for clip in search.subfolders(emotion):
                     yield Row(subject, clip.name, emotion.name, clip)
@@ -40,4 +40,4 @@ class Smic(Database):
             if any((path / "micro").is_dir() for path in subjects):
                 return subjects
         kind = "" if self._frames == "auto" else f"{self._frames} "
-        raise self.missing(f"{self.root} holds no {kind}folder HS with <subject>/micro in it")
+        raise self.missing_error(f"{self.root} holds no {kind}folder HS with <subject>/micro in it")

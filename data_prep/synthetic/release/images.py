@@ -35,7 +35,9 @@ def write(layouts: Mapping[str, Layout], spec: Spec, out: Path) -> dict[str, str
     source, clips, rows = SyntheticSource(spec), {}, []
     for database, subject, clip, entry in _clips(layouts, spec):
         _write_image(image(source, entry), folder / f"{subject}_{clip} .png")
-        rows.append((database, subject, clip, CLASSES.index(entry.label), *_rest(subject, clip)))
+        rows.append(
+            (database, subject, clip, CLASSES.index(entry.label), *_unused_cells(subject, clip))
+        )
         clips[f"{database}/{subject}/{clip}"] = entry.label
     with (out / SHEET).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([COLUMNS, *rows])
@@ -48,11 +50,11 @@ def _clips(layouts: Mapping[str, Layout], spec: Spec) -> Iterator[tuple[str, str
     for (database, layout), subject, count in itertools.product(layouts.items(), *counts):
         label = CLASSES[(subject + count) % len(CLASSES)]
         names = layout.names(subject, count, label)
-        entry = Entry(spec, layout.people + subject, count, label)
+        entry = Entry(spec, layout.first_person + subject, count, label)
         yield database, names["subject"], names["clip"], entry
 
 
-def _rest(subject: str, clip: str) -> tuple[str, str, str]:
+def _unused_cells(subject: str, clip: str) -> tuple[str, str, str]:
     """The cells of a row that nobody reads."""
     return "", f"{subject}_{clip}.jpg", ""
 
@@ -64,7 +66,7 @@ def image(source: SyntheticSource, entry: Entry) -> np.ndarray:
     right, bottom = np.ceil(points.max(0)).astype(int)
     face = source.apex_motion(entry)[top:bottom, left:right]
     flow = cv2.resize(face, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-    return stretched(np.dstack([flow, strain(flow)]))
+    return stretch_channels(np.dstack([flow, strain(flow)]))
 
 
 def strain(flow: np.ndarray) -> np.ndarray:
@@ -73,7 +75,7 @@ def strain(flow: np.ndarray) -> np.ndarray:
     return np.sqrt(u_x**2 + v_y**2 + (u_y + v_x) ** 2 / 2)
 
 
-def stretched(image: np.ndarray) -> np.ndarray:
+def stretch_channels(image: np.ndarray) -> np.ndarray:
     """Each channel from its least to its largest value on 0..255: uint8 `[h, w, c]`."""
     low, high = image.min((0, 1)), image.max((0, 1))
     return np.rint(255 * (image - low) / np.maximum(high - low, 1e-12)).astype(np.uint8)

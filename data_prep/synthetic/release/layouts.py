@@ -26,7 +26,7 @@ class Layout:
       title: folder of the database in a composite.
       fps: frames a second of its camera.
       emotions: class of a synthetic clip -> the words that the database has for such clips.
-      outside: a word for no class of the paper; '' where every word is a class.
+      outside_emotion: a word for no class of the paper; '' where every word is a class.
       subject: template of a subject's name.
       cell: template of a subject in the sheet.
       clip: template of a clip's name.
@@ -34,35 +34,35 @@ class Layout:
         way in which the same frames are handed out.
       files: release -> template of a frame's file.
       sheet: of the annotation, or None.
-      first: number of a clip's first frame.
+      first_frame: number of a clip's first frame.
       digits: to which frame numbers are filled up with zeros.
-      lowest: number of the first subject.
+      first_subject: number of the first subject.
       grey: whether frames are grey.
-      cut: whether a folder ends where the movement ends, from onset to offset.
-      people: number of the first synthetic person: no two databases show the same one, and dlib
+      trimmed: whether a folder ends where the movement ends, from onset to offset.
+      first_person: number of the first synthetic person: no two databases show the same one, and dlib
         finds the first faces of each at 96 px.
     """
 
     title: str
     fps: float
     emotions: Mapping[str, tuple[str, ...]]
-    outside: str
+    outside_emotion: str
     subject: str
     cell: str
     clip: str
     folders: Mapping[str, str]
     files: Mapping[str, str]
     sheet: Sheet | None
-    first: int
+    first_frame: int
     digits: int
-    people: int
-    lowest: int = 1
+    first_person: int
+    first_subject: int = 1
     grey: bool = False
-    cut: bool = False
+    trimmed: bool = False
 
     def names(self, subject: int, count: int, emotion: str) -> dict[str, str]:
         """What the templates hold, for the `count`-th clip of the `subject`-th subject, from 0."""
-        number = self.lowest + subject
+        number = self.first_subject + subject
         names = {
             "subject": self.subject.format(number=number),
             "emotion": emotion,
@@ -77,7 +77,7 @@ _SMIC = Layout(
     title="SMIC",
     fps=100.0,
     emotions={name: (name,) for name in ("negative", "positive", "surprise")},
-    outside="neutral",
+    outside_emotion="neutral",
     subject="s{number:02d}",
     cell="s{number:02d}",
     clip="s{number}_{short}_{count:02d}",
@@ -87,10 +87,10 @@ _SMIC = Layout(
     },
     files={"raw": "image{frame}.bmp", "cropped": "reg_image{frame}.bmp"},
     sheet=None,
-    first=76518,
+    first_frame=76518,
     digits=6,
-    people=0,
-    cut=True,
+    first_person=0,
+    trimmed=True,
 )
 _SAMM = Layout(
     title="SAMM",
@@ -101,7 +101,7 @@ _SAMM = Layout(
         "surprise": ("Surprise",),
         "other": ("Other",),
     },
-    outside="Confusion",
+    outside_emotion="Confusion",
     subject="{number:03d}",
     cell="{number:03d}",
     clip="{number:03d}_1_{count}",
@@ -111,12 +111,12 @@ _SAMM = Layout(
         "SAMM_Micro_FACS_Codes_v2.xlsx",
         "Subject, Filename, Inducement Code, Onset Frame, Apex Frame, Offset Frame, "
         "Duration, Micro, Action Units, Estimated Emotion, Objective Classes, Notes",
-        above=13,
+        rows_above_header=13,
     ),
-    first=5562,
+    first_frame=5562,
     digits=5,
-    people=100,
-    lowest=6,
+    first_person=100,
+    first_subject=6,
     grey=True,
 )
 _CASME2 = Layout(
@@ -128,7 +128,7 @@ _CASME2 = Layout(
         "surprise": ("surprise",),
         "other": ("others", "repression"),
     },
-    outside="fear",
+    outside_emotion="fear",
     subject="sub{number:02d}",
     cell="{number:02d}",
     clip="EP02_{count:02d}f",
@@ -139,10 +139,10 @@ _CASME2 = Layout(
         "Subject, Filename, , OnsetFrame, ApexFrame, OffsetFrame, , Action Units, "
         "Estimated Emotion",
     ),
-    first=46,
+    first_frame=46,
     digits=0,
-    people=220,
-    cut=True,
+    first_person=220,
+    trimmed=True,
 )
 _CASME3 = Layout(
     title="CASME3",
@@ -153,7 +153,7 @@ _CASME3 = Layout(
         "surprise": ("surprise",),
         "other": ("others", "Others"),
     },
-    outside="confusion",
+    outside_emotion="confusion",
     subject="spNO.{number}",
     cell="spNO.{number}",
     clip="{letter}",
@@ -166,9 +166,9 @@ _CASME3 = Layout(
         "cas(me)3_part_A_ME_label_JpgIndex_v2.xlsx",
         "Subject, Filename, Onset, Apex, Offset, AU, Objective class, emotion",
     ),
-    first=175,
+    first_frame=175,
     digits=0,
-    people=330,
+    first_person=330,
 )
 _MMEW = Layout(
     title="MMEW",
@@ -179,7 +179,7 @@ _MMEW = Layout(
         "surprise": ("surprise",),
         "other": ("others",),
     },
-    outside="confusion",
+    outside_emotion="confusion",
     subject="S{number:02d}",
     cell="S{number:02d}",
     clip="S{number:02d}-{count:02d}-001",
@@ -193,15 +193,15 @@ _MMEW = Layout(
         "Subject, Filename, OnsetFrame, ApexFrame, OffsetFrame, Action Units, "
         "Estimated Emotion, remarks",
     ),
-    first=1,
+    first_frame=1,
     digits=0,
-    people=425,
+    first_person=425,
 )
 _FOLDER = Layout(
     title="folder",
     fps=100.0,
     emotions={name: (name,) for name in ("negative", "positive", "surprise", "other")},
-    outside="",
+    outside_emotion="",
     subject="s{number:02d}",
     cell="s{number:02d}",
     clip="{count:02d}",
@@ -211,10 +211,10 @@ _FOLDER = Layout(
         "labels.csv",
         "clip, subject, label, onset, apex, offset, fps, path",
     ),
-    first=0,
+    first_frame=0,
     digits=4,
-    people=500,
-    lowest=0,
+    first_person=500,
+    first_subject=0,
 )
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
     {

@@ -59,18 +59,18 @@ class Sheet:
     Attributes:
       name: of the file.
       columns: their titles, with commas between; a blank column has none.
-      above: rows of text above the header.
+      rows_above_header: rows of text above the header.
     """
 
     name: str
     columns: str
-    above: int = 0
+    rows_above_header: int = 0
 
     def write(self, folder: Path, rows: Sequence[Row]) -> Path:
         """Write the rows into a file in `folder`: the same bytes for the same rows."""
         titles = self.columns.split(", ")
         fields = [_FIELD_OF.get(title) for title in titles]
-        table = [[f"Explanation {line + 1}"] for line in range(self.above)]
+        table = [[f"Explanation {line + 1}"] for line in range(self.rows_above_header)]
         table.append(titles)
         table += [[getattr(row, field) if field else "" for field in fields] for row in rows]
         path = folder / self.name
@@ -96,10 +96,10 @@ def _xlsx(table: Sequence[Sequence[object]]) -> bytes:
     for cells in table:
         page.append([None if cell == "" else cell for cell in cells])
     book.save(saved)
-    return _timeless(saved)
+    return _with_fixed_times(saved)
 
 
-def _timeless(saved: io.BytesIO) -> bytes:
+def _with_fixed_times(saved: io.BytesIO) -> bytes:
     """A workbook's bytes with fixed times in place of those at which it was saved."""
     fixed = io.BytesIO()
     with zipfile.ZipFile(saved) as source, zipfile.ZipFile(fixed, "w") as target:

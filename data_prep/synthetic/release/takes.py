@@ -15,7 +15,12 @@ from data_prep.synthetic.release.sheets import Row
 
 CROPPED = "cropped"
 LANDMARKS, LANDMARKS_CROPPED = "landmarks", "landmarks_cropped"
-AROUND = (0.12, 0.3, 0.12, 0.08)  # sizes of a face that a crop holds left, above, right, below
+CROP_MARGINS = (
+    0.12,
+    0.3,
+    0.12,
+    0.08,
+)  # sizes of a face that a crop holds left, above, right, below
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,12 +55,12 @@ def draw(layout: Layout, spec: Spec, subject: int, count: int) -> Take:
     words = layout.emotions[label]
     names = layout.names(subject, count, words[(subject + count // len(classes)) % len(words)])
     source = SyntheticSource(spec)
-    entry = Entry(spec, layout.people + subject, count, label)
+    entry = Entry(spec, layout.first_person + subject, count, label)
     clip = source.load(entry)
     assert clip.apex is not None  # a synthetic clip has one, and landmarks
     assert clip.landmarks is not None
-    start, stop = (clip.onset, clip.offset + 1) if layout.cut else (0, len(clip.frames))
-    shift = layout.first - start
+    start, stop = (clip.onset, clip.offset + 1) if layout.trimmed else (0, len(clip.frames))
+    shift = layout.first_frame - start
     row = Row(
         subject=names["cell"],
         clip=names["clip"],
@@ -73,7 +78,7 @@ def draw(layout: Layout, spec: Spec, subject: int, count: int) -> Take:
         rows=(row,),
         frames=np.asarray(clip.frames)[start:stop],
         landmarks=clip.landmarks,
-        numbers=tuple(range(layout.first, layout.first + stop - start)),
+        numbers=tuple(range(layout.first_frame, layout.first_frame + stop - start)),
         digits=layout.digits,
     )
 
@@ -84,7 +89,7 @@ def write(take: Take, releases: Sequence[str], root: Path, out: Path) -> None:
         return
     for release in releases:
         cropped = release == CROPPED
-        frames, points = _face(take) if cropped else (take.frames, take.landmarks)
+        frames, points = _crop_to_face(take) if cropped else (take.frames, take.landmarks)
         for onset in sorted({row.onset for row in take.rows}):
             folder = root / take.layout.folders[release].format(onset=onset, **take.names)
             folder.mkdir(parents=True, exist_ok=True)
@@ -94,10 +99,10 @@ def write(take: Take, releases: Sequence[str], root: Path, out: Path) -> None:
         np.savetxt(path / f"{take.names['clip']}.csv", points, fmt="%.3f", delimiter=",")
 
 
-def _face(take: Take) -> tuple[np.ndarray, np.ndarray]:
+def _crop_to_face(take: Take) -> tuple[np.ndarray, np.ndarray]:
     """The clip cut to the face's rectangle, and the landmarks in it."""
     low, high = take.landmarks.min(0), take.landmarks.max(0)
-    around = np.reshape(AROUND, (2, 2)) * (high - low)
+    around = np.reshape(CROP_MARGINS, (2, 2)) * (high - low)
     left, top = np.maximum(np.floor(low - around[0]), 0).astype(int)
     right, bottom = np.ceil(high + around[1]).astype(int)
     return take.frames[:, top:bottom, left:right], take.landmarks - (left, top)

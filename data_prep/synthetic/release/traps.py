@@ -16,44 +16,44 @@ LONGEST_GAP = 3  # frames
 
 def apex_missing(take: Take) -> Take:
     """A sign in place of the apex, as in sub04/EP12_01f of CASME II."""
-    return _restated(take, apex="/")
+    return _replace_cells(take, apex="/")
 
 
 def apex_at_onset(take: Take) -> Take:
     """An apex in the onset frame, as in 55 rows of CAS(ME)^3: legal, and without movement."""
-    return _restated(take, apex=take.rows[0].onset)
+    return _replace_cells(take, apex=take.rows[0].onset)
 
 
 def apex_outside(take: Take) -> Take:
     """An apex before the onset."""
-    return _restated(take, apex=take.rows[0].onset - 1)
+    return _replace_cells(take, apex=take.rows[0].onset - 1)
 
 
 def offset_before_onset(take: Take) -> Take:
     """An offset before the onset, as where a digit was lost."""
-    return _restated(take, offset=take.rows[0].onset - 1)
+    return _replace_cells(take, offset=take.rows[0].onset - 1)
 
 
 def offset_zero(take: Take) -> Take:
     """An offset of 0 where there is none, as in spNO.40/e of CAS(ME)^3."""
-    return _restated(take, offset=0)
+    return _replace_cells(take, offset=0)
 
 
 def offset_after_end(take: Take) -> Take:
     """An offset of which there is no frame: the folder ends before."""
-    return _restated(take, offset=take.numbers[-1] + 5)
+    return _replace_cells(take, offset=take.numbers[-1] + 5)
 
 
 def emotion_outside(take: Take) -> Take:
     """An emotion that is in none of the paper's classes."""
-    outside = take.layout.outside
+    outside = take.layout.outside_emotion
     named = dataclasses.replace(take, names={**take.names, "emotion": outside})
-    return _restated(named, emotion=outside)
+    return _replace_cells(named, emotion=outside)
 
 
 def subject_number(take: Take) -> Take:
     """A subject '006' of which a spreadsheet made the number 6."""
-    return _restated(take, subject=int(take.rows[0].subject))
+    return _replace_cells(take, subject=int(take.rows[0].subject))
 
 
 def row_twice(take: Take) -> Take:
@@ -66,7 +66,7 @@ def two_expressions(take: Take) -> Take:
     (row,), later = take.rows, len(take.frames)
     return dataclasses.replace(
         take,
-        rows=(row, _later(row, later)),
+        rows=(row, _shift_row(row, later)),
         frames=np.concatenate([take.frames, take.frames]),
         numbers=take.numbers + tuple(number + later for number in take.numbers),
     )
@@ -79,7 +79,7 @@ def folder_missing(take: Take) -> Take:
 
 def letter_case(take: Take) -> Take:
     """A clip's name in capitals in the sheet and not in its folder, as a 'J' in CAS(ME)^3."""
-    return _restated(take, clip=take.names["clip"].upper())
+    return _replace_cells(take, clip=take.names["clip"].upper())
 
 
 def not_micro(take: Take) -> Take:
@@ -99,7 +99,7 @@ def padding(take: Take) -> Take:
 def more_digits(take: Take) -> Take:
     """Frame numbers that grow from five digits to six, without zeros before them."""
     later = 100_000 - len(take.numbers) // 2 - take.numbers[0]
-    rows = tuple(_later(row, later) for row in take.rows)
+    rows = tuple(_shift_row(row, later) for row in take.rows)
     numbers = tuple(number + later for number in take.numbers)
     return dataclasses.replace(take, rows=rows, numbers=numbers, digits=0)
 
@@ -142,7 +142,7 @@ _IN_SHEETS = {
 def traps_of(layout: Layout) -> dict[str, Trap]:
     """The traps that a database of this layout can hold, by name."""
     known: dict[str, Trap] = {**_IN_FOLDERS, **(_IN_SHEETS if layout.sheet else {})}
-    if layout.outside:
+    if layout.outside_emotion:
         known["emotion_outside"] = emotion_outside
     if layout.names(0, 0, "")["cell"].isdigit():
         known["subject_number"] = subject_number
@@ -153,13 +153,13 @@ def traps_of(layout: Layout) -> dict[str, Trap]:
     return known
 
 
-def _restated(take: Take, **cells: str | int) -> Take:
+def _replace_cells(take: Take, **cells: str | int) -> Take:
     """The clip with other cells in its one row."""
     (row,) = take.rows
     return dataclasses.replace(take, rows=(dataclasses.replace(row, **cells),))
 
 
-def _later(row: Row, frames: int) -> Row:
+def _shift_row(row: Row, frames: int) -> Row:
     """The row with its marks that many frames later."""
     return dataclasses.replace(
         row, onset=row.onset + frames, apex=int(row.apex) + frames, offset=row.offset + frames

@@ -33,7 +33,7 @@ NAMES = (*LAYOUTS, "composite", IMAGES)
 
 
 @dataclasses.dataclass(frozen=True)
-class Planted:
+class TreeContents:
     """What a tree holds; a clip's name is `database/subject/clip`.
 
     Attributes:
@@ -47,7 +47,7 @@ class Planted:
     sheets: tuple[Path, ...]
 
     @property
-    def recurring(self) -> tuple[str, ...]:
+    def repeated_names(self) -> tuple[str, ...]:
         """Those of `clips` that are called the same as one of another subject."""
         counts = Counter(Path(name).name for name in self.clips)
         return tuple(name for name in self.clips if counts[Path(name).name] > 1)
@@ -63,7 +63,7 @@ def write(
     seed: int = 0,
     traps: bool = False,
     release: str = "raw",
-) -> Planted:
+) -> TreeContents:
     """Write a tree: the same bytes for the same arguments.
 
     Beside the release lie the faces' landmarks, `<subject>/<clip>.csv`, for
@@ -87,7 +87,7 @@ def write(
         no clips.
     """
     if layout not in NAMES:
-        raise UserError(check.unknown("layout", layout, NAMES))
+        raise UserError(check.unknown_message("layout", layout, NAMES))
     databases = COMPOSITE if layout in ("composite", IMAGES) else (layout,)
     if layout == IMAGES and (traps or release != "raw"):
         raise UserError(f"The layout {IMAGES} is of one release, without traps: drop these flags.")
@@ -98,12 +98,12 @@ def write(
         raise UserError(f"{out} is there already and no empty folder. Give another --out.")
     if layout == IMAGES:
         clips_of = synthetic_images.write({name: LAYOUTS[name] for name in databases}, spec, out)
-        return Planted(clips_of, {}, (out / synthetic_images.SHEET,))
+        return TreeContents(clips_of, {}, (out / synthetic_images.SHEET,))
     trees = []
     for database in databases:
         root = out / LAYOUTS[database].title if layout == "composite" else out
         trees.append(_write_database(database, spec, traps, releases, root, out))
-    return _joined(trees)
+    return _join_trees(trees)
 
 
 def _releases(layout: str, databases: tuple[str, ...], release: str) -> tuple[str, ...]:
@@ -112,17 +112,17 @@ def _releases(layout: str, databases: tuple[str, ...], release: str) -> tuple[st
         return ("raw", CROPPED)
     if release not in known:
         choices = sorted(known | ({"both"} if CROPPED in known else set()))
-        raise UserError(check.unknown(f"release of {layout}", release, choices))
+        raise UserError(check.unknown_message(f"release of {layout}", release, choices))
     return (release,)
 
 
 def _write_database(
-    name: str, spec: Spec, trapped: bool, releases: tuple[str, ...], root: Path, out: Path
-) -> Planted:
+    name: str, spec: Spec, with_traps: bool, releases: tuple[str, ...], root: Path, out: Path
+) -> TreeContents:
     """Write a database into `root`, its landmarks below `out`."""
     root.mkdir(parents=True, exist_ok=True)
     rows, clips, traps = [], {}, {}
-    for trap, take in _takes(name, spec, trapped):
+    for trap, take in _takes(name, spec, with_traps):
         takes.write(take, releases, root, out)
         rows += take.rows
         clip = f"{name}/{take.names['subject']}/{take.names['clip']}"
@@ -131,17 +131,17 @@ def _write_database(
         else:
             clips[clip] = take.names["emotion"]
     sheet = LAYOUTS[name].sheet
-    return Planted(clips, traps, (sheet.write(root, rows),) if sheet else ())
+    return TreeContents(clips, traps, (sheet.write(root, rows),) if sheet else ())
 
 
-def _takes(name: str, spec: Spec, trapped: bool) -> Iterator[tuple[str, Take]]:
+def _takes(name: str, spec: Spec, with_traps: bool) -> Iterator[tuple[str, Take]]:
     """Every clip, by subject, with the name of its trap or ''.
 
     Clips with traps are added after a subject's others, which are the same without them.
     """
     layout = LAYOUTS[name]
     spec = dataclasses.replace(spec, fps=layout.fps)
-    traps = traps_of(layout) if trapped else {}
+    traps = traps_of(layout) if with_traps else {}
     for subject in range(spec.subjects):
         for count in range(spec.clips_per_subject):
             yield "", takes.draw(layout, spec, subject, count)
@@ -150,12 +150,12 @@ def _takes(name: str, spec: Spec, trapped: bool) -> Iterator[tuple[str, Take]]:
             yield trap, traps[trap](takes.draw(layout, spec, subject, count))
 
 
-def _joined(trees: list[Planted]) -> Planted:
+def _join_trees(trees: list[TreeContents]) -> TreeContents:
     traps: dict[str, tuple[str, ...]] = {}
     for tree in trees:
         for trap, names in tree.traps.items():
             traps[trap] = traps.get(trap, ()) + names
-    return Planted(
+    return TreeContents(
         clips={name: emotion for tree in trees for name, emotion in tree.clips.items()},
         traps=traps,
         sheets=tuple(path for tree in trees for path in tree.sheets),

@@ -18,8 +18,8 @@ class Part(NamedTuple):
     """What switches a part: a field, its value with the part, and without it."""
 
     field: str
-    on: object
-    off: object
+    enabled_value: object
+    disabled_value: object
 
 
 class Comparison(NamedTuple):
@@ -60,18 +60,21 @@ LEFT_OUT = tuple(Comparison(part, f"no_{part}", "+fusion") for part in PARTS)
 def settings(member: str) -> dict[str, object]:
     """The fields of a member, by their names with dots."""
     return {
-        part.field: part.on if name in MEMBERS[member] else part.off for name, part in PARTS.items()
+        part.field: part.enabled_value if name in MEMBERS[member] else part.disabled_value
+        for name, part in PARTS.items()
     }
 
 
-def twin(member: str) -> str:
+def canonical_member(member: str) -> str:
     """The first member that is the same network: `no_fusion` is `+rc`. Both are one training."""
     return next(name for name, parts in MEMBERS.items() if parts == MEMBERS[member])
 
 
-def compared(members: Sequence[str], series: Sequence[Comparison]) -> list[Comparison]:
+def available_comparisons(
+    members: Sequence[str], comparisons: Sequence[Comparison]
+) -> list[Comparison]:
     """The comparisons of a series whose two members are both there."""
-    return [each for each in series if {each.without, each.with_} <= {*members}]
+    return [each for each in comparisons if {each.without, each.with_} <= {*members}]
 
 
 def results(tables: Mapping[str, Predictions], rule: str, dataset: str) -> dict[str, Any]:
@@ -92,24 +95,26 @@ def results(tables: Mapping[str, Predictions], rule: str, dataset: str) -> dict[
         table cannot be scored.
     """
     for name, table in tables.items():
-        failures.refuse_any(name, table)
+        failures.check_none_failed(name, table)
     gains = published.gains(dataset)
     return {
         "rule": rule,
         "upper_bound": rule == selection.UPPER_BOUND,
         "members": [_member_row(name, table, rule) for name, table in tables.items()],
         "added": [
-            _row(tables, each, rule) | {"published_points": gains.get(each.part)}
-            for each in compared(list(tables), ADDED)
+            _comparison_row(tables, each, rule) | {"published_points": gains.get(each.part)}
+            for each in available_comparisons(list(tables), ADDED)
         ],
         "left_out": [
-            _row(tables, each, rule) | {"published_points": None}
-            for each in compared(list(tables), LEFT_OUT)
+            _comparison_row(tables, each, rule) | {"published_points": None}
+            for each in available_comparisons(list(tables), LEFT_OUT)
         ],
     }
 
 
-def _row(tables: Mapping[str, Predictions], pair: Comparison, rule: str) -> dict[str, Any]:
+def _comparison_row(
+    tables: Mapping[str, Predictions], pair: Comparison, rule: str
+) -> dict[str, Any]:
     return {"part": pair.part, **paired.compare(tables, pair.without, pair.with_, rule)}
 
 
@@ -128,6 +133,6 @@ def _member_row(name: str, table: Predictions, rule: str) -> dict[str, Any]:
     return {
         "member": name,
         "parts": list(MEMBERS[name]),
-        "folder": twin(name),
+        "folder": canonical_member(name),
         **{key: scores[key] for key in kept},
     }

@@ -10,8 +10,8 @@ from mser_jax.evaluate import ensemble, failures, metrics, scoring, selection
 from mser_jax.evaluate.compare import paired
 from mser_jax.evaluate.predictions import Predictions
 
-WHOLE = "all"  # in place of a database
-_KEPT = ("clips", "subjects", "folds", "seeds", "seed_std")
+ALL_DATASETS = "all"  # in place of a database
+_COPIED_KEYS = ("clips", "subjects", "folds", "seeds", "seed_std")
 
 
 def results(tables: Mapping[str, Predictions], rule: str) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def results(tables: Mapping[str, Predictions], rule: str) -> dict[str, Any]:
       UserError: a table lacks a class, two are not of the same clips and folds, or no such rule.
     """
     for name, other in itertools.pairwise(tables):
-        paired.refuse_other_clips(name, tables[name], other, tables[other])
+        paired.check_same_clips(name, tables[name], other, tables[other])
     whole = {name: table for name, table in tables.items() if not table.failed.any()}
     scored = {name: scoring.score(table, rule) for name, table in whole.items()}
     best = max(scored, key=lambda name: scored[name]["uf1"], default=None)
@@ -45,7 +45,7 @@ def results(tables: Mapping[str, Predictions], rule: str) -> dict[str, Any]:
         "models": [
             _row(name, scored[name], whole, best, rule)
             if name in scored
-            else {"model": name, "failed": failures.rows(table)}
+            else {"model": name, "failed": failures.failed_trainings(table)}
             for name, table in tables.items()
         ],
     }
@@ -58,11 +58,11 @@ def _row(
     if best is not None and name != best:
         to_best = paired.paired_difference(tables[best], own, (rule, rule))
     if len(scores["seeds"]) > 1:
-        as_one = _scores(scoring.score(ensemble.of_seeds(own, rule), rule))
+        as_one = _scores(scoring.score(ensemble.average_seeds(own, rule), rule))
     return {
         "model": name,
         "failed": [],
-        **{key: scores[key] for key in _KEPT},
+        **{key: scores[key] for key in _COPIED_KEYS},
         "scores": _scores(scores),
         "as_one": as_one,
         "to_best": to_best,
@@ -71,7 +71,7 @@ def _row(
 
 def _scores(scores: Mapping) -> dict[str, dict[str, Any]]:
     """Of all clips, and of each database."""
-    rows = {WHOLE: scores} | {row["dataset"]: row for row in scores["per_dataset"]}
+    rows = {ALL_DATASETS: scores} | {row["dataset"]: row for row in scores["per_dataset"]}
     return {
         name: {score: row[score] for score in metrics.HEADLINE} | {"interval": row["interval"]}
         for name, row in rows.items()

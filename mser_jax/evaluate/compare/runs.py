@@ -61,14 +61,14 @@ def read(folder: str) -> Run:
     return run
 
 
-def results(one: Run, other: Run) -> dict[str, Any]:
+def results(baseline: Run, candidate: Run) -> dict[str, Any]:
     """Everything that compare.json holds.
 
     Each run answers by its own rule. Clips that only one of them tested are left out and counted.
 
     Args:
-      one: A, which is compared with.
-      other: B, which is compared.
+      baseline: A, which is compared with.
+      candidate: B, which is compared.
 
     Returns:
       runs: of A and B the folder, name, protocol, rule, upper_bound, folds, seeds, the clips that
@@ -84,22 +84,24 @@ def results(one: Run, other: Run) -> dict[str, Any]:
         fold of one of them failed; a class has no shared clip; or not every clip was tested with
         every seed.
     """
-    _refuse_other_classes(one, other)
-    for run in (one, other):
-        failures.refuse_any(run.folder, run.predictions)
-    one_table, other_table = tables = _shared(one, other)
-    metrics.refuse_absent_class(one_table)
-    rules = (one.rule, other.rule)
+    _check_same_classes(baseline, candidate)
+    for run in (baseline, candidate):
+        failures.check_none_failed(run.folder, run.predictions)
+    one_table, other_table = tables = _restrict_to_shared(baseline, candidate)
+    metrics.check_all_classes_present(one_table)
+    rules = (baseline.rule, candidate.rule)
     full = _row("all clips", one_table, other_table, rules)
     changed = paired.Discordant([], [])
     if full["mcnemar_p"] is not None:
-        changed = paired.discordant(one_table, other_table, rules)
+        changed = paired.discordant_clips(one_table, other_table, rules)
     return {
-        "runs": [_run_row(*each) for each in zip(NAMES, (one, other), tables)],
-        "differing": fields.differences(one.config, other.config),
+        "runs": [_run_row(*each) for each in zip(NAMES, (baseline, candidate), tables)],
+        "differing": fields.differences(baseline.config, candidate.config),
         "full": full,
         "per_dataset": [
-            _row(name, _of(name, one_table), _of(name, other_table), rules)
+            _row(
+                name, _rows_of_dataset(name, one_table), _rows_of_dataset(name, other_table), rules
+            )
             for name in np.unique(one_table.dataset).tolist()
         ],
         "gained_clips": changed.gained,
@@ -107,31 +109,33 @@ def results(one: Run, other: Run) -> dict[str, Any]:
     }
 
 
-def _row(name: str, one: Predictions, other: Predictions, rules: tuple[str, str]) -> dict[str, Any]:
-    clips = set(_clips(one))
+def _row(
+    name: str, baseline: Predictions, candidate: Predictions, rules: tuple[str, str]
+) -> dict[str, Any]:
+    clips = set(_clip_keys(baseline))
     return {
         "dataset": name,
         "clips": len(clips),
         "subjects": len({clip[:2] for clip in clips}),
-        NAMES[0]: _scores(one, rules[0]),
-        NAMES[1]: _scores(other, rules[1]),
-        **paired.paired_difference(one, other, rules),
+        NAMES[0]: _scores(baseline, rules[0]),
+        NAMES[1]: _scores(candidate, rules[1]),
+        **paired.paired_difference(baseline, candidate, rules),
     }
 
 
-def _of(dataset: str, predictions: Predictions) -> Predictions:
+def _rows_of_dataset(dataset: str, predictions: Predictions) -> Predictions:
     return predictions.take(predictions.dataset == dataset)
 
 
 def _scores(predictions: Predictions, rule: str) -> dict[str, Any]:
-    counts = metrics.by_subject(predictions, rule).sum(axis=1)
+    counts = metrics.confusion_by_subject(predictions, rule).sum(axis=1)
     scores = metrics.mean_scores(counts)
     return {name: scores[name] for name in metrics.HEADLINE} | {
         "seed_std": metrics.seed_std(counts)
     }
 
 
-def _run_row(name: str, run: Run, shared: Predictions) -> dict[str, Any]:
+def _run_row(name: str, run: Run, shared_predictions: Predictions) -> dict[str, Any]:
     tested = len(_labels(run.predictions))
     return {
         "run": name,
@@ -143,32 +147,32 @@ def _run_row(name: str, run: Run, shared: Predictions) -> dict[str, Any]:
         "folds": len(np.unique(run.predictions.fold)),
         "seeds": np.unique(run.predictions.seed).tolist(),
         "clips": tested,
-        "not_shared": tested - len(_labels(shared)),
+        "not_shared": tested - len(_labels(shared_predictions)),
     }
 
 
-def _shared(one: Run, other: Run) -> tuple[Predictions, Predictions]:
+def _restrict_to_shared(baseline: Run, candidate: Run) -> tuple[Predictions, Predictions]:
     """Both tables, of the clips that are in both."""
-    first, second = _labels(one.predictions), _labels(other.predictions)
+    first, second = _labels(baseline.predictions), _labels(candidate.predictions)
     clips = first.keys() & second.keys()
     if not clips:
         raise UserError(
-            f"{one.folder} and {other.folder} tested no clip in common, as {'/'.join(min(first))} "
+            f"{baseline.folder} and {candidate.folder} tested no clip in common, as {'/'.join(min(first))} "
             f"of the one and {'/'.join(min(second))} of the other. Remedy: runs of the same data."
         )
     for clip in sorted(clips):
         if first[clip] != second[clip]:
             raise UserError(
-                f"{one.folder} and {other.folder} do not agree on the clip {'/'.join(clip)}: its "
+                f"{baseline.folder} and {candidate.folder} do not agree on the clip {'/'.join(clip)}: its "
                 f"label is {first[clip]} in the one and {second[clip]} in the other. Remedy: runs "
                 "on the same annotation and classes (config.data.sheet, config.data.classes)."
             )
-    return _whole(one, clips), _whole(other, clips)
+    return _take_clips(baseline, clips), _take_clips(candidate, clips)
 
 
-def _whole(run: Run, clips: set[tuple]) -> Predictions:
+def _take_clips(run: Run, clips: set[tuple]) -> Predictions:
     """The rows of these clips; refused where one of them lacks a seed."""
-    rows = [key in clips for key in _clips(run.predictions)]
+    rows = [key in clips for key in _clip_keys(run.predictions)]
     shared = run.predictions.take(np.array(rows))
     seeds = len(np.unique(shared.seed))
     if len(shared) != seeds * len(clips):
@@ -179,11 +183,11 @@ def _whole(run: Run, clips: set[tuple]) -> Predictions:
     return shared
 
 
-def _refuse_other_classes(one: Run, other: Run) -> None:
-    names = [", ".join(run.predictions.class_names) for run in (one, other)]
+def _check_same_classes(baseline: Run, candidate: Run) -> None:
+    names = [", ".join(run.predictions.class_names) for run in (baseline, candidate)]
     if names[0] != names[1]:
         raise UserError(
-            f"{one.folder} has the classes {names[0]}; {other.folder} has {names[1]}. Remedy: runs "
+            f"{baseline.folder} has the classes {names[0]}; {candidate.folder} has {names[1]}. Remedy: runs "
             "with the same classes (config.data.classes)."
         )
 
@@ -191,9 +195,9 @@ def _refuse_other_classes(one: Run, other: Run) -> None:
 def _labels(predictions: Predictions) -> dict[tuple, str]:
     """The label of every (dataset, subject, clip)."""
     labels = [predictions.class_names[label] for label in predictions.label]
-    return dict(zip(_clips(predictions), labels))
+    return dict(zip(_clip_keys(predictions), labels))
 
 
-def _clips(predictions: Predictions) -> list[tuple]:
+def _clip_keys(predictions: Predictions) -> list[tuple]:
     columns = (predictions.dataset, predictions.subject, predictions.clip)
     return list(zip(*(column.tolist() for column in columns)))

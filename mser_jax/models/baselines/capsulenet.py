@@ -27,10 +27,10 @@ from jaxtyping import Array, Float
 from mser_jax.models.layers import Chain, Conv, ConvBN, Key, Map, Mask, normal
 from mser_jax.models.resnet3d import Basic, block
 
-CAPSULES, LENGTH = 32, 8  # primary ones at each place, and the length of each as a vector
+CAPSULES, CAPSULE_LENGTH = 32, 8  # primary ones at each place, and the length of each as a vector
 CLASS_LENGTH = 16
-TURNS = 3
-SMALL = 1e-12  # below the root of a length, whose slope is infinite at 0
+ROUTING_ITERATIONS = 3
+EPSILON = 1e-12  # below the root of a length, whose slope is infinite at 0
 
 Capsules = Float[Array, "b _i _d"]
 
@@ -57,7 +57,13 @@ class CapsuleNet(nnx.Module):
         )
         self.conv = Conv(deep, deep, (1, 3, 3), bias=True, padded=False, rngs=rngs)
         self.primary = Conv(
-            deep, CAPSULES * LENGTH, (1, 3, 3), (1, 2, 2), bias=True, padded=False, rngs=rngs
+            deep,
+            CAPSULES * CAPSULE_LENGTH,
+            (1, 3, 3),
+            (1, 2, 2),
+            bias=True,
+            padded=False,
+            rngs=rngs,
         )
         places = (((side + 3) // 4 - 3) // 2) ** 2
         self.classes = Votes(places * CAPSULES, classes, rngs=rngs)
@@ -75,7 +81,7 @@ class CapsuleNet(nnx.Module):
         """
         maps = self.stages(self.stem(x, mask), mask)
         maps = self.primary(jax.nn.relu(self.conv(maps)))
-        votes = self.classes(squash(maps.reshape(len(x), -1, LENGTH)))
+        votes = self.classes(squash(maps.reshape(len(x), -1, CAPSULE_LENGTH)))
         return lengths(route(votes))[:, None]
 
 
@@ -83,7 +89,7 @@ class Votes(nnx.Module):
     """What each primary capsule expects of each class: a matrix for each pair."""
 
     def __init__(self, capsules: int, classes: int, *, rngs: nnx.Rngs):
-        self.kernel = normal(rngs, (capsules, LENGTH, classes, CLASS_LENGTH), 0.01)
+        self.kernel = normal(rngs, (capsules, CAPSULE_LENGTH, classes, CLASS_LENGTH), 0.01)
 
     def __call__(self, x: Capsules) -> Float[Array, "b i n d"]:
         """`[b, capsules, 8]` to `[b, capsules, classes, 16]`."""
@@ -101,12 +107,12 @@ def route(votes: Float[Array, "b i n d"]) -> Float[Array, "b n d"]:
     """
     fixed = jax.lax.stop_gradient(votes)
     agreement = jnp.zeros(votes.shape[:3], votes.dtype)
-    for _ in range(TURNS - 1):
-        agreement += jnp.einsum("bind,bnd->bin", fixed, _gathered(fixed, agreement))
-    return _gathered(votes, agreement)
+    for _ in range(ROUTING_ITERATIONS - 1):
+        agreement += jnp.einsum("bind,bnd->bin", fixed, _combine_votes(fixed, agreement))
+    return _combine_votes(votes, agreement)
 
 
-def _gathered(votes: Float[Array, "b i n d"], agreement: Float[Array, "b i n"]) -> Array:
+def _combine_votes(votes: Float[Array, "b i n d"], agreement: Float[Array, "b i n"]) -> Array:
     coupling = jax.nn.softmax(agreement, axis=-1)  # of each capsule over the classes
     return squash(jnp.einsum("bin,bind->bnd", coupling, votes))
 
@@ -114,9 +120,9 @@ def _gathered(votes: Float[Array, "b i n d"], agreement: Float[Array, "b i n"]) 
 def squash(x: Capsules) -> Capsules:
     """The same directions; a length l becomes l^2 / (1 + l^2)."""
     square = jnp.sum(x**2, axis=-1, keepdims=True)
-    return x * jnp.sqrt(square + SMALL) / (1 + square)
+    return x * jnp.sqrt(square + EPSILON) / (1 + square)
 
 
 def lengths(x: Capsules) -> Float[Array, "b _i"]:
     """The length of each capsule."""
-    return jnp.sqrt(jnp.sum(x**2, axis=-1) + SMALL)
+    return jnp.sqrt(jnp.sum(x**2, axis=-1) + EPSILON)

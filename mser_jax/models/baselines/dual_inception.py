@@ -20,7 +20,7 @@ from mser_jax.models.baselines.off_apexnet import (
     HIDDEN,
     ConvReLU,
     components,
-    side_by_side,
+    flatten_maps,
 )
 from mser_jax.models.layers import Chain, Dense, Key, Map, Mask
 from mser_jax.models.ops.pool import max_pool2d
@@ -90,5 +90,5 @@ class DualInception(nnx.Module):
           ValueError: the image has not two channels.
         """
         u, v = components(x)
-        hidden = jax.nn.relu(self.first(side_by_side(self.u(u), self.v(v))))
+        hidden = jax.nn.relu(self.first(flatten_maps(self.u(u), self.v(v))))
         return self.last(hidden)[:, None]

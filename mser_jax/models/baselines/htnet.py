@@ -57,7 +57,7 @@ class HTNetSettings:
     expansion: int = 4
 
 
-PUBLISHED = HTNetSettings()
+PUBLISHED_SETTINGS = HTNetSettings()
 
 
 class LayerNorm(nnx.Module):
@@ -91,10 +91,10 @@ class Attention(nnx.Module):
         x = self.norm(x)
         value = self.value(x)
         if math.prod(value.shape[1:4]) > 1:  # else a token has all its attention
-            value = self._attended(self.query(x), self.key(x), value)
+            value = self._attend(self.query(x), self.key(x), value)
         return self.out(value)
 
-    def _attended(self, query: Map, key: Map, value: Map) -> Map:
+    def _attend(self, query: Map, key: Map, value: Map) -> Map:
         b, *_, inner = value.shape
         size = inner // self.heads
         q, k, v = (part.reshape(b, -1, self.heads, size) for part in (query, key, value))
@@ -171,7 +171,7 @@ class HTNet(nnx.Module):
         classes: int,
         *,
         side: int = SIDE,
-        settings: HTNetSettings = PUBLISHED,
+        settings: HTNetSettings = PUBLISHED_SETTINGS,
         rngs: nnx.Rngs,
     ):
         self.patch, levels = settings.patch, len(settings.repeats)
@@ -211,7 +211,7 @@ class HTNet(nnx.Module):
         x = self.embed(_patches(areas(x), self.patch))
         for number, level in enumerate(self.levels):
             blocks = 2 ** (len(self.levels) - 1 - number)
-            x = _joined(level(_split(x, blocks)), blocks)
+            x = _merge_blocks(level(_split_blocks(x, blocks)), blocks)
             if blocks > 1:
                 x = self.aggregates[number](x)
         return self.last(global_mean(self.norm(x)).reshape(len(x), -1))[:, None]
@@ -239,14 +239,14 @@ def _patches(x: Map, size: int) -> Map:
     return cut.reshape(b, 1, h // size, w // size, size * size * c)
 
 
-def _split(x: Map, blocks: int) -> Blocks:
+def _split_blocks(x: Map, blocks: int) -> Blocks:
     """Blocks for clips: `[b, 1, h, w, c]` to `[b * blocks**2, 1, h / blocks, w / blocks, c]`."""
     b, _, h, w, c = x.shape
     cut = x.reshape(b, blocks, h // blocks, blocks, w // blocks, c).swapaxes(2, 3)
     return cut.reshape(-1, 1, h // blocks, w // blocks, c)
 
 
-def _joined(x: Blocks, blocks: int) -> Map:
+def _merge_blocks(x: Blocks, blocks: int) -> Map:
     """The reverse of `_split`."""
     _, _, h, w, c = x.shape
     laid = x.reshape(-1, blocks, blocks, h, w, c).swapaxes(2, 3)

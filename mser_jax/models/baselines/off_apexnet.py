@@ -77,7 +77,7 @@ class OFFApexNet(nnx.Module):
           ValueError: the image has not two channels.
         """
         u, v = components(x)
-        hidden = side_by_side(self.u(u), self.v(v))
+        hidden = flatten_maps(self.u(u), self.v(v))
         keys = (None, None) if key is None else jax.random.split(key)
         for layer, own in zip((self.first, self.second), keys):
             hidden = dropout(jax.nn.relu(layer(hidden)), DROPOUT, own)
@@ -95,6 +95,6 @@ def components(x: Map) -> tuple[Map, Map]:
     return x[..., :1], x[..., 1:]
 
 
-def side_by_side(*maps: Map) -> Float[Array, "b _"]:
+def flatten_maps(*maps: Map) -> Float[Array, "b _"]:
     """Every entry of every map of a clip, one map after the other."""
     return jnp.concatenate([x.reshape(len(x), -1) for x in maps], axis=1)

@@ -26,8 +26,8 @@ from mser_jax.models.layers import ConvBN, Dense, Key, Map, Mask, dropout, maxim
 from mser_jax.models.ops.pool import max_pool2d
 
 CELLS = 5
-TURNS = 2
-DROPPED = 0.5
+RECURRENT_STEPS = 2
+DROPOUT = 0.5
 
 
 class RecurrentConv(nnx.Module):
@@ -44,7 +44,7 @@ class RecurrentConv(nnx.Module):
     def __call__(self, x: Map, mask: Mask = None) -> Map:
         """`[b, 1, h, w, c]`, the same shape out."""
         y = self.feed(x, mask)
-        for _ in range(TURNS):
+        for _ in range(RECURRENT_STEPS):
             y = self.recurrent(x + y, mask)
         return y
 
@@ -77,9 +77,11 @@ class RCN(nnx.Module):
           `[b, 1, classes]`: one head.
         """
         first, second = (None, None) if key is None else jax.random.split(key)
-        x = _pooled(self.conv(x, mask), first)
-        y = _pooled(self.rcl(x, mask), second)
-        weighed = cells(y, CELLS) * attention(cells(x, CELLS), self.fc.kernel[...])
+        x = _pool_and_drop(self.conv(x, mask), first)
+        y = _pool_and_drop(self.rcl(x, mask), second)
+        weighed = adaptive_average_pool(y, CELLS) * attention(
+            adaptive_average_pool(x, CELLS), self.fc.kernel[...]
+        )
         return self.fc(weighed.reshape(len(x), -1))[:, None]
 
 
@@ -96,19 +98,19 @@ def attention(x: Map, kernel: Float[Array, "k n"]) -> Float[Array, "b t h w 1"]:
     return jnp.mean(above / jnp.where(most > 0, most, 1), axis=-1, keepdims=True)
 
 
-def cells(x: Map, count: int) -> Map:
+def adaptive_average_pool(x: Map, count: int) -> Map:
     """The means of `count` by `count` cells, which share a pixel where they meet in it."""
-    down, right = (jnp.asarray(_shares(side, count), x.dtype) for side in x.shape[2:4])
+    down, right = (jnp.asarray(_pool_weights(side, count), x.dtype) for side in x.shape[2:4])
     return jnp.einsum("ih,bthwc,jw->btijc", down, x, right)
 
 
-def _shares(side: int, count: int) -> Float[np.ndarray, "count side"]:
+def _pool_weights(side: int, count: int) -> Float[np.ndarray, "count side"]:
     """How much of each cell each pixel is: cells end at the next whole pixel, and begin there."""
     cell, pixel = np.arange(count)[:, None], np.arange(side)[None]
     inside = (pixel >= cell * side // count) & (pixel < -(-(cell + 1) * side // count))
     return inside / inside.sum(axis=1, keepdims=True)
 
 
-def _pooled(x: Map, key: Key) -> Map:
+def _pool_and_drop(x: Map, key: Key) -> Map:
     pooled = max_pool2d(x, 2, 2)
-    return dropout(pooled.reshape(len(x), -1), DROPPED, key).reshape(pooled.shape)
+    return dropout(pooled.reshape(len(x), -1), DROPOUT, key).reshape(pooled.shape)

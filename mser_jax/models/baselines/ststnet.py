@@ -27,8 +27,8 @@ from mser_jax.models.layers import (
     Map,
     Mask,
     Moments,
-    of_torch,
-    over_clips,
+    batch_moments,
+    torch_deviation,
 )
 from mser_jax.models.ops import lanes
 
@@ -48,13 +48,13 @@ class STSTNet(nnx.Module):
 
     def __init__(self, classes: int, *, side: int = 28, rngs: nnx.Rngs):
         self.conv1, self.conv2, self.conv3 = (
-            Conv(3, filters, (1, 3, 3), bias=True, deviation=of_torch(3 * 3 * 3), rngs=rngs)
+            Conv(3, filters, (1, 3, 3), bias=True, deviation=torch_deviation(3 * 3 * 3), rngs=rngs)
             for filters in FILTERS
         )
         self.bn1, self.bn2, self.bn3 = (BatchNorm(filters) for filters in FILTERS)
         cells = ((side + 1) // 3 + 1) // 2  # after the padding of 2, the max-pool, the average
         features = sum(FILTERS) * cells**2
-        self.fc = Dense(features, classes, deviation=of_torch(features), rngs=rngs)
+        self.fc = Dense(features, classes, deviation=torch_deviation(features), rngs=rngs)
 
     def __call__(
         self, x: Map, mask: Mask = None, key: PRNGKeyArray | None = None
@@ -71,32 +71,32 @@ class STSTNet(nnx.Module):
         """
         pooled = self._streams(x.squeeze(1), mask)
         if key is not None:
-            pooled = 2 * pooled * coins(key, pooled.shape)
-        features = lanes.by_clip(_average_pool(pooled).swapaxes(1, 2))  # [c, h, w, b]
+            pooled = 2 * pooled * random_bits(key, pooled.shape)
+        features = lanes.from_blocks(_average_pool(pooled).swapaxes(1, 2))  # [c, h, w, b]
         return self.fc(features.reshape(-1, features.shape[-1]).T)[: len(x), None]
 
     def _streams(self, x: Float[Array, "b h w c"], mask: Mask) -> Pools:
         """Convolution to max-pool, all streams as one."""
         convs, norms = (self.conv1, self.conv2, self.conv3), (self.bn1, self.bn2, self.bn3)
         kernel, bias = (
-            _joined([w[...] for w in ws]) for ws in zip(*((c.kernel, c.bias) for c in convs))
+            _concatenate([w[...] for w in ws]) for ws in zip(*((c.kernel, c.bias) for c in convs))
         )
-        rises = jnp.where(_joined([norm.scale[...] for norm in norms]) < 0, -1.0, 1.0)
-        best, *sums = lanes.pooled(lanes.blocks(x), kernel[0], bias.reshape(-1), rises)
+        rises = jnp.where(_concatenate([norm.scale[...] for norm in norms]) < 0, -1.0, 1.0)
+        best, *sums = lanes.conv_relu_pool(lanes.to_blocks(x), kernel[0], bias.reshape(-1), rises)
         places = math.prod(side + 2 for side in x.shape[1:3])
-        mean, square = (lanes.by_clip(one / places)[:, : len(x)] for one in sums)
-        mean, factor, offset = self._lines(over_clips(mean, square, mask, axis=1))
+        mean, square = (lanes.from_blocks(one / places)[:, : len(x)] for one in sums)
+        mean, factor, offset = self._affine_terms(batch_moments(mean, square, mask, axis=1))
         return (best - mean) * factor + offset
 
-    def _lines(self, moments: Moments) -> list[Float[Array, "1 1 c 1 1"]]:
+    def _affine_terms(self, moments: Moments) -> list[Float[Array, "1 1 c 1 1"]]:
         """What the normalisations of the streams do to each channel: `BatchNorm.affine`."""
         norms, ends = (self.bn1, self.bn2, self.bn3), [sum(FILTERS[:n]) for n in (1, 2)]
         streams = zip(*(jnp.split(moment, ends) for moment in moments))
         lines = [norm.affine(lambda own=own: own) for norm, own in zip(norms, streams)]
-        return [_joined(parts).reshape(1, 1, -1, 1, 1) for parts in zip(*lines)]
+        return [_concatenate(parts).reshape(1, 1, -1, 1, 1) for parts in zip(*lines)]
 
 
-def _joined(parts: Sequence[Array]) -> Array:
+def _concatenate(parts: Sequence[Array]) -> Array:
     return jnp.concatenate(parts, axis=-1)
 
 
@@ -108,7 +108,7 @@ def _average_pool(x: Pools) -> Pools:
     return jnp.mean(cells, axis=(2, 5))
 
 
-def coins(key: PRNGKeyArray, shape: Sequence[int]) -> Float[Array, "..."]:
+def random_bits(key: PRNGKeyArray, shape: Sequence[int]) -> Float[Array, "..."]:
     """0 or 1, each half of the time: a random word has 32 of them."""
     size = math.prod(shape)
     words = jax.random.bits(key, (-(-size // 32), 1))

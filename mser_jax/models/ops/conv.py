@@ -31,10 +31,10 @@ LOWERINGS = ("xla", "einsum", "frames")
 
 # A CPU takes 'frames' where the patches of the batch outgrow its cache (bytes) and a frame has
 # enough positions to be worth a product of its own (benchmarks/conv.py measures both).
-CACHE, POSITIONS = 2**21, 128
+CACHE_BYTES, MIN_POSITIONS = 2**21, 128
 
 _LAYOUT = ("NDHWC", "DHWIO", "NDHWC")
-_asked = contextvars.ContextVar("lowering", default="auto")
+_requested_lowering = contextvars.ContextVar("lowering", default="auto")
 
 
 @contextlib.contextmanager
@@ -42,24 +42,24 @@ def lowering(name: str) -> Iterator[None]:
     """Everything traced in this block takes the lowering `name`; 'auto' is `choose`."""
     if name not in ("auto", *LOWERINGS):
         raise ValueError(f"no lowering {name!r}; there are auto, {', '.join(LOWERINGS)}")
-    token = _asked.set(name)
+    token = _requested_lowering.set(name)
     try:
         yield
     finally:
-        _asked.reset(token)
+        _requested_lowering.reset(token)
 
 
-def choose(platform: str, positions: int, patches: int) -> str:
+def choose_lowering(platform: str, positions: int, patch_bytes: int) -> str:
     """What 'auto' means: on a CPU as measured (benchmarks/README.md), elsewhere not measured yet.
 
     Args:
       platform: 'cpu', 'gpu' or 'tpu'.
       positions: output positions of one frame.
-      patches: bytes of the patches of the whole batch.
+      patch_bytes: bytes of the patches of the whole batch.
     """
     if platform != "cpu":
         return "xla"
-    return "frames" if patches > CACHE and positions >= POSITIONS else "einsum"
+    return "frames" if patch_bytes > CACHE_BYTES and positions >= MIN_POSITIONS else "einsum"
 
 
 def conv3d(
@@ -80,49 +80,49 @@ def conv3d(
     """
     if not all(size % 2 for size in kernel.shape[:3]):
         raise ValueError(f"the sizes of a kernel must be odd; these are {kernel.shape[:3]}")
-    kernel = _without_dead_taps(kernel, x.shape[1])
+    kernel = _drop_dead_taps(kernel, x.shape[1])
     kt, kh, kw, _, c_out = kernel.shape
-    name = lowering_of(x, kernel, strides)
+    name = lowering_for(x, kernel, strides)
     if name == "xla":
         return _xla_conv3d(x, kernel, strides)
     if strides[0] == 1 and 1 < kt == 2 * x.shape[1] - 1:
         return _dense_over_time(x, kernel, strides, name)
-    if _taps_after(kernel, strides):
+    if _time_taps_in_products(kernel, strides):
         matrix = kernel.transpose(1, 2, 3, 0, 4).reshape(-1, kt * c_out)
         products = _convolve_frames(x, matrix, (kh, kw), strides[1:], name)
         return _sum_over_time(products, kt)
-    together = _over_time(x, kt, strides[0])
-    return _convolve_frames(together, _over_patches(kernel), (kh, kw), strides[1:], name)
+    together = _time_neighbours(x, kt, strides[0])
+    return _convolve_frames(together, _kernel_matrix(kernel), (kh, kw), strides[1:], name)
 
 
-def _over_patches(kernel: Array) -> Array:
+def _kernel_matrix(kernel: Array) -> Array:
     """A kernel as the matrix for patches of height, width and time: `[kh * kw * kt * c, o]`."""
     return kernel.transpose(1, 2, 0, 3, 4).reshape(-1, kernel.shape[-1])
 
 
-def _without_dead_taps(kernel: Array, steps: int) -> Array:
+def _drop_dead_taps(kernel: Array, steps: int) -> Array:
     """Drop the taps that see nothing but padding: two of three where one time step is left."""
     middle = kernel.shape[0] // 2
     reach = min(middle, steps - 1)
     return kernel[middle - reach : middle + reach + 1]
 
 
-def _taps_after(kernel: Array, strides: Size) -> bool:
+def _time_taps_in_products(kernel: Array, strides: Size) -> bool:
     """Whether the taps over time are narrower among the products than among the patches."""
     kt, kh, kw, c_in, c_out = kernel.shape
     return strides[0] == 1 and kt * c_out <= kh * kw * c_in
 
 
-def lowering_of(x: Array, kernel: Array, strides: Size) -> str:
+def lowering_for(x: Array, kernel: Array, strides: Size) -> str:
     """Which lowering `conv3d` takes for these operands."""
-    if (asked := _asked.get()) != "auto":
+    if (asked := _requested_lowering.get()) != "auto":
         return asked
     steps, *sides = ((n - 1) // s + 1 for n, s in zip(x.shape[1:4], strides))
     positions = math.prod(sides)
     kt, kh, kw, c_in, _ = kernel.shape
-    width = kh * kw * c_in * (1 if _taps_after(kernel, strides) else kt)
+    width = kh * kw * c_in * (1 if _time_taps_in_products(kernel, strides) else kt)
     patches = len(x) * steps * positions * width * x.dtype.itemsize
-    return choose(jax.default_backend(), positions, patches if kh * kw > 1 else 0)
+    return choose_lowering(jax.default_backend(), positions, patches if kh * kw > 1 else 0)
 
 
 def _xla_conv3d(x: Array, kernel: Array, strides: Size) -> Array:
@@ -130,7 +130,7 @@ def _xla_conv3d(x: Array, kernel: Array, strides: Size) -> Array:
     return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=_LAYOUT)
 
 
-def _over_time(x: Array, taps: int, stride: int) -> Array:
+def _time_neighbours(x: Array, taps: int, stride: int) -> Array:
     """The neighbours in time as channels. XLA's CPU concatenation is slow in five dimensions."""
     b, t, h, w, c = x.shape
     y = _neighbours(x.reshape(b, t, h * w, c), 1, taps, stride)
@@ -143,7 +143,7 @@ def _dense_over_time(x: Array, kernel: Array, strides: Size, name: str) -> Array
     steps = x.shape[1]
     seen = [kernel[steps - 1 - step :][:steps] for step in range(steps)]
     together = jnp.concatenate([x[:, step] for step in range(steps)], axis=-1)[:, None]
-    matrix = jnp.concatenate([_over_patches(taps) for taps in seen], axis=-1)
+    matrix = jnp.concatenate([_kernel_matrix(taps) for taps in seen], axis=-1)
     products = _convolve_frames(together, matrix, (kh, kw), strides[1:], name)
     return jnp.stack(jnp.split(products[:, 0], steps, axis=-1), axis=1)
 
@@ -184,8 +184,8 @@ def _frame_by_frame_forward(x: Array, matrix: Array, size: tuple, strides: tuple
     return _frame_by_frame(x, matrix, size, strides), (x, matrix)
 
 
-def _frame_by_frame_backward(size: tuple, strides: tuple, kept: tuple, gradient: Array):
-    x, matrix = kept
+def _frame_by_frame_backward(size: tuple, strides: tuple, residuals: tuple, gradient: Array):
+    x, matrix = residuals
     precise = jnp.promote_types(matrix.dtype, jnp.float32)  # of a sum over all frames
 
     def step(total: Array, frame: tuple[Array, Array]):
@@ -234,7 +234,7 @@ def conv_transpose3d(
 
     It is a matrix product and a reshape; the lowering 'xla' is the compiler's own.
     """
-    if _asked.get() == "xla":
+    if _requested_lowering.get() == "xla":
         mirrored = kernel[::-1, ::-1, ::-1]  # XLA's, unlike PyTorch's, lays the kernel mirrored
         sizes = kernel.shape[:3]
         return lax.conv_transpose(x, mirrored, sizes, "VALID", dimension_numbers=_LAYOUT)
@@ -255,7 +255,7 @@ def max_pool3d(x: Float[Array, "b t h w c"]) -> Float[Array, "b t2 h2 w2 c"]:
     It is taken along one axis after the other, by slices; the lowering 'xla' is the compiler's own.
     Of equal values the slices divide a gradient, and the compiler gives it to one.
     """
-    if _asked.get() == "xla":
+    if _requested_lowering.get() == "xla":
         around = ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0))
         return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 3, 1), (1, 2, 2, 2, 1), around)
     for axis in (1, 2, 3):

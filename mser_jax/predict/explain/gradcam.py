@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mser_jax.models.attention import weighed
+from mser_jax.models.attention import apply_weights
 from mser_jax.models.layers import Map
 from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings
 from mser_jax.models.multiscale import RC1, RC2, RC3
@@ -42,7 +42,7 @@ class Reason:
       logits: `[k, n]`.
       cams: `[k, s, t, h, w]` in 0..1, over the clip; each of the k x s maps is divided by its own
         maximum, and is 0 where nothing speaks for the class.
-      sees: `[k, s]` bool, whether the head's answer depends on that stage at all.
+      uses_stage: `[k, s]` bool, whether the head's answer depends on that stage at all.
       sizes: of the maps of each stage before they were spread over the clip, (t', h', w').
       time_weights: `[t]` in 0..1, of the attention after the first convolution, which keeps the
         time steps; None where the network has no attention.
@@ -55,7 +55,7 @@ class Reason:
     probabilities: np.ndarray
     logits: np.ndarray
     cams: np.ndarray
-    sees: np.ndarray
+    uses_stage: np.ndarray
     sizes: tuple[tuple[int, int, int], ...]
     time_weights: np.ndarray | None
     space_weights: np.ndarray | None
@@ -67,7 +67,7 @@ class _Raw(NamedTuple):
 
     target: Array
     logits: Float[Array, "k n"]
-    coarse: list[Float[Array, "k t2 h2 w2"]]
+    coarse_maps: list[Float[Array, "k t2 h2 w2"]]
     attention: tuple[Float[Array, " t"], Float[Array, "h2 w2"]] | None
     branches: list[Float[Array, " m"]]
 
@@ -103,15 +103,15 @@ def explain(
     if target is not None and not 0 <= target < settings.classes:
         raise ValueError(f"there is no class {target}; there are {settings.classes}")
     asked = -1 if target is None else target
-    raw = jax.device_get(_program(settings, lowering)(params, stats, clip, asked))
+    raw = jax.device_get(_make_explain_fn(settings, lowering)(params, stats, clip, asked))
     time, space = (None, None) if raw.attention is None else raw.attention
     return Reason(
         target=int(raw.target),
         probabilities=np.asarray(jax.nn.softmax(raw.logits)),
         logits=raw.logits,
-        cams=_spread(raw.coarse, clip.shape[:3]),
-        sees=sees(settings),
-        sizes=tuple(each.shape[1:] for each in raw.coarse),
+        cams=_upsample(raw.coarse_maps, clip.shape[:3]),
+        uses_stage=head_uses_stage(settings),
+        sizes=tuple(each.shape[1:] for each in raw.coarse_maps),
         time_weights=time,
         space_weights=space,
         branches={
@@ -121,7 +121,7 @@ def explain(
     )
 
 
-def sees(settings: MSRes3DSettings) -> np.ndarray:
+def head_uses_stage(settings: MSRes3DSettings) -> np.ndarray:
     """Which head's answer depends on which stage: `[k, s]` bool.
 
     Head 1 is on X5 and sees all through it. A later head fuses two neighbouring stages and sees
@@ -132,7 +132,7 @@ def sees(settings: MSRes3DSettings) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=8)
-def _program(settings: MSRes3DSettings, lowering: str) -> Callable[..., _Raw]:
+def _make_explain_fn(settings: MSRes3DSettings, lowering: str) -> Callable[..., _Raw]:
     """`(params, stats, clip, target) -> _Raw`, compiled; a target below 0 is the surest's."""
     settings = dataclasses.replace(settings, remat=False, dropout=0.0)
     abstract = nnx.eval_shape(lambda: MSRes3D(settings, rngs=nnx.Rngs(0)))
@@ -147,7 +147,9 @@ def _program(settings: MSRes3DSettings, lowering: str) -> Callable[..., _Raw]:
             chosen = jnp.where(target < 0, surest, target)
             cams = _cams(maps, pull, logits.shape, chosen)
             attention = _attention(model, x)
-        return _Raw(chosen, logits, cams, attention, [rc.fuse.normalised() for rc in model.rc])
+        return _Raw(
+            chosen, logits, cams, attention, [rc.fuse.normalised_weights() for rc in model.rc]
+        )
 
     return jax.jit(of)
 
@@ -159,11 +161,11 @@ def _forward(model: MSRes3D, x: Map) -> tuple[Array, list[Map], Callable[[Array]
     """
 
     def answers(zeros: list[Map]) -> tuple[Array, list[Map]]:
-        y, maps = model.call(model.stem, model.typed(x), None), []
+        y, maps = model.call_module(model.stem, model.cast_input(x), None), []
         for number, zero in enumerate(zeros):
             y = model.stage(number, y) + zero
             maps.append(y)
-        return model.answers(maps)[0], maps
+        return model.head_logits(maps)[0], maps
 
     shapes = jax.eval_shape(model.features, x)
     zeros = [jnp.zeros(shape.shape, shape.dtype) for shape in shapes]
@@ -172,7 +174,7 @@ def _forward(model: MSRes3D, x: Map) -> tuple[Array, list[Map], Callable[[Array]
 
 
 def _cams(
-    maps: list[Map], pull: Callable[[Array], list[Map]], shape: Sequence[int], target: Array
+    maps: list[Map], vjp_fn: Callable[[Array], list[Map]], shape: Sequence[int], target: Array
 ) -> list[Array]:
     """Grad-CAM of each stage for all heads, `[k, t', h', w']`, as large as it comes.
 
@@ -181,7 +183,7 @@ def _cams(
     """
     heads, classes = shape
     one_hot = jnp.eye(heads)[:, :, None] * jax.nn.one_hot(target, classes)[None, None]
-    gradients = jax.lax.map(pull, one_hot)  # a pass for each head; side by side needs the memory
+    gradients = jax.lax.map(vjp_fn, one_hot)  # a pass for each head; side by side needs the memory
     return [
         jax.nn.relu(jnp.einsum("kc,thwc->kthw", _mean(gradient[:, 0]), x[0].astype(jnp.float32)))
         for x, gradient in zip(maps, gradients)
@@ -197,25 +199,25 @@ def _attention(model: MSRes3D, x: Map) -> tuple[Array, Array] | None:
     attention = model.stem.attention
     if attention is None:
         return None
-    y = model.stem.conv(model.typed(x))  # the compiler takes the forward pass's own
+    y = model.stem.conv(model.cast_input(x))  # the compiler takes the forward pass's own
     time = attention.time_weights(y)
-    space = attention.space_weights(weighed(y, time))
+    space = attention.space_weights(apply_weights(y, time))
     return time[0, :, 0, 0, 0].astype(jnp.float32), space[0, 0, :, :, 0].astype(jnp.float32)
 
 
-def _spread(coarse: Sequence[np.ndarray], shape: Sequence[int]) -> np.ndarray:
+def _upsample(coarse_maps: Sequence[np.ndarray], shape: Sequence[int]) -> np.ndarray:
     """The maps of each stage `[k, t', h', w']` over the clip, `[k, s, t, h, w]` in 0..1."""
     spread = []
-    for number, maps in enumerate(coarse):
+    for number, maps in enumerate(coarse_maps):
         strides = (_STEP << number, _PIXEL << number, _PIXEL << number)
-        over = (_line(*sides) for sides in zip(shape, maps.shape[1:], strides))
+        over = (_interpolation_matrix(*sides) for sides in zip(shape, maps.shape[1:], strides))
         spread.append(np.einsum("kabc,ta,hb,wc->kthw", maps, *over, optimize=True))
     grown = np.stack(spread, axis=1)
     largest = grown.max(axis=(2, 3, 4), keepdims=True)
     return grown / np.where(largest > 0, largest, 1)
 
 
-def _line(outputs: int, inputs: int, stride: int) -> np.ndarray:
+def _interpolation_matrix(outputs: int, inputs: int, stride: int) -> np.ndarray:
     """Linear interpolation along one axis, float32 `[outputs, inputs]`.
 
     Entry i lies at i * stride; beyond the last one its value holds.

@@ -9,36 +9,38 @@ import numpy as np
 
 from mser_jax.config import networks
 from mser_jax.predict import serving
-from mser_jax.predict.answers import Classified
+from mser_jax.predict.answers import ClassifiedMovement
 from mser_jax.predict.explain import gradcam
 from mser_jax.predict.explain import page as reason_page
 from mser_jax.predict.explain.gradcam import Reason
 from mser_jax.predict.model import Model
 
 
-def write(path: Path, model: Model, each: Classified, *, title: str, faces: bool) -> None:
+def write(
+    path: Path, model: Model, movement: ClassifiedMovement, *, title: str, faces: bool
+) -> None:
     """Write the page of one movement.
 
     Args:
       path: of the file.
       model: that has classified it.
-      each: the movement.
+      movement: the movement.
       title: what it is of, as the name of a video.
       faces: whether pixels of the face may be shown.
 
     Raises:
       UserError: the file cannot be written.
     """
-    rule = model.described["rule"]
+    rule = model.description["rule"]
     temperature = (
         f"Scaled by a temperature of {rule['temperature']:.2f}, fitted on held-out clips of the "
         "training's data set."
     )
     reason_page.write(
         path,
-        each.answer,
-        each.record,
-        reason(model, each),
+        movement.answer,
+        movement.record,
+        explain_movement(model, movement),
         title=title,
         faces=faces,
         temperature_note=temperature if model.calibrated else "",
@@ -48,19 +50,19 @@ def write(path: Path, model: Model, each: Classified, *, title: str, faces: bool
     )
 
 
-def reason(model: Model, each: Classified) -> Reason:
+def explain_movement(model: Model, movement: ClassifiedMovement) -> Reason:
     """What the network looked at, for the class that it answered.
 
     Args:
       model: that has classified the clip.
-      each: the clip.
+      movement: the clip.
     """
-    seen = serving.sight(networks.view(model.config), model.config.input.scale)
+    seen = serving.make_preprocess_fn(networks.view(model.config), model.config.input.scale)
     return gradcam.explain(
         networks.model_settings(model.config, len(model.class_names)),
         model.params,
         model.stats,
-        np.asarray(seen(jnp.asarray(model.pixels(each.record))[None])[0]),
-        target=model.class_names.index(each.answer.label),
+        np.asarray(seen(jnp.asarray(model.pixels(movement.record))[None])[0]),
+        target=model.class_names.index(movement.answer.label),
         lowering=model.config.model.lowering,
     )

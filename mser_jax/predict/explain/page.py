@@ -11,8 +11,8 @@ from mser_jax.predict.answers import Answer
 from mser_jax.predict.explain import sections as reason_sections
 from mser_jax.predict.explain import words
 from mser_jax.predict.explain.gradcam import Reason
-from mser_jax.predict.explain.shown import Shown
-from mser_jax.predict.views.common import clock
+from mser_jax.predict.explain.shown import ReasonView
+from mser_jax.predict.views.common import format_time
 from mser_jax.report import html, wording
 from mser_jax.report.html import Markup
 
@@ -49,21 +49,21 @@ def write(
     Raises:
       UserError: the file cannot be written.
     """
-    shown = Shown(answer, record, reason, faces)
+    shown = ReasonView(answer, record, reason, faces)
     content = html.document(
         f"{title}: {answer.label}",
         *_header(answer, title, temperature_note),
-        _heads(shown, rule, "answer, calibrated" if temperature_note else "answer"),
+        _heads_section(shown, rule, "answer, calibrated" if temperature_note else "answer"),
         *reason_sections.key_frames(shown),
-        reason_sections.movement(shown, channels, alpha),
-        reason_sections.looked(shown),
-        reason_sections.over_time(shown),
+        reason_sections.flow_and_strain(shown, channels, alpha),
+        reason_sections.gradcam_grid(shown),
+        reason_sections.gradcam_over_time(shown),
         reason_sections.attention(shown),
         reason_sections.branches(reason),
         words.how_to_read(reason),
         wording.footer(),
     )
-    with files.at(path) as part:
+    with files.atomic_file(path) as part:
         part.write_text(content, encoding="utf-8")
 
 
@@ -77,32 +77,32 @@ def _header(answer: Answer, title: str, temperature_note: str) -> Iterator[Marku
     marks = zip(
         ("onset", "apex", "offset"), answer.times, (answer.onset, answer.apex, answer.offset)
     )
-    rows = [(name, f"{clock(seconds)} (frame {frame})") for name, seconds, frame in marks]
+    rows = [(name, f"{format_time(seconds)} (frame {frame})") for name, seconds, frame in marks]
     if answer.apex_estimated:
         rows[1] = "apex, estimated", rows[1][1]
     if answer.movement is not None:
         rows.append(("movement at the apex", f"{answer.movement:.2f} px of the crop"))
-    yield html.pairs(rows)
+    yield html.definition_list(rows)
     yield from (html.tag("p", note, class_="note") for note in answer.notes)
 
 
-def _heads(shown: Shown, rule: str, name: str) -> Markup:
+def _heads_section(view: ReasonView, rule: str, answer_name: str) -> Markup:
     """The probabilities that each head gives, and below them, by its name, the answer's."""
-    answer, names = shown.answer, list(shown.answer.probabilities)
+    answer, names = view.answer, list(view.answer.probabilities)
     rows = [
-        [words.head_name(number, shown.reason.sees), *_shares(of_head, names)]
+        [words.head_name(number, view.reason.uses_stage), *_probability_cells(of_head, names)]
         for number, of_head in enumerate(answer.heads)
     ]
-    rows.append([name, *_shares(answer.probabilities, names)])
+    rows.append([answer_name, *_probability_cells(answer.probabilities, names)])
     return html.section(
         "What each head says",
         html.tag("p", words.why_this_head(answer, rule)),
-        html.tag("p", f"The heads are as the network gives them; below them the {name}."),
-        html.table(["", *names], rows, marked=len(rows) - 1),
+        html.tag("p", f"The heads are as the network gives them; below them the {answer_name}."),
+        html.table(["", *names], rows, marked_row=len(rows) - 1),
     )
 
 
-def _shares(probabilities: Mapping[str, float], names: Sequence[str]) -> list[Markup]:
+def _probability_cells(probabilities: Mapping[str, float], names: Sequence[str]) -> list[Markup]:
     return [
         html.join([f"{probabilities[name]:.1%}", html.bar(probabilities[name])]) for name in names
     ]

@@ -14,7 +14,7 @@ from mser_jax.report import plots
 from mser_jax.report.plots import BLUE, VERMILION
 
 _HEAT, _WEIGHT, _STRAIN = "inferno", "viridis", "magma_r"  # even steps look even
-_COVER = 0.78  # how much of the face the strongest place of a map covers
+_MAX_OPACITY = 0.78  # how much of the face the strongest place of a map covers
 _GRID = "#e3e7ec"
 
 
@@ -24,7 +24,7 @@ def png(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", np.ascontiguousarray(ordered))[1].tobytes()
 
 
-def over(face: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def overlay_heat(face: np.ndarray, heat: np.ndarray) -> np.ndarray:
     """Lay a map over a face: the stronger a place, the brighter and the less transparent.
 
     Args:
@@ -34,11 +34,11 @@ def over(face: np.ndarray, heat: np.ndarray) -> np.ndarray:
     Returns:
       uint8 `[h, w, 3]` RGB.
     """
-    cover = _COVER * heat[..., None] ** 0.7
-    return _mixed(face, colormaps[_HEAT](heat), cover)
+    cover = _MAX_OPACITY * heat[..., None] ** 0.7
+    return _blend(face, colormaps[_HEAT](heat), cover)
 
 
-def weights_over(face: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def overlay_weights(face: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Lay weights over a face, their own range stretched over the colours.
 
     Args:
@@ -52,21 +52,21 @@ def weights_over(face: np.ndarray, weights: np.ndarray) -> np.ndarray:
     stretched = (weights - low) / ((high - low) or 1.0)
     size = face.shape[1], face.shape[0]
     large = cv2.resize(stretched.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
-    return _mixed(face, colormaps[_WEIGHT](large), np.full((1, 1, 1), 0.6))
+    return _blend(face, colormaps[_WEIGHT](large), np.full((1, 1, 1), 0.6))
 
 
 def strain(values: np.ndarray, largest: float) -> np.ndarray:
     """Optical strain `[h, w]` in colours, up to `largest`: uint8 `[h, w, 3]` RGB."""
-    return _bytes(colormaps[_STRAIN](np.clip(values / largest, 0, 1)))
+    return _to_uint8(colormaps[_STRAIN](np.clip(values / largest, 0, 1)))
 
 
-def scale(name: str) -> bytes:
+def colour_bar(name: str) -> bytes:
     """The colours of 'heat', 'weights' or 'strain' from low to high, as a file."""
     colours = {"heat": _HEAT, "weights": _WEIGHT, "strain": _STRAIN}[name]
-    return png(np.repeat(_bytes(colormaps[colours](np.linspace(0, 1, 256)))[None], 12, axis=0))
+    return png(np.repeat(_to_uint8(colormaps[colours](np.linspace(0, 1, 256)))[None], 12, axis=0))
 
 
-def over_time(weights: np.ndarray, apex: int | None) -> bytes:
+def attention_chart(weights: np.ndarray, apex: int | None) -> bytes:
     """The attention over the time steps as bars, as a file.
 
     Args:
@@ -86,20 +86,20 @@ def over_time(weights: np.ndarray, apex: int | None) -> bytes:
     axes.xaxis.set_major_locator(MaxNLocator(9, integer=True, min_n_ticks=1))
     axes.xaxis.label.set_color(plots.FAINT)
     axes.grid(axis="y", color=_GRID, linewidth=0.8)
-    _plain(axes)
+    _style_axes(axes)
     return plots.png(figure)
 
 
-def branches(title: str, weighed: Sequence[tuple[str, float]]) -> bytes:
+def branch_chart(title: str, weighted_branches: Sequence[tuple[str, float]]) -> bytes:
     """The weights of what an RC module sums as bars, with a line where all are equal; as a file.
 
     Args:
       title: the module's name.
-      weighed: what is summed, with its weight; without softmax a weight may be below 0.
+      weighted_branches: what is summed, with its weight; without softmax a weight may be below 0.
     """
-    figure = plots.figure(4.8, 1.2 + 0.3 * len(weighed))
+    figure = plots.figure(4.8, 1.2 + 0.3 * len(weighted_branches))
     axes = figure.subplots()
-    names, weights = zip(*weighed)
+    names, weights = zip(*weighted_branches)
     rows = np.arange(len(names))[::-1]
     axes.barh(rows, weights, color=BLUE, height=0.68)
     axes.axvline(1 / len(names), color=plots.INK, linewidth=1.2, linestyle=(0, (3, 2)))
@@ -119,20 +119,20 @@ def branches(title: str, weighed: Sequence[tuple[str, float]]) -> bytes:
     axes.set_xlim(min(0, *weights), 1.18 * max(*weights, 1 / len(names)))
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.grid(axis="x", color=_GRID, linewidth=0.8)
-    _plain(axes)
+    _style_axes(axes)
     return plots.png(figure)
 
 
-def _plain(axes: Axes) -> None:
+def _style_axes(axes: Axes) -> None:
     axes.set_axisbelow(True)
     axes.tick_params(length=0, colors=plots.INK)
     axes.spines[:].set_visible(False)
 
 
-def _mixed(face: np.ndarray, colours: np.ndarray, cover: np.ndarray) -> np.ndarray:
+def _blend(face: np.ndarray, colours: np.ndarray, opacity: np.ndarray) -> np.ndarray:
     grey = face[..., None] / 255
-    return _bytes((1 - cover) * grey + cover * colours[..., :3])
+    return _to_uint8((1 - opacity) * grey + opacity * colours[..., :3])
 
 
-def _bytes(colours: np.ndarray) -> np.ndarray:
+def _to_uint8(colours: np.ndarray) -> np.ndarray:
     return np.rint(255 * colours[..., :3]).astype(np.uint8)

@@ -16,7 +16,7 @@ GREY = 168  # in place of a face
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Shown:
+class ReasonView:
     """One movement.
 
     Attributes:
@@ -43,7 +43,7 @@ class Shown:
         return None if index < 0 else index
 
     @property
-    def background(self) -> int:
+    def background_frame(self) -> int:
         """The key frame that maps are drawn over: the apex, or the middle."""
         return len(self.record["frames"]) // 2 if self.apex is None else self.apex
 
@@ -64,7 +64,7 @@ class Shown:
             return self.answer.head - 1
         return int(self.reason.probabilities[:, self.reason.target].argmax())
 
-    def when(self, key_frame: int) -> str:
+    def time_label(self, key_frame: int) -> str:
         """Which one it is, and how long after the onset."""
         positions = np.asarray(self.record["positions"], float)
         after = 1000 * (positions[key_frame] - positions[0]) / self.record["fps"]

@@ -22,9 +22,14 @@ BRANCHES = (
     "network's and the same for every clip. The dashed line is where all are equal, as before the "
     "training."
 )
-_ON = ("X5", "X5 with X4", "X4 with X3", "X3 with X2")  # what each head is on (section 3.3.3)
+_HEAD_STAGES = (
+    "X5",
+    "X5 with X4",
+    "X4 with X3",
+    "X3 with X2",
+)  # what each head is on (section 3.3.3)
 # With `model.fusion.cascade`, where every head sees every stage.
-_ON_CASCADED = ("X5", "X5 with X4", "head 2's map with X3", "head 3's map with X2")
+_HEAD_STAGES_CASCADED = ("X5", "X5 with X4", "head 2's map with X3", "head 3's map with X2")
 _RULES = {
     "confidence": "it gives the highest probability to any class (rule 'confidence').",
     "train_loss": "it had the lowest loss on the clips of the training (rule 'train_loss').",
@@ -37,15 +42,15 @@ _CHANNELS = {
 }
 
 
-def head_name(number: int, sees: np.ndarray) -> str:
-    """Which head it is, from 0, and what it is on; `sees` as in `gradcam.Reason`."""
-    if len(sees) == 1:
+def head_name(number: int, uses_stage: np.ndarray) -> str:
+    """Which head it is, from 0, and what it is on; `uses_stage` as in `gradcam.Reason`."""
+    if len(uses_stage) == 1:
         return "the only head, on X5"
-    on = _ON_CASCADED if sees.all() else _ON
+    on = _HEAD_STAGES_CASCADED if uses_stage.all() else _HEAD_STAGES
     return f"head {number + 1}, on {on[number]}"
 
 
-def magnified(alpha: float) -> str:
+def magnification(alpha: float) -> str:
     """That what is shown has been magnified by the recipe, in a sentence."""
     return (
         f"The movement is magnified (Eulerian, alpha {alpha:g}) before the key frames are taken, "
@@ -63,7 +68,7 @@ def why_this_head(answer: Answer, rule: str) -> str:
     return f"Head {answer.head} answers{f': {why}' if why else '.'}"
 
 
-def seen_channels(channels: Sequence[str] | None) -> str:
+def input_channels(channels: Sequence[str] | None) -> str:
     """What of this the network sees; `channels` as for `page.write`."""
     if channels is None:
         return "How the face has moved at each time step."
@@ -81,19 +86,21 @@ def flow_colours(reach: float) -> str:
     )
 
 
-def grid(apex: bool, faces: bool) -> str:
+def gradcam_grid(has_apex: bool, faces: bool) -> str:
     """What the grid of maps shows."""
-    over = f"the key frame {'of the apex' if apex else 'in the middle'}" if faces else "plain grey"
+    over = (
+        f"the key frame {'of the apex' if has_apex else 'in the middle'}" if faces else "plain grey"
+    )
     return (
         "Grad-CAM: the places of a stage's map whose features speak for this class in a head. Over "
         f"time the largest value is taken. Rows are heads, columns stages; drawn over {over}."
     )
 
 
-def over_time(head: int, mean: bool, every: int) -> str:
+def gradcam_over_time(head: int, is_mean: bool, stride: int) -> str:
     """What the strip of maps shows."""
-    which = f"head {head}, the surest of the class," if mean else f"head {head}, which answers,"
-    steps = "every time step" if every == 1 else f"one of {every} time steps"
+    which = f"head {head}, the surest of the class," if is_mean else f"head {head}, which answers,"
+    steps = "every time step" if stride == 1 else f"one of {stride} time steps"
     return f"Grad-CAM of {which} at X2, the finest stage, which has an entry for {steps}."
 
 

@@ -11,9 +11,16 @@ from mser_jax.predict.views import common as answer_view
 from mser_jax.report import plots
 
 _TRACK = "#eaedf1"  # of a bar: how long it would be if the class were certain
-_FEWEST, _TOLD = 3, 12  # columns at least; movements whose probabilities are also written
-_NUMBERED = 30  # movements that have a number
-_SHORT, _WIDE, _HEIGHT = 0.56, 0.8, 0.74  # of a bar: lying, standing; shares of column and row
+_MIN_COLUMNS, _MAX_LABELLED = (
+    3,
+    12,
+)  # columns at least; movements whose probabilities are also written
+_MAX_NUMBERED = 30  # movements that have a number
+_BAR_LENGTH, _BAR_WIDTH, _HEIGHT = (
+    0.56,
+    0.8,
+    0.74,
+)  # of a bar: lying, standing; shares of column and row
 
 
 def draw(axes: Axes, answer: VideoAnswer) -> None:
@@ -24,14 +31,18 @@ def draw(axes: Axes, answer: VideoAnswer) -> None:
       answer: with at least one movement.
     """
     names, count = answer.class_names, len(answer.answers)
-    bars, width = (_lying, _SHORT) if count <= _TOLD else (_standing, _WIDE)
+    bars, width = (
+        (_draw_horizontal_bars, _BAR_LENGTH)
+        if count <= _MAX_LABELLED
+        else (_draw_vertical_bars, _BAR_WIDTH)
+    )
     for row, (name, colour) in enumerate(answer_view.colours(names).items()):
         shares = np.array([found.probabilities[name] for found in answer.answers])
         bars(axes, len(names) - 1 - row, np.ones(count), _TRACK)
         bars(axes, len(names) - 1 - row, shares, colour)
-        for column, found in enumerate(answer.answers if count <= _TOLD else ()):
+        for column, found in enumerate(answer.answers if count <= _MAX_LABELLED else ()):
             weight = "bold" if found.label == name else "normal"
-            place = (column + 0.02 + _SHORT, len(names) - 1 - row)
+            place = (column + 0.02 + _BAR_LENGTH, len(names) - 1 - row)
             text = f"{shares[column]:.0%}"
             axes.text(
                 *place, text, va="center_baseline", fontsize=9, fontweight=weight, color=plots.INK
@@ -39,9 +50,9 @@ def draw(axes: Axes, answer: VideoAnswer) -> None:
     axes.set_yticks(range(len(names)), names[::-1])
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
-    numbers = range(0, count, -(-count // _NUMBERED))
+    numbers = range(0, count, -(-count // _MAX_NUMBERED))
     axes.set_xticks([column + width / 2 for column in numbers], [str(at + 1) for at in numbers])
-    columns = max(count, _FEWEST)
+    columns = max(count, _MIN_COLUMNS)
     axes.set(xlim=(-0.008 * columns, columns), ylim=(-0.6, len(names) - 0.4))
     calibrated = "" if answer.calibrated else " (not calibrated)"
     title = f"probability of each class, movement by movement{calibrated}"
@@ -50,21 +61,21 @@ def draw(axes: Axes, answer: VideoAnswer) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _lying(axes: Axes, middle: float, shares: np.ndarray, colour: str) -> None:
+def _draw_horizontal_bars(axes: Axes, middle: float, shares: np.ndarray, colour: str) -> None:
     """Bars to the right, in one row of columns."""
-    x = np.arange(len(shares))[:, None] + _SHORT * shares[:, None] * np.array([0, 0, 1, 1])
+    x = np.arange(len(shares))[:, None] + _BAR_LENGTH * shares[:, None] * np.array([0, 0, 1, 1])
     y = np.broadcast_to(middle + _HEIGHT / 2 * np.array([-1, 1, 1, -1]), x.shape)
-    _add(axes, x, y, colour)
+    _add_polygons(axes, x, y, colour)
 
 
-def _standing(axes: Axes, middle: float, shares: np.ndarray, colour: str) -> None:
+def _draw_vertical_bars(axes: Axes, middle: float, shares: np.ndarray, colour: str) -> None:
     """Bars upwards, in one row of columns."""
-    x = np.arange(len(shares))[:, None] + _WIDE * np.array([0, 0, 1, 1])
+    x = np.arange(len(shares))[:, None] + _BAR_WIDTH * np.array([0, 0, 1, 1])
     y = middle - _HEIGHT / 2 + _HEIGHT * shares[:, None] * np.array([0, 1, 1, 0])
-    _add(axes, x, y, colour)
+    _add_polygons(axes, x, y, colour)
 
 
-def _add(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str) -> None:
+def _add_polygons(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str) -> None:
     """Quadrangles as one thing to draw, which bounds the time for any number of movements."""
     corners = [*np.stack([x, y], axis=-1)]
     axes.add_collection(PolyCollection(corners, facecolor=colour, linewidth=0))

@@ -11,12 +11,12 @@ from mser_jax.predict.answers import VideoAnswer
 from mser_jax.report.plots import BLUE, GREEN, ORANGE, VERMILION
 
 NO_FACE, UNREAD, UNMEASURED = "no face", "cannot be decoded", "not measured"
-NOTHING = "No movement that rises and falls was found."
+NO_MOVEMENT = "No movement that rises and falls was found."
 
 # Okabe and Ito's, and a grey for the eighth; black and white are for what belongs to no class.
 _PALETTE = (BLUE, VERMILION, GREEN, ORANGE, "#cc79a7", "#56b4e9", "#f0e442", "#8a949e")
 _STRETCHES = {"no face": NO_FACE, "unread": UNREAD}
-_MISSED = 1.5  # steps from one frame of the course to the next: here one was left out
+_GAP_FACTOR = 1.5  # steps from one frame of the course to the next: here one was left out
 
 
 def colours(class_names: Sequence[str]) -> dict[str, str]:
@@ -24,7 +24,7 @@ def colours(class_names: Sequence[str]) -> dict[str, str]:
     return {name: _PALETTE[at % len(_PALETTE)] for at, name in enumerate(class_names)}
 
 
-def clock(seconds: float, digits: int = 2) -> str:
+def format_time(seconds: float, digits: int = 2) -> str:
     """A time as 'm:ss', or 'h:mm:ss' from an hour on, with so many digits of a second."""
     units = 10**digits
     whole, rest = divmod(round(seconds * units), units)
@@ -44,7 +44,7 @@ def span(answer: VideoAnswer) -> tuple[int, int]:
     return answer.first, max(lasts)
 
 
-def blanks(answer: VideoAnswer) -> dict[str, list[tuple[int, int]]]:
+def missing_spans(answer: VideoAnswer) -> dict[str, list[tuple[int, int]]]:
     """Where the course says nothing: why -> the first and the last frame of each such stretch.
 
     Without stretches and without a course nothing is blank.
@@ -64,7 +64,7 @@ def blanks(answer: VideoAnswer) -> dict[str, list[tuple[int, int]]]:
     return found
 
 
-def thinned(course: Course, columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def downsample(course: Course, columns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The course as a line of bounded length: of each column of pixels the lowest and the highest.
 
     Args:
@@ -86,7 +86,7 @@ def thinned(course: Course, columns: int) -> tuple[np.ndarray, np.ndarray, np.nd
     ]
     movement, threshold = (np.stack(pair, axis=1).ravel().astype(float) for pair in reduced)
     at = np.repeat(frame[starts], 2)
-    breaks = 1 + np.flatnonzero(np.diff(at) > max(2 * width, _MISSED * _step(frame)))
+    breaks = 1 + np.flatnonzero(np.diff(at) > max(2 * width, _GAP_FACTOR * _frame_step(frame)))
     movement, threshold = (np.insert(values, breaks, np.nan) for values in (movement, threshold))
     return np.insert(at, breaks, at[breaks]), movement, threshold
 
@@ -96,13 +96,13 @@ def _gaps(course: Course | None, first: int, last: int) -> Iterable[tuple[int, i
     if course is None:
         return []
     known = course.frame[np.isfinite(course.movement)]
-    step = _step(course.frame)
+    step = _frame_step(course.frame)
     ends = np.array([first - step, *known, last + step])
-    before = np.flatnonzero(np.diff(ends) > _MISSED * step)
+    before = np.flatnonzero(np.diff(ends) > _GAP_FACTOR * step)
     # A value stands for the frames up to the next one that the spotter looks at.
     return [(int(ends[at] + step), int(ends[at + 1] - 1)) for at in before]
 
 
-def _step(frame: np.ndarray) -> float:
+def _frame_step(frame: np.ndarray) -> float:
     """From one frame that the spotter looks at to the next."""
     return float(np.median(np.diff(frame))) if len(frame) > 1 else 1.0

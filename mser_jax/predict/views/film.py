@@ -19,7 +19,7 @@ from mser_jax.predict.views import common as answer_view
 from mser_jax.predict.views import film_panel
 from mser_jax.predict.views.film_panel import DARK, LIGHT, Panel
 
-NARROWEST, LARGEST = 480, 1280  # px: width at least, the longer side at most
+MIN_WIDTH, MAX_SIDE = 480, 1280  # px: width at least, the longer side at most
 
 
 def write(
@@ -39,26 +39,30 @@ def write(
     Raises:
       UserError: there is no frame, or the film cannot be written.
     """
-    with files.at(path, ".mp4") as part:
+    with files.atomic_file(path, ".mp4") as part:
         written = 0
         with contextlib.ExitStack() as stack:
             for number, frame in progress.bar(frames, title, answer.frames, "frame", delay=1.0):
                 if not written:
-                    drawn = _Film(answer, *frame.shape[:2])
-                    film = stack.enter_context(_opened(part, answer.fps, drawn))
-                film.write(drawn.image(number, frame)[..., ::-1])
+                    drawn = _FrameRenderer(answer, *frame.shape[:2])
+                    film = stack.enter_context(_open_writer(part, answer.fps, drawn))
+                film.write(drawn.render(number, frame)[..., ::-1])
                 written += 1
         if not written:
             raise UserError(f"{path}: there is no frame to make a film of. Give the video.")
-        _check(part, written)
+        _check_frame_count(part, written)
 
 
 @contextlib.contextmanager
-def _opened(path: Path, fps: float, drawn: _Film) -> Iterator[cv2.VideoWriter]:
+def _open_writer(path: Path, fps: float, renderer: _FrameRenderer) -> Iterator[cv2.VideoWriter]:
     # MPEG-4 has but 16 bits for the time's denominator.
     rate = round(fps, 2) if fps < 600 else round(fps)
     writer = cv2.VideoWriter(
-        str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (drawn.width, drawn.height), isColor=True
+        str(path),
+        cv2.VideoWriter.fourcc(*"mp4v"),
+        rate,
+        (renderer.width, renderer.height),
+        isColor=True,
     )
     try:
         if not writer.isOpened():
@@ -68,16 +72,16 @@ def _opened(path: Path, fps: float, drawn: _Film) -> Iterator[cv2.VideoWriter]:
         writer.release()
 
 
-def _check(path: Path, written: int) -> None:
+def _check_frame_count(path: Path, expected_count: int) -> None:
     """OpenCV says nothing of a disk that was full."""
     found = 0
     with contextlib.suppress(UserError):
-        found = open_video(path).announced or 0
-    if found != written:
-        raise OSError(f"{found} of {written} frames are in it; is the disk full?")
+        found = open_video(path).header_frame_count or 0
+    if found != expected_count:
+        raise OSError(f"{found} of {expected_count} frames are in it; is the disk full?")
 
 
-class _Film:
+class _FrameRenderer:
     """How a frame looks in the film.
 
     Attributes:
@@ -87,66 +91,68 @@ class _Film:
 
     def __init__(self, answer: VideoAnswer, height: int, width: int):
         """Lay out for frames of one size."""
-        scale = max(NARROWEST / width, min(1.0, LARGEST / max(height, width)))
+        scale = max(MIN_WIDTH / width, min(1.0, MAX_SIDE / max(height, width)))
         # Width and height are even, as the coder wants them.
-        self.width, self._picture = (2 * round(scale * side / 2) for side in (width, height))
-        self._scale = np.array([self.width / width, self._picture / height])
+        self.width, self._picture_height = (2 * round(scale * side / 2) for side in (width, height))
+        self._scale = np.array([self.width / width, self._picture_height / height])
         self._panel = Panel(answer, self.width)
-        self.height = self._picture + self._panel.height
-        self._line = max(2, round(self.width / 320))
+        self.height = self._picture_height + self._panel.height
+        self._line_width = max(2, round(self.width / 320))
         colours = answer_view.colours(answer.class_names)
         self._colours = {name: film_panel.rgb(colour) for name, colour in colours.items()}
-        self._moving = _by_frame(answer.answers)
+        self._answers_by_frame = _answers_by_frame(answer.answers)
         self._stretches = sorted(answer.stretches, key=lambda stretch: stretch.first)
         self._starts = [stretch.first for stretch in self._stretches]
 
-    def image(self, number: int, frame: np.ndarray) -> np.ndarray:
+    def render(self, number: int, frame: np.ndarray) -> np.ndarray:
         """The frame with all that is drawn, uint8 `[height, width, 3]` RGB."""
         image = np.empty((self.height, self.width, 3), np.uint8)
-        picture = image[: self._picture]
+        picture = image[: self._picture_height]
         larger = self._scale[0] > 1
         method = cv2.INTER_CUBIC if larger else cv2.INTER_AREA
-        resized = cv2.resize(frame, (self.width, self._picture), interpolation=method)
+        resized = cv2.resize(frame, (self.width, self._picture_height), interpolation=method)
         picture[:] = resized if resized.ndim == 3 else resized[..., None]
-        found, stretch = self._moving.get(number), self._stretch(number)
-        corners = self._corners(stretch)
+        found, stretch = self._answers_by_frame.get(number), self._stretch_at(number)
+        corners = self._window_corners(stretch)
         if corners is not None:
-            self._window(picture, corners, number, found)
+            self._draw_window(picture, corners, number, found)
         if found is not None:
             # Without a window the class stands in the corner of the picture.
-            self._tag(picture, np.zeros(2) if corners is None else corners.min(axis=0), found)
-        self._panel.draw(image[self._picture :], number, found, stretch.kind if stretch else "")
+            self._draw_tag(picture, np.zeros(2) if corners is None else corners.min(axis=0), found)
+        self._panel.draw(
+            image[self._picture_height :], number, found, stretch.kind if stretch else ""
+        )
         return image
 
-    def _stretch(self, number: int) -> Stretch | None:
+    def _stretch_at(self, number: int) -> Stretch | None:
         at = bisect.bisect_right(self._starts, number) - 1
         within = at >= 0 and number <= self._stretches[at].last
         return self._stretches[at] if within else None
 
-    def _corners(self, stretch: Stretch | None) -> np.ndarray | None:
+    def _window_corners(self, stretch: Stretch | None) -> np.ndarray | None:
         """Of the window in the film, int `[4, 2]`; a pixel's middle is a whole number."""
         if stretch is None or stretch.window is None:
             return None
         return np.rint((stretch.window + 0.5) * self._scale - 0.5).astype(np.int32)
 
-    def _window(
-        self, picture: np.ndarray, corners: np.ndarray, number: int, found: Answer | None
+    def _draw_window(
+        self, picture: np.ndarray, corners: np.ndarray, number: int, answer: Answer | None
     ) -> None:
         """Its edge on a darker one, so that it is seen on any picture."""
-        marked = found is not None and number in (found.onset, found.apex, found.offset)
-        line = 2 * self._line if marked else self._line
-        colour = LIGHT if found is None else self._colours[found.label]
+        marked = answer is not None and number in (answer.onset, answer.apex, answer.offset)
+        line = 2 * self._line_width if marked else self._line_width
+        colour = LIGHT if answer is None else self._colours[answer.label]
         cv2.polylines(picture, [corners], True, DARK, line + 2, cv2.LINE_AA)
         cv2.polylines(picture, [corners], True, colour, line, cv2.LINE_AA)
 
-    def _tag(self, picture: np.ndarray, corner: np.ndarray, found: Answer) -> None:
+    def _draw_tag(self, picture: np.ndarray, corner: np.ndarray, answer: Answer) -> None:
         """Class and confidence above a corner (x, y), on a plate so that any picture will do."""
-        line = film_panel.pitch(self.width)
-        text = f"{found.label} {found.confidence:.0%}"
-        colour = self._colours[found.label]
+        line = film_panel.line_height(self.width)
+        text = f"{answer.label} {answer.confidence:.0%}"
+        colour = self._colours[answer.label]
         ink = DARK if np.dot(colour, (0.3, 0.59, 0.11)) > 120 else LIGHT
         plate = np.full((round(1.5 * line), self.width, 3), colour, np.uint8)
-        width = film_panel.write(
+        width = film_panel.write_text(
             plate, (line / 2, 1.05 * line), text, 1.1 * line, ink, self.width - line
         )
         plate = plate[:, : round(width + line)]
@@ -155,7 +161,7 @@ class _Film:
         picture[y : y + len(plate), x : x + plate.shape[1]] = plate[: len(picture)]
 
 
-def _by_frame(answers: Iterable[Answer]) -> dict[int, Answer]:
+def _answers_by_frame(answers: Iterable[Answer]) -> dict[int, Answer]:
     """The movement that lasts at each frame; of several the one with the nearest apex."""
     found: dict[int, Answer] = {}
     for answer in answers:

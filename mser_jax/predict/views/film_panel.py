@@ -14,9 +14,9 @@ _TRACK, _BLANK, _ALERT = (44, 53, 64), (62, 71, 82), (240, 170, 60)
 _WARNING = "What a model makes of a face, not what a person feels."
 _STATES = {"no face": NO_FACE, "unread": UNREAD}
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_LINES = 8.2  # that the panel is high
-_SMALLEST = 0.32  # scale of the letters, unless a line would be too wide
-_BESIDE = 4  # classes below each other; the others stand beside them
+_PANEL_LINES = 8.2  # that the panel is high
+_MIN_FONT_SCALE = 0.32  # scale of the letters, unless a line would be too wide
+_MAX_ROWS = 4  # classes below each other; the others stand beside them
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
@@ -25,39 +25,39 @@ def rgb(colour: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def pitch(width: int) -> int:
+def line_height(width: int) -> int:
     """From one line of text to the next, px, in a film of that width."""
     return max(17, round(width / 36))
 
 
-def write(
+def write_text(
     image: np.ndarray,
-    place: tuple[float, float],
+    position: tuple[float, float],
     text: str,
     size: float,
     colour: tuple[int, int, int],
-    room: float = np.inf,
+    max_width: float = np.inf,
 ) -> float:
-    """Write a line, smaller where it would be wider than `room`.
+    """Write a line, smaller where it would be wider than `max_width`.
 
     Args:
       image: RGB, is drawn into.
-      place: (x, y) px, where its letters stand at the left.
+      position: (x, y) px, where its letters stand at the left.
       text: one line.
       size: from this line to the next, px.
       colour: RGB.
-      room: px.
+      max_width: px.
 
     Returns:
       Its width, px.
     """
     thickness = max(1, round(size / 24))
-    scale = max(size / 40, _SMALLEST)
+    scale = max(size / 40, _MIN_FONT_SCALE)
     width = cv2.getTextSize(text, _FONT, scale, thickness)[0][0]
-    if width > room:
-        scale *= room / width
-        width = room
-    at = (round(place[0]), round(place[1]))
+    if width > max_width:
+        scale *= max_width / width
+        width = max_width
+    at = (round(position[0]), round(position[1]))
     cv2.putText(image, text, at, _FONT, scale, colour, thickness, cv2.LINE_AA)
     return width
 
@@ -80,91 +80,102 @@ class Panel:
         self._colours = {
             name: rgb(colour) for name, colour in answer_view.colours(answer.class_names).items()
         }
-        self._line = pitch(width)
+        self._line_height = line_height(width)
         self._first, self._last = answer_view.span(answer)
-        self.height = 2 * round(_LINES * self._line / 2)
-        self._edge = self._line // 2
+        self.height = 2 * round(_PANEL_LINES * self._line_height / 2)
+        self._edge = self._line_height // 2
         # The course has what the class above and the time below leave.
-        self._top, self._bottom = round(4.2 * self._line), round(6.9 * self._line)
-        self._empty = self._background()
+        self._top, self._bottom = round(4.2 * self._line_height), round(6.9 * self._line_height)
+        self._background_image = self._draw_background()
 
-    def draw(self, image: np.ndarray, number: int, found: Answer | None, kind: str) -> None:
+    def draw(self, image: np.ndarray, number: int, answer: Answer | None, kind: str) -> None:
         """Draw the panel of one frame.
 
         Args:
           image: `[height, width, 3]` RGB, is drawn into.
           number: of the frame.
-          found: the movement that lasts then, if any.
+          answer: the movement that lasts then, if any.
           kind: of the stretch that the frame is in; '' where that is not known.
         """
-        image[:] = self._empty
-        line, half = self._line, self._width * 0.42
-        if found is not None:
-            told = f"{found.label} {found.confidence:.0%}"
-            write(image, (self._edge, 1.5 * line), told, 1.5 * line, LIGHT, half - line)
+        image[:] = self._background_image
+        line, half = self._line_height, self._width * 0.42
+        if answer is not None:
+            told = f"{answer.label} {answer.confidence:.0%}"
+            write_text(image, (self._edge, 1.5 * line), told, 1.5 * line, LIGHT, half - line)
             calibrated = "calibrated" if self._answer.calibrated else "not calibrated"
-            write(image, (self._edge, 2.5 * line), calibrated, 0.8 * line, FAINT)
-            self._marks(image, number, found, half - line)
+            write_text(image, (self._edge, 2.5 * line), calibrated, 0.8 * line, FAINT)
+            self._draw_marks(image, number, answer, half - line)
         elif kind in _STATES:
-            write(image, (self._edge, 1.5 * line), _STATES[kind], 1.2 * line, _ALERT, half - line)
-        self._bars(image, found)
+            write_text(
+                image, (self._edge, 1.5 * line), _STATES[kind], 1.2 * line, _ALERT, half - line
+            )
+        self._draw_bars(image, answer)
         x = round(self._x(number))
         thickness = max(1, line // 12)
         cv2.line(image, (x, self._top - 2), (x, self._bottom + 2), LIGHT, thickness)
         seconds = (number - self._first) / self._answer.fps
-        told = f"frame {number}   {answer_view.clock(seconds)}"
-        write(image, (self._edge, 7.75 * line), told, 0.9 * line, LIGHT, half - line)
+        told = f"frame {number}   {answer_view.format_time(seconds)}"
+        write_text(image, (self._edge, 7.75 * line), told, 0.9 * line, LIGHT, half - line)
 
-    def _marks(self, image: np.ndarray, number: int, found: Answer, room: float) -> None:
+    def _draw_marks(self, image: np.ndarray, number: int, answer: Answer, width: float) -> None:
         """The three numbers; each lights up when its moment has come."""
-        marks = {name: getattr(found, name) for name in ("onset", "apex", "offset")}
+        marks = {name: getattr(answer, name) for name in ("onset", "apex", "offset")}
         for place, (name, mark) in enumerate(marks.items()):
-            left = self._edge + place * room / 3
+            left = self._edge + place * width / 3
             colour = LIGHT if number >= mark else FAINT
-            size, gap = 0.8 * self._line, self._line / 3
-            write(image, (left, 3.5 * self._line), f"{name} {mark}", size, colour, room / 3 - gap)
+            size, gap = 0.8 * self._line_height, self._line_height / 3
+            write_text(
+                image,
+                (left, 3.5 * self._line_height),
+                f"{name} {mark}",
+                size,
+                colour,
+                width / 3 - gap,
+            )
 
-    def _bars(self, image: np.ndarray, found: Answer | None) -> None:
+    def _draw_bars(self, image: np.ndarray, answer: Answer | None) -> None:
         """A bar for each class: a name and an empty one while nothing moves."""
-        columns = -(-len(self._colours) // _BESIDE)
+        columns = -(-len(self._colours) // _MAX_ROWS)
         rows = -(-len(self._colours) // columns)
-        left, line = self._width * 0.42, self._line
+        left, line = self._width * 0.42, self._line_height
         room = (self._width - left - self._edge) / columns
         step = 3.6 * line / max(rows, 3)
         for at, (name, colour) in enumerate(self._colours.items()):
             x, y = left + (at // rows) * room, 0.5 * line + (at % rows) * step
             size = min(0.85 * line, step)
-            lit = found is not None and name == found.label
-            write(image, (x, y + 0.6 * step), name, size, LIGHT if lit else FAINT, 0.42 * room)
+            lit = answer is not None and name == answer.label
+            write_text(image, (x, y + 0.6 * step), name, size, LIGHT if lit else FAINT, 0.42 * room)
             start, end = x + 0.46 * room, x + room - 0.5 * line
-            _box(image, start, y, end, y + 0.7 * step, _TRACK)
-            if found is not None:
-                share = found.probabilities[name]
-                _box(image, start, y, start + share * (end - start), y + 0.7 * step, colour)
+            _fill_box(image, start, y, end, y + 0.7 * step, _TRACK)
+            if answer is not None:
+                share = answer.probabilities[name]
+                _fill_box(image, start, y, start + share * (end - start), y + 0.7 * step, colour)
 
-    def _background(self) -> np.ndarray:
+    def _draw_background(self) -> np.ndarray:
         """The warning and the course of the whole video with its movements."""
         image = np.full((self.height, self._width, 3), DARK, np.uint8)
         left = 0.42 * self._width
         room = self._width - left - self._edge
-        write(image, (left, 7.75 * self._line), _WARNING, 0.7 * self._line, FAINT, room)
-        _box(image, self._edge, self._top, self._width - self._edge, self._bottom, _TRACK)
-        for stretches in answer_view.blanks(self._answer).values():
+        write_text(
+            image, (left, 7.75 * self._line_height), _WARNING, 0.7 * self._line_height, FAINT, room
+        )
+        _fill_box(image, self._edge, self._top, self._width - self._edge, self._bottom, _TRACK)
+        for stretches in answer_view.missing_spans(self._answer).values():
             for start, end in stretches:
-                self._span(image, start, end, _BLANK)
+                self._fill_span(image, start, end, _BLANK)
         for found in self._answer.answers:
             colour = np.array(self._colours[found.label])
             shade = tuple((0.45 * colour + 0.55 * np.array(_TRACK)).round().astype(int).tolist())
-            self._span(image, found.onset, found.offset, shade)
-            self._span(image, found.apex, found.apex, tuple(colour.tolist()))
-        self._course(image)
+            self._fill_span(image, found.onset, found.offset, shade)
+            self._fill_span(image, found.apex, found.apex, tuple(colour.tolist()))
+        self._draw_course(image)
         return image
 
-    def _course(self, image: np.ndarray) -> None:
+    def _draw_course(self, image: np.ndarray) -> None:
         course = self._answer.course
         if course is None:
             return
-        frame, movement, threshold = answer_view.thinned(course, self._width)
+        frame, movement, threshold = answer_view.downsample(course, self._width)
         finite = [values[np.isfinite(values)] for values in (movement, threshold)]
         top = max((values.max() for values in finite if values.size), default=0.0)
         scale = (self._bottom - self._top - 4) / max(top, 1e-6)
@@ -175,9 +186,11 @@ class Panel:
                 line = np.rint(np.stack([x, y], axis=-1)).astype(np.int32)
                 cv2.polylines(image, [line], False, colour, 1, cv2.LINE_AA)
 
-    def _span(self, image: np.ndarray, first: int, last: int, colour: tuple[int, int, int]) -> None:
+    def _fill_span(
+        self, image: np.ndarray, first: int, last: int, colour: tuple[int, int, int]
+    ) -> None:
         """Fill the course's height from one frame to another; one pixel at least."""
-        _box(image, self._x(first), self._top, self._x(last), self._bottom, colour)
+        _fill_box(image, self._x(first), self._top, self._x(last), self._bottom, colour)
 
     def _x(self, frame):
         """Where frames lie in the course, px from the left."""
@@ -185,7 +198,7 @@ class Panel:
         return self._edge + share * (self._width - 1 - 2 * self._edge)
 
 
-def _box(
+def _fill_box(
     image: np.ndarray,
     left: float,
     top: float,

@@ -7,13 +7,13 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from mser_jax.predict.answers import Answer, VideoAnswer
-from mser_jax.predict.views.common import NOTHING, clock
+from mser_jax.predict.views.common import NO_MOVEMENT, format_time
 from mser_jax.report import wording
 
 _WIDTH = 79
-_FIGURE = re.compile(r"\d+(\.\d+)?")
-_NAMED = 8  # stretches or cuts in a sentence; answers.json has all
-_WITHOUT = {"no face": "No face", "unread": "Frames that cannot be decoded"}
+_NUMBER = re.compile(r"\d+(\.\d+)?")
+_MAX_ITEMS = 8  # stretches or cuts in a sentence; answers.json has all
+_KIND_TITLES = {"no face": "No face", "unread": "Frames that cannot be decoded"}
 
 
 def text_table(answer: VideoAnswer) -> str:
@@ -22,28 +22,28 @@ def text_table(answer: VideoAnswer) -> str:
     Returns:
       Lines of at most 79 columns.
     """
-    blocks = [_head(answer)]
+    blocks = [_headline(answer)]
     if answer.answers:
         blocks.append(_table(answer))
-    told = [] if answer.answers else [NOTHING]
-    told += [*_stretches(answer), *_cuts(answer), *answer.notes]
+    told = [] if answer.answers else [NO_MOVEMENT]
+    told += [*_describe_stretches(answer), *_describe_cuts(answer), *answer.notes]
     if answer.answers and not answer.calibrated:
         told.append("The confidences are not calibrated.")
-    told += _of_movements(answer.answers)
+    told += _movement_notes(answer.answers)
     if told:
-        blocks.append("\n".join(map(_wrapped, told)))
+        blocks.append("\n".join(map(_wrap, told)))
     return "\n\n".join(blocks)
 
 
-def _head(answer: VideoAnswer) -> str:
-    found = wording.many(len(answer.answers), "movement")
+def _headline(answer: VideoAnswer) -> str:
+    found = wording.pluralize(len(answer.answers), "movement")
     if answer.course is None:
-        return _wrapped(f"{answer.source}: {found}, as marked, at {answer.fps:g} frames/s")
-    seconds = clock(answer.frames / answer.fps)
+        return _wrap(f"{answer.source}: {found}, as marked, at {answer.fps:g} frames/s")
+    seconds = format_time(answer.frames / answer.fps)
     rate = f"{answer.fps:g} frames/s"
     source = f"{answer.source}: " if answer.source else ""
-    return _wrapped(
-        f"{source}{found} in {wording.many(answer.frames, 'frame')}, {seconds} at {rate}"
+    return _wrap(
+        f"{source}{found} in {wording.pluralize(answer.frames, 'frame')}, {seconds} at {rate}"
     )
 
 
@@ -52,50 +52,57 @@ def _table(answer: VideoAnswer) -> str:
     rows += [_row(number, found) for number, found in enumerate(answer.answers, 1)]
     widths = [max(map(len, column)) for column in zip(*rows)]
     room = _WIDTH - sum(widths) - 2 * (len(widths) - 1) + widths[3]
-    return "\n".join(_line(row, widths, room) for row in rows)
+    return "\n".join(_format_row(row, widths, room) for row in rows)
 
 
-def _row(number: int, found: Answer) -> tuple[str, ...]:
-    moved = "" if found.movement is None else f"{found.movement:.2f} px"
-    marks = f"{found.onset}-{found.apex}-{found.offset}"
-    return str(number), clock(found.times[1]), marks, found.label, f"{found.confidence:.0%}", moved
+def _row(number: int, answer: Answer) -> tuple[str, ...]:
+    moved = "" if answer.movement is None else f"{answer.movement:.2f} px"
+    marks = f"{answer.onset}-{answer.apex}-{answer.offset}"
+    return (
+        str(number),
+        format_time(answer.times[1]),
+        marks,
+        answer.label,
+        f"{answer.confidence:.0%}",
+        moved,
+    )
 
 
-def _line(row: Sequence[str], widths: Sequence[int], room: int) -> str:
-    """One row; the class is to the left, and is shortened to `room` columns."""
+def _format_row(row: Sequence[str], widths: Sequence[int], class_width: int) -> str:
+    """One row; the class is to the left, and is shortened to `class_width` columns."""
     cells = [f"{cell:>{width}}" for cell, width in zip(row, widths)]
-    name = row[3] if len(row[3]) <= room else f"{row[3][: room - 3]}..."
-    cells[3] = f"{name:<{min(widths[3], room)}}"
+    name = row[3] if len(row[3]) <= class_width else f"{row[3][: class_width - 3]}..."
+    cells[3] = f"{name:<{min(widths[3], class_width)}}"
     return "  ".join(cells).rstrip()
 
 
-def _of_movements(answers: Sequence[Answer]) -> Iterator[str]:
+def _movement_notes(answers: Sequence[Answer]) -> Iterator[str]:
     """Their notes, each once; of those that differ in a figure alone the first movement's."""
     alike: dict[str, dict[str, str]] = {}
     for number, found in enumerate(answers, 1):
         for note in found.notes:
-            alike.setdefault(_FIGURE.sub("", note), {})[str(number)] = note
+            alike.setdefault(_NUMBER.sub("", note), {})[str(number)] = note
     for named in alike.values():
         first, *others = named.values()
         differ = any(other != first for other in others)
         told = f" (the figures are of movement {next(iter(named))})" * differ
-        yield f"Movement{'s' * (len(named) > 1)} {_listed([*named])}{told}: {first}"
+        yield f"Movement{'s' * (len(named) > 1)} {_join_items([*named])}{told}: {first}"
 
 
-def _stretches(answer: VideoAnswer) -> Iterator[str]:
-    for kind, title in _WITHOUT.items():
+def _describe_stretches(answer: VideoAnswer) -> Iterator[str]:
+    for kind, title in _KIND_TITLES.items():
         found = [stretch for stretch in answer.stretches if stretch.kind == kind]
         if found:
             lost = sum(stretch.last - stretch.first + 1 for stretch in found)
             named = [
-                f"{stretch.first}-{stretch.last} (from {_at(answer, stretch.first)})"
+                f"{stretch.first}-{stretch.last} (from {_frame_time(answer, stretch.first)})"
                 for stretch in found
             ]
             share = f"{lost / answer.fps:.1f} s in all"
-            yield f"{title}, {share}: frames {_listed(named)}."
+            yield f"{title}, {share}: frames {_join_items(named)}."
 
 
-def _cuts(answer: VideoAnswer) -> Iterator[str]:
+def _describe_cuts(answer: VideoAnswer) -> Iterator[str]:
     """Where the picture changes at once, and where a face is cropped anew as it has moved."""
     cuts = [after for after in answer.stretches if after.cut]
     moved = [
@@ -108,18 +115,18 @@ def _cuts(answer: VideoAnswer) -> Iterator[str]:
         ("The face has moved, and is cropped anew", moved),
     ):
         if found:
-            named = [f"{after.first} ({_at(answer, after.first)})" for after in found]
-            yield f"{title}: at frame {_listed(named)}."
+            named = [f"{after.first} ({_frame_time(answer, after.first)})" for after in found]
+            yield f"{title}: at frame {_join_items(named)}."
 
 
-def _listed(named: Sequence[str]) -> str:
-    more = f", and {len(named) - _NAMED} more" * (len(named) > _NAMED)
-    return ", ".join(named[:_NAMED]) + more
+def _join_items(items: Sequence[str]) -> str:
+    more = f", and {len(items) - _MAX_ITEMS} more" * (len(items) > _MAX_ITEMS)
+    return ", ".join(items[:_MAX_ITEMS]) + more
 
 
-def _at(answer: VideoAnswer, frame: int) -> str:
-    return clock((frame - answer.first) / answer.fps)
+def _frame_time(answer: VideoAnswer, frame: int) -> str:
+    return format_time((frame - answer.first) / answer.fps)
 
 
-def _wrapped(text: str) -> str:
+def _wrap(text: str) -> str:
     return textwrap.fill(text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)

@@ -18,7 +18,7 @@ from data_prep.common import files
 from mser_jax.predict.answers import VideoAnswer
 from mser_jax.predict.views import class_bars
 from mser_jax.predict.views import common as answer_view
-from mser_jax.predict.views.common import NO_FACE, NOTHING, UNMEASURED, UNREAD
+from mser_jax.predict.views.common import NO_FACE, NO_MOVEMENT, UNMEASURED, UNREAD
 from mser_jax.report import plots, wording
 
 _INCHES = 12.0
@@ -41,7 +41,7 @@ def write(path: Path, answer: VideoAnswer) -> None:
         # A name in a script that the font lacks shows boxes: no reason to trouble the user.
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
         png = plots.png(timeline(answer))
-    with files.at(path) as part:
+    with files.atomic_file(path) as part:
         part.write_bytes(png)
 
 
@@ -61,21 +61,21 @@ def timeline(answer: VideoAnswer) -> Figure:
     figure.supxlabel(wording.WARNING, x=0.012, ha="left", fontsize=8, color=plots.FAINT)
     if not answer.answers:
         axes = figure.subplots()
-        _movements(axes, answer)
-        axes.text(0.5, 0.9, NOTHING, ha="center", transform=axes.transAxes, color=plots.INK)
+        _draw_movements(axes, answer)
+        axes.text(0.5, 0.9, NO_MOVEMENT, ha="center", transform=axes.transAxes, color=plots.INK)
         return figure
     upper, lower = figure.subplots(2, 1, height_ratios=(above, below))
-    labels = _movements(upper, answer)
+    labels = _draw_movements(upper, answer)
     class_bars.draw(lower, answer)
-    _spread(figure, labels)
+    _arrange_labels(figure, labels)
     return figure
 
 
-def _movements(axes: Axes, answer: VideoAnswer) -> list[Text]:
+def _draw_movements(axes: Axes, answer: VideoAnswer) -> list[Text]:
     """Everything over time; the labels of the movements stand where they may overlap."""
-    _title(axes, answer)
-    _time(axes, answer)
-    handles = [*_course(axes, answer), *_blanks(axes, answer)]
+    _draw_title(axes, answer)
+    _set_time_axis(axes, answer)
+    handles = [*_draw_course(axes, answer), *_draw_missing_spans(axes, answer)]
     if handles:
         style: dict[str, Any] = {"labelcolor": plots.FAINT, "fontsize": 9, "frameon": False}
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderpad": 0}
@@ -108,21 +108,21 @@ def _movements(axes: Axes, answer: VideoAnswer) -> list[Text]:
     ]
 
 
-def _title(axes: Axes, answer: VideoAnswer) -> None:
+def _draw_title(axes: Axes, answer: VideoAnswer) -> None:
     name = Path(answer.source).name
     name = name if len(name) <= 60 else f"{name[:40]}...{name[-17:]}"
-    count = wording.many(len(answer.answers), "movement")
+    count = wording.pluralize(len(answer.answers), "movement")
     told = f"{name}: {count}" if name else count
     pad = 6 if answer.course is None else 24  # above the legend
     axes.set_title(told, loc="left", color=plots.INK, fontsize=12, parse_math=False, pad=pad)
 
 
-def _course(axes: Axes, answer: VideoAnswer) -> list:
+def _draw_course(axes: Axes, answer: VideoAnswer) -> list:
     """The signal, or nothing where marks were given; what the legend has of it."""
     if answer.course is None:
         axes.set(ylim=(0, 1), yticks=[])
         return []
-    frame, movement, threshold = answer_view.thinned(answer.course, _COLUMNS)
+    frame, movement, threshold = answer_view.downsample(answer.course, _COLUMNS)
     time = _seconds(answer, frame)
     lines = axes.plot(time, movement, color=plots.INK, linewidth=0.9, label="movement", zorder=3)
     style: dict[str, Any] = {"color": plots.FAINT, "linewidth": 0.8, "linestyle": (0, (4, 3))}
@@ -135,10 +135,10 @@ def _course(axes: Axes, answer: VideoAnswer) -> list:
     return lines
 
 
-def _blanks(axes: Axes, answer: VideoAnswer) -> list[Patch]:
+def _draw_missing_spans(axes: Axes, answer: VideoAnswer) -> list[Patch]:
     """Where nothing is known, hatched; what the legend has of it."""
     patches = []
-    for why, found in answer_view.blanks(answer).items():
+    for why, found in answer_view.missing_spans(answer).items():
         ends = _seconds(answer, found) + np.array([-0.5, 0.5]) / answer.fps
         style: dict[str, Any] = {"facecolor": "#f1f3f5", "edgecolor": "#aab2bb", "linewidth": 0.4}
         style["hatch"] = _HATCHES[why]
@@ -148,7 +148,7 @@ def _blanks(axes: Axes, answer: VideoAnswer) -> list[Patch]:
     return patches
 
 
-def _time(axes: Axes, answer: VideoAnswer) -> None:
+def _set_time_axis(axes: Axes, answer: VideoAnswer) -> None:
     """The axis: seconds, and m:ss where there are minutes."""
     low, high = _seconds(answer, answer_view.span(answer))
     if answer.course is None and answer.answers:
@@ -163,14 +163,14 @@ def _time(axes: Axes, answer: VideoAnswer) -> None:
     if high < 60:
         axes.xaxis.set_major_formatter(lambda second, _: f"{second:.{digits}f} s")
     else:
-        axes.xaxis.set_major_formatter(lambda second, _: answer_view.clock(second, digits))
+        axes.xaxis.set_major_formatter(lambda second, _: answer_view.format_time(second, digits))
     axes.tick_params(length=0, colors=plots.FAINT)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#c3cad2")
     axes.set_axisbelow(True)
 
 
-def _spread(figure: Figure, labels: Sequence[Text]) -> None:
+def _arrange_labels(figure: Figure, labels: Sequence[Text]) -> None:
     """Put each label on the highest level with room for it, or only its number, or take it away."""
     figure.draw_without_rendering()
     axes = labels[0].axes

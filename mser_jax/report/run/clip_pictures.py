@@ -21,7 +21,7 @@ from mser_jax.evaluate.predictions import Predictions
 from mser_jax.storage import history
 
 SIDE, GAP = 256, 8  # px of a part, and of the white between two
-LEAST_REACH = 0.1  # px of the full colour: else the noise of a clip at rest would glow
+MIN_REACH = 0.1  # px of the full colour: else the noise of a clip at rest would glow
 _LEGEND = 160  # px
 _NOT_NOTED = "This run did not note where its prepared clips are."
 _REMEDY = (
@@ -49,19 +49,19 @@ def draw(
     """
     kind = _kind(config)
     rows = hardest.clips(predictions, config["evaluation"]["select"])["clips"]
-    names = hardest.names(rows)
+    names = hardest.clip_names(rows)
     paths = {clip: workdir / hardest.FOLDER / hardest.file_name(clip, kind) for clip in names}
-    _remove_others(workdir / hardest.FOLDER, {path.name for path in paths.values()})
+    _remove_old_pictures(workdir / hardest.FOLDER, {path.name for path in paths.values()})
     why = ""
     try:
         for clip, record in _records(history.last(events, "data").get("set"), config, {*names}):
             paths[clip].parent.mkdir(exist_ok=True)
-            paths[clip].write_bytes(_png(picture(record, kind)))
+            paths[clip].write_bytes(_encode_png(picture(record, kind)))
     except UserError as error:  # the page tells it: a report needs no prepared clips
         why = str(error)
     there = {clip: path.name for clip, path in paths.items() if path.is_file()}
     missing = "" if len(there) == len(names) else why or "Some clips are not in the prepared set."
-    legend = b"" if kind == hardest.IMAGE else _png(flow_colour.legend(_LEGEND))
+    legend = b"" if kind == hardest.IMAGE else _encode_png(flow_colour.legend(_LEGEND))
     return hardest.Pictures(kind, there, missing, legend)
 
 
@@ -78,13 +78,15 @@ def picture(record: Mapping[str, Any], kind: str) -> np.ndarray:
     """
     if kind == hardest.IMAGE:
         image = record["image"][len(record["image"]) // 2]
-        return _beside([_grey(image[..., channel]) for channel in range(image.shape[-1])])
+        return _side_by_side(
+            [_draw_grey(image[..., channel]) for channel in range(image.shape[-1])]
+        )
     frames, apex = record["frames"][..., 0], int(record["apex_index"])
     at = apex if apex > 0 else len(frames) // 2  # no flow ends at the first key frame
-    flow = _flow(record["flow"][at - 1])
+    flow = _draw_flow(record["flow"][at - 1])
     if kind == hardest.FLOW:
         return flow
-    return _beside([_grey(frames[0]), _grey(frames[at]), flow])
+    return _side_by_side([_draw_grey(frames[0]), _draw_grey(frames[at]), flow])
 
 
 def _kind(config: Mapping[str, Any]) -> str:
@@ -95,17 +97,17 @@ def _kind(config: Mapping[str, Any]) -> str:
 
 
 def _records(
-    path: str | None, config: Mapping[str, Any], wanted: set[str]
+    path: str | None, config: Mapping[str, Any], clip_names: set[str]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """The wanted clips of the prepared set by their names, as they come."""
     if not path:
         raise UserError(f"{_NOT_NOTED} {_REMEDY}")
     if not shards.is_finished(Path(path)):
         raise UserError(f"The prepared clips are not at {path} any more. {_REMEDY}")
-    stored, left = shards.load_shards(path, config["prep"]), set(wanted)
+    stored, left = shards.load_shards(path, config["prep"]), set(clip_names)
     for index in range(len(stored) if left else 0):
         record = stored[index]
-        clip = hardest.name(record["dataset"], record["subject"], record["clip_id"])
+        clip = hardest.clip_name(record["dataset"], record["subject"], record["clip_id"])
         if clip in left:
             left.remove(clip)
             yield clip, record
@@ -113,33 +115,33 @@ def _records(
             return
 
 
-def _remove_others(folder: Path, kept: set[str]) -> None:
+def _remove_old_pictures(folder: Path, file_names: set[str]) -> None:
     """The pictures of an earlier report that this one does not show; the folder too if empty."""
     for path in folder.glob("*.png"):
-        if path.name not in kept:
+        if path.name not in file_names:
             path.unlink()
     with contextlib.suppress(OSError):  # it is not there, or has something in it
         folder.rmdir()
 
 
-def _flow(flow: np.ndarray) -> np.ndarray:
+def _draw_flow(flow: np.ndarray) -> np.ndarray:
     large = cv2.resize(np.asarray(flow, np.float32), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     reach = float(np.quantile(np.hypot(large[..., 0], large[..., 1]), 0.99))
-    return flow_colour.colours(large, max(reach, LEAST_REACH))
+    return flow_colour.colours(large, max(reach, MIN_REACH))
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
+def _draw_grey(image: np.ndarray) -> np.ndarray:
     """uint8 `[h, w]` as RGB of `SIDE` px."""
     how = cv2.INTER_CUBIC if len(image) < SIDE else cv2.INTER_AREA
     large = cv2.resize(np.ascontiguousarray(image), (SIDE, SIDE), interpolation=how)
     return np.repeat(large[..., None], 3, axis=-1)
 
 
-def _beside(parts: list[np.ndarray]) -> np.ndarray:
+def _side_by_side(parts: list[np.ndarray]) -> np.ndarray:
     white = np.full((SIDE, GAP, 3), 255, np.uint8)
     row = [piece for part in parts for piece in (white, part)]
     return np.concatenate(row[1:], axis=1)
 
 
-def _png(image: np.ndarray) -> bytes:
+def _encode_png(image: np.ndarray) -> bytes:
     return cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1].tobytes()

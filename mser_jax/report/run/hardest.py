@@ -8,7 +8,7 @@ from mser_jax.evaluate import hardest
 from mser_jax.evaluate.hardest import FACES, FLOW, FOLDER, IMAGE, Pictures
 from mser_jax.report import html
 from mser_jax.report.html import Markup
-from mser_jax.report.wording import many
+from mser_jax.report.wording import pluralize
 
 _SHOWN = {
     FACES: "From the left: the first key frame; that of the apex (the middle one where none is "
@@ -50,23 +50,23 @@ def hardest_clips(scores: Mapping, pictures: Pictures) -> Markup:
     seeds = len(scores["seeds"])
     means = f" Probabilities are means over {seeds} seeds." if seeds > 1 else ""
     told = (
-        f"Of {many(wrong, 'clip')} that {'was' if wrong == 1 else 'were'} answered wrongly, the "
+        f"Of {pluralize(wrong, 'clip')} that {'was' if wrong == 1 else 'were'} answered wrongly, the "
         f"{len(rows)} whose true class got the least probability.{means}"
     )
     one = len(scores["per_dataset"]) == 1
     cards = [
         _card(place, row, name, pictures, one)
-        for place, (row, name) in enumerate(zip(rows, hardest.names(rows)), 1)
+        for place, (row, name) in enumerate(zip(rows, hardest.clip_names(rows)), 1)
     ]
     return html.section(
         "Hardest clips",
         html.tag("p", told),
-        *_about(pictures),
+        *_picture_notes(pictures),
         html.tag("div", *cards, class_=f"clips {pictures.kind}"),
     )
 
 
-def _about(pictures: Pictures) -> Iterator[Markup]:
+def _picture_notes(pictures: Pictures) -> Iterator[Markup]:
     if pictures.files:
         yield html.tag("p", _SHOWN[pictures.kind], class_="small")
     if pictures.files and pictures.legend:
@@ -74,19 +74,19 @@ def _about(pictures: Pictures) -> Iterator[Markup]:
         yield html.tag("div", wheel, html.tag("p", _COLOURS, class_="small"), class_="legend")
     if pictures.files and pictures.kind == FACES:
         yield html.tag("p", *_FACES_HERE, class_="note")
-    if pictures.missing:
+    if pictures.missing_reason:
         some = "Some pictures are missing" if pictures.files else "Pictures are missing"
-        yield html.tag("p", f"{some}. {pictures.missing}", class_="note")
+        yield html.tag("p", f"{some}. {pictures.missing_reason}", class_="note")
 
 
-def _card(place: int, row: Mapping, name: str, pictures: Pictures, one: bool) -> Markup:
-    called = f"{row['subject']}/{row['clip']}" if one else name
+def _card(rank: int, row: Mapping, name: str, pictures: Pictures, single_dataset: bool) -> Markup:
+    called = f"{row['subject']}/{row['clip']}" if single_dataset else name
     parts = []
     if file := pictures.files.get(name):
         alt = f"{_ALT[pictures.kind]} of {called}: in {FOLDER}/, which is not beside this page."
-        parts.append(html.picture(f"{FOLDER}/{file}", alt))
+        parts.append(html.linked_image(f"{FOLDER}/{file}", alt))
     caption = [
-        html.tag("strong", f"{place}. {called}"),
+        html.tag("strong", f"{rank}. {called}"),
         html.tag("span", f"true: {row['true']}, {row['p_true']:.1%}"),
         html.tag("span", f"answer: {row['answer']}, {row['p_answer']:.1%}"),
     ]

@@ -26,7 +26,7 @@ from mser_jax.report.run.scores import COLUMNS, TITLES
 from mser_jax.report.wording import number, text_row
 from mser_jax.storage import history
 
-_NONE = hardest.Pictures(missing="No pictures were drawn.")
+_NO_PICTURES = hardest.Pictures(missing_reason="No pictures were drawn.")
 
 
 def write(
@@ -34,7 +34,7 @@ def write(
     predictions: Predictions,
     config: Mapping[str, Any],
     events: list[dict],
-    pictures: hardest.Pictures = _NONE,
+    pictures: hardest.Pictures = _NO_PICTURES,
 ) -> Path:
     """Write metrics.json, confusion.png, curves.png and report.html into `workdir`.
 
@@ -77,13 +77,13 @@ def text_table(scores: Mapping[str, Any]) -> str:
       scores: as `scoring.score` returns them.
     """
     lines = [wording.counts(scores), ""]
-    if failed := wording.failed(scores):
+    if failed := wording.failure_warning(scores):
         lines += [textwrap.fill(failed, 79), ""]
     lines += [text_row("", TITLES), *_text_rows(scores)]
     if len(scores["per_dataset"]) > 1:
         lines += ["", "by database, under that rule *"]
         lines += [
-            text_row(row["dataset"], [wording.short(row[c]) for c in COLUMNS])
+            text_row(row["dataset"], [wording.short_number(row[c]) for c in COLUMNS])
             for row in scores["per_dataset"]
         ]
     lines += ["", "* the rule that is reported; intervals: bootstrap over subjects"]
@@ -117,9 +117,9 @@ def render(
     scores: Mapping[str, Any],
     config: Mapping[str, Any],
     events: list[dict],
-    claimed: Mapping[str, Any] | None = None,
-    watched: bool = False,
-    pictures: hardest.Pictures = _NONE,
+    inflated_results: Mapping[str, Any] | None = None,
+    evaluated_each_epoch: bool = False,
+    pictures: hardest.Pictures = _NO_PICTURES,
 ) -> str:
     """The page, in one file that needs nothing from outside; beside it only pictures of clips.
 
@@ -127,8 +127,8 @@ def render(
       scores: as `scoring.score` returns them.
       config: the run's fields, as in config.json.
       events: the lines of log.jsonl.
-      claimed: as `inflated.results` returns them, where they were asked for.
-      watched: whether the training answered the held-out clips after every epoch, for these.
+      inflated_results: as `inflated.results` returns them, where they were asked for.
+      evaluated_each_epoch: whether the training answered the held-out clips after every epoch, for these.
       pictures: what there is of the hardest clips, in files beside the page.
     """
     return html.document(
@@ -141,26 +141,26 @@ def render(
         score_report.by_subject(scores),
         hardest_report.hardest_clips(scores, pictures),
         calibration_report.confidence(scores),
-        training_report.training(scores, events, watched),
-        *([score_report.claimed(claimed)] if claimed else []),
-        training_report.what_was_run(scores, config, events),
+        training_report.training(scores, events, evaluated_each_epoch),
+        *([score_report.inflated_scores(inflated_results)] if inflated_results else []),
+        training_report.run_settings(scores, config, events),
         provenance_report.clips(scores, events),
-        provenance_report.time(events),
-        provenance_report.again(config, events),
+        provenance_report.stage_times(events),
+        provenance_report.rerun_section(config, events),
         wording.footer(),
-        beside=bool(pictures.files),
+        allow_local_images=bool(pictures.files),
     )
 
 
 def _head(scores: Mapping, config: Mapping, events: list[dict]) -> Markup:
-    date = history.started(events).get("date", f"date {wording.ABSENT}")
+    date = history.start_event(events).get("date", f"date {wording.NOT_RECORDED}")
     parts = [
         html.tag("p", "mser_jax · micro-expression recognition", class_="over"),
         html.tag("h1", config["name"]),
         html.tag("p", wording.protocol(config, scores["folds"]), class_="lead"),
         html.tag("p", f"{wording.counts(scores)} · {date}", class_="small"),
     ]
-    if failed := wording.failed(scores):
+    if failed := wording.failure_warning(scores):
         parts.append(html.tag("p", failed, class_="note failed"))
     if config["data"]["dataset"] == "synthetic":
         note = f"These clips are synthetic. {wording.SYNTHETIC}"

@@ -6,24 +6,24 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from data_prep.common.fields import flat
+from data_prep.common.fields import flatten
 from mser_jax.report import html
 from mser_jax.report.html import Markup
-from mser_jax.report.wording import ABSENT
+from mser_jax.report.wording import NOT_RECORDED
 from mser_jax.storage import history
 
 
 def clips(scores: Mapping, events: list[dict]) -> Markup:
     """Which clips there were, and which of them were tested."""
     data = history.last(events, "data")
-    about = (*_release(data.get("release", {})), *_repaired(data.get("repaired", {})))
-    return html.section("Clips", *about, _counted(scores, data))
+    about = (*_release(data.get("release", {})), *_repair_table(data.get("repaired", {})))
+    return html.section("Clips", *about, _clip_counts(scores, data))
 
 
-def _counted(scores: Mapping, data: Mapping) -> Markup:
+def _clip_counts(scores: Mapping, data: Mapping) -> Markup:
     dropped = data.get("dropped")
     if dropped is None:
-        return html.tag("p", f"Whether clips were dropped was {ABSENT}.")
+        return html.tag("p", f"Whether clips were dropped was {NOT_RECORDED}.")
     left_out = {
         **{f"dropped: {reason}": clips for reason, clips in dropped.items()},
         "trained on and not tested": data.get("clips", scores["tested"]) - scores["tested"],
@@ -39,7 +39,7 @@ def _release(release: Mapping) -> Iterator[Markup]:
     """What a database was read from, and its classes beside what is stated of it."""
     facts = [(name, value) for name, value in release.items() if isinstance(value, str)]
     if facts:
-        yield html.pairs(facts)
+        yield html.definition_list(facts)
     stated = release.get("stated")
     if stated:
         found = release["clips"]
@@ -47,16 +47,16 @@ def _release(release: Mapping) -> Iterator[Markup]:
         yield html.table(["class", "clips", "stated"], rows)
 
 
-def _repaired(repaired: Mapping) -> Iterator[Markup]:
-    if repaired:
-        yield html.table(["repaired in the annotation", "values"], repaired.items())
+def _repair_table(repairs: Mapping) -> Iterator[Markup]:
+    if repairs:
+        yield html.table(["repaired in the annotation", "values"], repairs.items())
 
 
-def time(events: list[dict]) -> Markup:
+def stage_times(events: list[dict]) -> Markup:
     """How long each stage took."""
     stages = history.stages(events)
     if not stages:
-        return html.section("Time", html.tag("p", f"The stages were {ABSENT}."))
+        return html.section("Time", html.tag("p", f"The stages were {NOT_RECORDED}."))
     total = max(sum(stage["seconds"] for stage in stages), 1e-9)
     rows = [
         [
@@ -70,23 +70,23 @@ def time(events: list[dict]) -> Markup:
     return html.section("Time", html.table(["stage", "seconds", "", ""], rows))
 
 
-def _whole(command: str) -> str:
+def _without_mode(command: str) -> str:
     """The command without its mode: a run that was trained by itself is here with its report."""
     return re.sub(r" --?mode[= ]\S+", "", command)
 
 
-def again(config: Mapping, events: list[dict]) -> Markup:
+def rerun_section(config: Mapping, events: list[dict]) -> Markup:
     """The command, the versions and devices that it ran with, and every field."""
-    start = history.started(events)
+    start = history.start_event(events)
     dataset = config["data"]["dataset"]
     default = f"python -m mser_jax.main --config=configs/{dataset}.py:{config['preset']}"
     versions = start.get("versions", {})
-    rows = [*versions.items(), ("devices", ", ".join(start.get("devices", [ABSENT])))]
-    fields = [(name, json.dumps(value)) for name, value in flat(config).items()]
+    rows = [*versions.items(), ("devices", ", ".join(start.get("devices", [NOT_RECORDED])))]
+    fields = [(name, json.dumps(value)) for name, value in flatten(config).items()]
     return html.section(
         "How to run it again",
-        html.command(_whole(start.get("command", default))),
-        html.pairs(rows),
+        html.command(_without_mode(start.get("command", default))),
+        html.definition_list(rows),
         html.tag(
             "details",
             html.tag("summary", f"The full configuration ({len(fields)} fields)"),

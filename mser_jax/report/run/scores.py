@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from mser_jax.evaluate.compare import published
 from mser_jax.report import html
 from mser_jax.report.html import Markup
-from mser_jax.report.wording import UPPER_BOUND, many, number
+from mser_jax.report.wording import UPPER_BOUND, number, pluralize
 
 COLUMNS = ("accuracy", "uf1", "uar", "f1_macro", "f1_weighted", "f1_micro")
 TITLES = ("accuracy", "UF1", "UAR", "F1 macro", "weighted", "micro")
@@ -76,7 +76,7 @@ def _card(scores: Mapping, column: str) -> Markup:
         html.tag("span", TITLES[COLUMNS.index(column)], class_="name"),
         html.tag("span", number(scores[column]), class_="value"),
         html.tag("small", note),
-        html.strip(scores[column], interval, scores["majority"][column]),
+        html.interval_strip(scores[column], interval, scores["majority"][column]),
         class_="card",
     )
 
@@ -85,7 +85,7 @@ def _seeds(scores: Mapping) -> Markup:
     spread = scores["seed_std"]
     if spread is None:
         return Markup("")
-    lines = [[_seed(row), *(number(row[c]) for c in COLUMNS)] for row in scores["per_seed"]]
+    lines = [[_seed_label(row), *(number(row[c]) for c in COLUMNS)] for row in scores["per_seed"]]
     lines.append(["mean", *(number(scores[c]) for c in COLUMNS)])
     lines.append(["standard deviation", *(number(spread[c]) for c in COLUMNS)])
     told = (
@@ -97,9 +97,11 @@ def _seeds(scores: Mapping) -> Markup:
     return html.join([table, html.tag("p", told, class_="small")])
 
 
-def _seed(row: Mapping) -> str:
+def _seed_label(row: Mapping) -> str:
     unanswered = row["unanswered"]
-    return f"{row['seed']}" + f" ({many(unanswered, 'clip')} without an answer)" * (unanswered > 0)
+    return f"{row['seed']}" + f" ({pluralize(unanswered, 'clip')} without an answer)" * (
+        unanswered > 0
+    )
 
 
 def beside_published(scores: Mapping, dataset: str) -> Markup:
@@ -124,10 +126,13 @@ def confusion(scores: Mapping) -> Markup:
         f"of the row.{several}"
     )
     names, databases = scores["class_names"], scores["per_dataset"]
-    parts = [html.heat(scores["confusion"], names)]
+    parts = [html.confusion_table(scores["confusion"], names)]
     if len(databases) > 1:
         parts = [_titled("all databases", parts[0])]
-        parts += [_titled(row["dataset"], html.heat(row["confusion"], names)) for row in databases]
+        parts += [
+            _titled(row["dataset"], html.confusion_table(row["confusion"], names))
+            for row in databases
+        ]
     return html.section(
         "Confusion",
         html.tag("p", told, class_="small"),
@@ -144,7 +149,7 @@ def by_class(scores: Mapping) -> Markup:
     parts = [html.table(["class", *_CLASS_TITLES], _class_cells(scores["per_class"]))]
     if len(scores["per_dataset"]) > 1:
         databases = [
-            [row["dataset"], row["clips"], row["subjects"], *(_bounded(row, c) for c in COLUMNS)]
+            [row["dataset"], row["clips"], row["subjects"], *(_score_cell(row, c) for c in COLUMNS)]
             for row in scores["per_dataset"]
         ]
         classes = [
@@ -157,7 +162,7 @@ def by_class(scores: Mapping) -> Markup:
     return html.section("By class", *parts)
 
 
-def _bounded(row: Mapping, column: str) -> Markup:
+def _score_cell(row: Mapping, column: str) -> Markup:
     """A score, and below it its interval where there is one."""
     bounds = row["interval"].get(column)
     told = f"{number(bounds[0])} to {number(bounds[1])}" if bounds else ""
@@ -176,7 +181,7 @@ def by_subject(scores: Mapping) -> Markup:
     one = len(scores["per_dataset"]) == 1
     lines = [
         [
-            row["subject"] if one else html.breaking(f"{row['dataset']}/{row['subject']}"),
+            row["subject"] if one else html.breakable_path(f"{row['dataset']}/{row['subject']}"),
             row["clips"],
             number(row["accuracy"]),
             html.bar(row["accuracy"]),
@@ -188,7 +193,7 @@ def by_subject(scores: Mapping) -> Markup:
     )
 
 
-def claimed(results: Mapping) -> Markup:
+def inflated_scores(results: Mapping) -> Markup:
     """What choosing the epoch on the test clips adds, marked as no result.
 
     Args:
@@ -204,13 +209,15 @@ def claimed(results: Mapping) -> Markup:
         "Not a result: with the epoch chosen on the test clips",
         html.tag("p", results["not_a_result"], class_="note"),
         html.table(
-            ["epoch", *TITLES[:3]], [[name, *_raised(row)] for name, row in lines.items()], 0
+            ["epoch", *TITLES[:3]],
+            [[name, *_inflated_cells(row)] for name, row in lines.items()],
+            0,
         ),
         html.tag("p", f"Chosen by {results['chosen_by']}.", class_="small"),
     )
 
 
-def _raised(row: Mapping) -> Iterator[Markup]:
+def _inflated_cells(row: Mapping) -> Iterator[Markup]:
     """Scores over their difference from the last epoch's."""
     for name in COLUMNS[:3]:
         raised = row.get("difference", {}).get(name)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from data_prep.common.errors import UserError
 from data_prep.datasets import registry
-from data_prep.datasets.base.about import about
+from data_prep.datasets.base.about import database_info
 from data_prep.datasets.base.source import listing
 from data_prep.synthetic.release import tree as release_tree
 from data_prep.synthetic.release.layouts import LAYOUTS, Layout
@@ -25,7 +25,7 @@ from data_prep.video import pictures
 WITH_A_SHEET = [name for name in LAYOUTS if LAYOUTS[name].sheet]
 CROPPED = [name for name in LAYOUTS if "cropped" in LAYOUTS[name].folders]
 RELEASES = [(name, "raw") for name in LAYOUTS] + [(name, "cropped") for name in CROPPED]
-MAPS = [(name, chosen) for name in LAYOUTS for chosen in about(name).classes]
+MAPS = [(name, chosen) for name in LAYOUTS for chosen in database_info(name).classes]
 
 IMPOSSIBLE = ("row", "the onset is not before the offset")
 UNMARKED = ("apex", "no apex is marked")
@@ -58,7 +58,7 @@ class Tree:
 
     name: str
     root: Path
-    planted: release_tree.Planted
+    planted: release_tree.TreeContents
 
     @property
     def layout(self) -> Layout:
@@ -183,7 +183,7 @@ def test_every_trap_is_told_and_nothing_else(tree):
     read = tree.source()
     entries = read.entries()
     expected = [
-        (clip, field, reason.format(outside=tree.layout.outside))
+        (clip, field, reason.format(outside=tree.layout.outside_emotion))
         for trap, clips in tree.planted.traps.items()
         for field, reason in filter(None, [TOLD[trap]])
         for clip in clips
@@ -208,12 +208,12 @@ def test_every_clip_that_can_be_used_is_there_once_with_its_class(tree):
 
 
 def test_clips_recur_between_subjects_and_are_told_apart(tree):
-    if not tree.planted.recurring:
+    if not tree.planted.repeated_names:
         assert tree.name not in ("casme2", "casme3", "folder")
         return
     entries = {entry.name: entry for entry in tree.source().entries()}
-    folders = {entries[name].row.folder for name in tree.planted.recurring}
-    assert len(folders) == len(tree.planted.recurring) > 1
+    folders = {entries[name].row.folder for name in tree.planted.repeated_names}
+    assert len(folders) == len(tree.planted.repeated_names) > 1
 
 
 @pytest.mark.parametrize(("name", "release"), RELEASES)
@@ -251,7 +251,7 @@ def test_raw_and_cropped_frames_give_the_same_clips(name, made):
 
 @pytest.mark.parametrize(("name", "chosen"), MAPS)
 def test_class_maps_hold_each_emotion_once_and_sort_the_clips(name, chosen, made):
-    classes = about(name).classes[chosen]
+    classes = database_info(name).classes[chosen]
     words = [word for words in classes.values() for word in words]
     assert len({*words}) == len(words)
     assert words == [word.lower() for word in words]

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from data_prep import config as configs
 from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
-from data_prep.common.fields import flat
+from data_prep.common.fields import flatten
 from data_prep.datasets import registry
 from data_prep.pipeline import release_check
 from data_prep.pipeline.prepare import prepare
@@ -34,7 +34,7 @@ SHEET, IMAGES = "combined_3_class2_for_optical_flow.csv", "datasets/STSNet_whole
 
 
 def config(root, **data):
-    made = ConfigDict({"data": configs.data("megc2019"), "prep": configs.images()})
+    made = ConfigDict({"data": configs.data("megc2019"), "prep": configs.image_recipe()})
     made.data.update(manual_dir=str(root), **data)
     return made.lock()
 
@@ -387,8 +387,8 @@ def test_the_set_is_exported_as_tfrecord(drawn, tmp_path):
 def test_the_recipe_and_the_clips_are_of_one_kind(drawn):
     made = config(drawn[0])
     configs.validate(made)
-    assert set(flat(made.data.to_dict())) == {"dataset", "manual_dir", "classes", "data_dir"}
-    videos = ConfigDict({"data": configs.data("samm"), "prep": configs.images()})
+    assert set(flatten(made.data.to_dict())) == {"dataset", "manual_dir", "classes", "data_dir"}
+    videos = ConfigDict({"data": configs.data("samm"), "prep": configs.image_recipe()})
     with pytest.raises(UserError, match=r"'samm', but config\.prep is for finished images"):
         configs.validate(videos)
     images = ConfigDict({"data": configs.data("megc2019"), "prep": configs.recipe()})
@@ -454,7 +454,7 @@ from ml_collections import ConfigDict
 from data_prep import config
 
 def get_config():
-    return ConfigDict({"data": config.data("megc2019"), "prep": config.images()}).lock()
+    return ConfigDict({"data": config.data("megc2019"), "prep": config.image_recipe()}).lock()
 """
 
 
@@ -492,7 +492,7 @@ def test_every_channel_of_every_image_is_stretched(drawn):
         image = pixels(file)
         assert image.min((0, 1)).tolist() == [0, 0, 0]
         assert image.max((0, 1)).tolist() == [255, 255, 255]
-    flat_image = synthetic_images.stretched(np.full((2, 2, 1), 3.0))
+    flat_image = synthetic_images.stretch_channels(np.full((2, 2, 1), 3.0))
     assert not flat_image.any()
 
 

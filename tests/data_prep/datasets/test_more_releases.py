@@ -15,7 +15,7 @@ from data_prep import config
 from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
 from data_prep.datasets import registry
-from data_prep.datasets.base.about import about
+from data_prep.datasets.base.about import database_info
 from data_prep.datasets.composite.reader import READERS
 from data_prep.synthetic.clips import COLUMNS
 
@@ -73,9 +73,9 @@ def told(read):
 
 @pytest.mark.parametrize("name", DATABASES)
 def test_an_emotion_is_in_one_class_of_a_map_and_in_the_release(name):
-    released = set(itertools.chain(*about(name).emotions("emotion").values()))
-    for chosen in about(name).classes:
-        words = list(itertools.chain(*about(name).emotions(chosen).values()))
+    released = set(itertools.chain(*database_info(name).emotions("emotion").values()))
+    for chosen in database_info(name).classes:
+        words = list(itertools.chain(*database_info(name).emotions(chosen).values()))
         assert len(words) == len(set(words))
         assert set(words) <= released
         assert all(word == word.lower() for word in words)
@@ -83,7 +83,7 @@ def test_an_emotion_is_in_one_class_of_a_map_and_in_the_release(name):
 
 @pytest.mark.parametrize("name", ["samm", "casme2", "casme3"])
 def test_stated_counts_are_the_sums_of_those_of_the_emotions(name):
-    known = about(name)
+    known = database_info(name)
     for chosen, classes in known.classes.items():
         assert known.counts[chosen]["source"]
         for each, words in classes.items():
@@ -97,7 +97,7 @@ def test_stated_counts_are_the_sums_of_those_of_the_emotions(name):
 
 
 def test_the_challenge_has_the_classes_that_it_states():
-    counts = [about(name).counts["megc2019"] for name in READERS]
+    counts = [database_info(name).counts["megc2019"] for name in READERS]
     classes = ("negative", "positive", "surprise")
     assert [sum(each[name] for each in counts) for name in classes] == [250, 109, 83]
 
@@ -111,13 +111,13 @@ def test_a_map_that_a_database_lacks_is_refused_with_those_it_has(name, tmp_path
 
 @pytest.mark.parametrize("name", DATABASES)
 def test_a_known_error_says_what_is_wrong_with_which_mark_and_who_says_so(name):
-    for error in about(name).errors:
+    for error in database_info(name).errors:
         assert error.field in ("onset", "apex", "offset")
         assert error.source
         assert bool(error.row) != bool(error.clip)
         if error.clip:
             assert int(error.stated) != int(error.right)
-            assert error.subject == about(name).subject_name(error.subject)
+            assert error.subject == database_info(name).subject_name(error.subject)
         else:
             assert (error.field, error.row.isdigit()) == ("offset", True)
 

@@ -11,8 +11,8 @@ from ml_collections import ConfigDict
 
 from data_prep.common.errors import UserError
 from data_prep.datasets import registry
-from data_prep.datasets.base.about import about
-from data_prep.datasets.base.cells import frame
+from data_prep.datasets.base.about import database_info
+from data_prep.datasets.base.cells import parse_frame
 from data_prep.datasets.base.search import files
 from data_prep.datasets.casme2.reader import Casme2
 from data_prep.datasets.samm.reader import Samm
@@ -275,7 +275,7 @@ def test_sheet_is_named_by_its_name_or_its_path_and_an_old_one_comes_last(samm, 
     [("6", "006"), ("006", "006"), ("6.0", "006"), ("", ""), ("6 (2)", ""), ("p6-2", "")],
 )
 def test_subject_has_one_spelling(written, name):
-    assert about("samm").subject_name(written) == name
+    assert database_info("samm").subject_name(written) == name
 
 
 @pytest.mark.parametrize(
@@ -283,7 +283,7 @@ def test_subject_has_one_spelling(written, name):
     [("46", 46), ("46.0", 46), ("/", None), ("", None), ("-1", None), ("0", 0), ("nan", None)],
 )
 def test_frame_cells(cell, number):
-    assert frame(cell) == number
+    assert parse_frame(cell) == number
 
 
 def test_frames_are_read_after_the_clip_is_loaded(samm):
@@ -324,6 +324,6 @@ def test_registry_knows_its_names_and_suggests(samm):
         return ConfigDict({"data": given | where})
 
     assert registry.source(config("samm")).name == "samm"
-    assert len(registry.parts(config("samm"))) == 1
+    assert len(registry.part_configs(config("samm"))) == 1
     with pytest.raises(UserError, match="Did you mean 'samm'"):
         registry.source(config("sam"))

@@ -294,7 +294,7 @@ def test_failing_clips_are_set_aside_and_the_others_go_on(tmp_path, plain_flow):
     quarantine.write_text("from an earlier run\n")
     good = list(pipeline.good_records(run(source, tmp_path), tally, tmp_path))
     assert [made["clip_id"] for made in good] == ["clip 0 é", "clip 3 é"]
-    assert (tally.written, tally.made, tally.reused, tally.noted) == (2, 2, 0, 1)
+    assert (tally.written, tally.computed, tally.reused, tally.noted) == (2, 2, 0, 1)
     lines = [json.loads(line) for line in quarantine.read_text().splitlines()]
     assert [line["clip"] for line in lines] == ["noise/s1/1", "noise/s0/2"]
     assert lines[0]["reason"] == "noise/s1/1: frame 7 is absent."

@@ -42,7 +42,7 @@ def film(path, count, fps=100.0):
 
 
 def marked(path, **marks):
-    return video_source.Marked(path, **marks)
+    return video_source.MarkedVideo(path, **marks)
 
 
 def load(entry, around=0.0):
@@ -153,7 +153,7 @@ def test_around_the_marks_only_what_a_band_pass_needs_is_taken(tmp_path, monkeyp
     assert (clip.first, clip.onset, clip.offset, len(clip.frames)) == (25, 5, 9, 15)
     whole = list(open_frames(path))
     np.testing.assert_array_equal(list(clip.frames), whole[25:40])
-    monkeypatch.setattr(video_source, "MOST", 10)
+    monkeypatch.setattr(video_source, "MAX_FRAMES", 10)
     assert len(load(marked(path, onset=30, offset=34), around=9.0).frames) == 9
     with pytest.raises(UserError, match=r"more than 10 frames .* --onset=120 --offset=180"):
         load(marked(path))

@@ -94,7 +94,7 @@ def test_another_recipe_lies_in_another_folder_and_is_not_mixed_up(config, sourc
 def test_what_is_left_out_is_counted_and_said(config, source):
     source.bad, source.odd = [1], [2]
     reason = "emotion 'fear' is outside the classes in use"
-    left_out = [repairs.left_out(f"noise/s1/{clip}", reason) for clip in "3456"]
+    left_out = [repairs.left_out_row(f"noise/s1/{clip}", reason) for clip in "3456"]
     unmarked = repairs.Repair("noise/s0/0", "apex", "", "", "no apex is marked")
     source.listing = Listing((*left_out, unmarked), clips={"calm": 2}, stated={"calm": 7})
     said = []
@@ -189,7 +189,7 @@ def test_leftovers_go_when_nobody_works_there(config, source):
     for file in leftovers:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    with folders.claimed(sets, lambda: None):  # as another preparation would
+    with folders.claim(sets, lambda: None):  # as another preparation would
         config.prep.magnify.alpha = 9.0
         prepare(config)
     assert [file.exists() for file in leftovers] == [True, True]

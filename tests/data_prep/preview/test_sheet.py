@@ -248,7 +248,7 @@ def test_frames_have_the_numbers_of_the_source():
         assert f"{number:g}" in said
     low, high = figure.axes[4].get_xlim()
     assert (low, high) == (999.5, 999.5 + len(clip.frames))
-    np.testing.assert_array_equal(slices.numbers(history["keyframes"])[8], middle)
+    np.testing.assert_array_equal(slices.frame_numbers(history["keyframes"])[8], middle)
 
 
 def test_the_margin_is_the_recipes():
@@ -282,7 +282,7 @@ def test_slices_are_drawn_with_their_key_frames(tmp_path):
     ],
 )
 def test_what_is_shown_of_many(count, wanted, most, expected):
-    assert sheet.spread(count, wanted, most) == expected
+    assert sheet.choose_indices(count, wanted, most) == expected
 
 
 def middlebury(right, down):

@@ -59,7 +59,7 @@ def test_checksum_is_crc32c(crc32c):
 
 
 def test_frame_is_that_of_tensorflow(crc32c):
-    assert tfrecord.frame(b"clip", crc32c).hex() == FRAME
+    assert tfrecord.frame_record(b"clip", crc32c).hex() == FRAME
 
 
 def test_files_hold_the_records_of_the_set_in_order(path, tmp_path, crc32c):
@@ -81,8 +81,8 @@ def test_description_says_tfrecord_and_is_else_that_of_the_set(path, tmp_path, c
     assert after == before | {"fileFormat": "tfrecord"}
     for name in ("features.json", "metadata.json", "label.labels.txt"):
         assert (out / name).read_bytes() == (path / name).read_bytes()
-    for name, digest in folders.sums(out).items():
-        folders.check(out / name, digest)
+    for name, digest in folders.read_checksums(out).items():
+        folders.verify_checksum(out / name, digest)
 
 
 def test_folder_that_is_there_is_left_alone(path, tmp_path, crc32c):

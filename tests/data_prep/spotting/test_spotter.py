@@ -8,7 +8,7 @@ import pytest
 
 from data_prep.spotting import spotter as spot
 from data_prep.spotting.marks import marks
-from data_prep.spotting.moves import Faces
+from data_prep.spotting.moves import FaceMotion
 from data_prep.stages import face
 from data_prep.synthetic.subject import LANDMARKS
 
@@ -58,15 +58,15 @@ def found(motion, seconds=3.0, fps=60.0, level=None, points=None):
         right, down = np.moveaxis(motion(number / fps), -1, 0).astype(np.float32)
         frame = cv2.remap(texture(), x - right, y - down, cv2.INTER_CUBIC, None, cv2.BORDER_REFLECT)
         noisy = frame + rng.normal(0, 0.5, frame.shape).astype(np.float32)
-        peaks += spotter.see(number, noisy)
+        peaks += spotter.update(number, noisy)
     return peaks + spotter.end()
 
 
 def left_of(field):
     """What a movement is without what a head could do of it: px r.m.s. over the face."""
-    faces = Faces(SIDE, None)
-    movement = field[faces._part][faces._seen].T.ravel()
-    left = movement - faces._head @ (faces._head.T @ movement)
+    faces = FaceMotion(SIDE, None)
+    movement = field[faces._region][faces._mask].T.ravel()
+    left = movement - faces._head_basis @ (faces._head_basis.T @ movement)
     return np.linalg.norm(left) / (len(left) / 2) ** 0.5
 
 
@@ -103,7 +103,7 @@ def test_nothing_is_found_in_what_does_not(case):
 
 def test_a_collar_is_no_face():
     matrix = face.align(LANDMARKS, 92, 10)
-    points = face.move(LANDMARKS, matrix)
+    points = face.transform_points(LANDMARKS, matrix)
     chin, mouth_corner = points[8], points[48]
     apart = np.array([0, 7])
 
@@ -125,10 +125,10 @@ def test_of_a_restless_face_only_what_stands_out_is_told():
     level = spot.Level(60.0)
     assert level.threshold == spot.FLOOR
     for _ in range(1000):
-        level.see(0.1)
-        level.see(-3.0)  # what goes on steadily is no measure
-        level.see(0.1)
-        level.see(0.1)
+        level.update(0.1)
+        level.update(-3.0)  # what goes on steadily is no measure
+        level.update(0.1)
+        level.update(0.1)
     assert level.threshold == pytest.approx(0.1 * spot.FACTOR)
     # As large as in the tests above, where it is found.
     assert not found(lambda t: 0.5 * pulse(t, *TWO[0]) * mouth(), 2.0, level=level)
@@ -137,8 +137,8 @@ def test_of_a_restless_face_only_what_stands_out_is_told():
 def test_what_is_held_does_not_grow():
     spotter = spot.Spotter(60.0, SIDE, spot.Level(60.0))
     for number in range(400):
-        spotter.see(number, texture())
-        spotter.measured.clear()
+        spotter.update(number, texture())
+        spotter.measurements.clear()
     held = len(spotter._looks)
     assert held == spotter._looks.maxlen
     assert held <= 150

@@ -72,7 +72,7 @@ def blind(monkeypatch):
         raise AssertionError("dlib was asked")
 
     monkeypatch.setattr(landmarks, "find_all", ask)
-    monkeypatch.setattr(landmarks, "is_seen", ask)
+    monkeypatch.setattr(landmarks, "has_face", ask)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def told(monkeypatch):
             return faces(len(asked) - 1)
 
         monkeypatch.setattr(landmarks, "find_all", find)
-        monkeypatch.setattr(landmarks, "is_seen", lambda *_, **__: True)
+        monkeypatch.setattr(landmarks, "has_face", lambda *_, **__: True)
         return asked
 
     return use
@@ -114,7 +114,7 @@ def test_crops_are_those_of_the_face_stage(frames):
     found, _ = landmarks.detect(frames[0])
     matrix = face.align(found, 134, 15)
     np.testing.assert_array_equal(clip.transform, matrix)
-    np.testing.assert_array_equal(clip.landmarks, face.move(found, matrix))
+    np.testing.assert_array_equal(clip.landmarks, face.transform_points(found, matrix))
     crops = np.asarray(clip.frames)
     assert crops.shape[1:] == (164, 164)
     for index in (0, clip.onset, clip.offset):
@@ -176,8 +176,8 @@ def test_a_flash_and_flicker_are_no_cuts(frames):
     for number, frame in enumerate(frames[:40]):
         light = 1.6 if number % 2 else 0.7
         shown = np.full_like(frame, 255) if number == 20 else np.clip(light * frame, 0, 255)
-        assert not cuts.see(shown.astype(np.uint8))
-    assert cuts.see(frames[40][::-1, ::-1])
+        assert not cuts.update(shown.astype(np.uint8))
+    assert cuts.update(frames[40][::-1, ::-1])
 
 
 def test_without_a_face_it_is_looked_for_once_a_second(told):
@@ -264,11 +264,11 @@ def test_a_clip_shorter_than_a_second_is_watched_too(video, frames, blind):
 
 @pytest.mark.parametrize("fps", [30.0, 200.0, 1000.0])
 def test_what_a_track_holds_is_bounded(fps):
-    made = track.Making("film", fps, 134, 15, 2.0, Level(fps))
+    made = track.TrackSettings("film", fps, 134, 15, 2.0, Level(fps))
     one = track.Track(made, 0, np.eye(3)[:2], None)
-    assert 4 * 164**2 * one.held < 300e6
+    assert 4 * 164**2 * one.capacity < 300e6
     if fps <= 200:  # an onset's reach and two seconds on either side
-        assert one.held > 5 * fps
+        assert one.capacity > 5 * fps
 
 
 def test_what_is_held_does_not_grow(video, frames, blind):
@@ -276,9 +276,9 @@ def test_what_is_held_does_not_grow(video, frames, blind):
     made["size"] = 28
     watcher = Watcher(made, FPS, landmarks=video.landmarks)
     for frame in [*frames, *frames[::-1]] * 2:
-        watcher.see(frame)
+        watcher.update(frame)
     (one,) = watcher._tracks
-    assert len(one._crops) == one.held < 200
+    assert len(one._crops) == one.capacity < 200
 
 
 def test_a_transform_for_every_frame_is_refused():
@@ -293,16 +293,16 @@ def test_too_fast_a_camera_is_refused():
 
 def test_a_box_or_landmarks_of_another_video_are_refused(frames):
     with pytest.raises(UserError, match=r"film: face\.box"):
-        Watcher(recipe(points="box", box=(0, 0, 999, 99)), FPS, name="film").see(frames[0])
+        Watcher(recipe(points="box", box=(0, 0, 999, 99)), FPS, name="film").update(frames[0])
     with pytest.raises(UserError, match="film: the landmarks put the eyes outside"):
-        Watcher(RECIPE, FPS, landmarks=np.full((68, 2), 999.0), name="film").see(frames[0])
+        Watcher(RECIPE, FPS, landmarks=np.full((68, 2), 999.0), name="film").update(frames[0])
 
 
 def test_a_long_synthetic_video_is_the_same_at_any_rate():
     slow, fast = (
         LongVideo(seed=9, subject=1, seconds=3.0, fps=fps, size=64) for fps in (30.0, 60.0)
     )
-    assert slow.planted == fast.planted
+    assert slow.expressions == fast.expressions
     assert len(fast) == 2 * len(slow) == 180
     for number in (0, 45):
         np.testing.assert_allclose(slow._head[number], fast._head[2 * number])

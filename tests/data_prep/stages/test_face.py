@@ -52,7 +52,7 @@ def crop(clip, **change) -> Any:
 def test_the_face_fits_the_window_upright(turn, scale, long):
     points = made_up_landmarks(turn, scale, long)
     matrix = face.align(points, 134, 15)
-    placed = face.move(points, matrix)
+    placed = face.transform_points(points, matrix)
     right, left = placed[face.RIGHT_EYE].mean(0), placed[face.LEFT_EYE].mean(0)
     assert right[1] == pytest.approx(left[1], abs=1e-3)
     middle = (right + left) / 2

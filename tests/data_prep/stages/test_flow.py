@@ -132,7 +132,7 @@ def test_epsilon_ends_the_iterations_of_each_pair():
     def rounds(start):
         nothing = (jnp.zeros_like(start), jnp.zeros_like(start))
         state = (start, nothing[0]), (nothing, nothing)
-        _, ((count, _), _) = flow._repeat(halve, state, most=23, epsilon=1.0)
+        _, ((count, _), _) = flow._repeat(halve, state, max_iterations=23, epsilon=1.0)
         return count
 
     starts = jnp.array([0.5, 40.0, 1e4, 1e9])[:, None]

@@ -126,7 +126,7 @@ def test_a_still_clip_is_sampled_in_time(radius):
 def test_slices_are_cut_through_the_landmarks():
     clip = ramp_clip(np.arange(5.0))
     lines = keyframes.slices(clip)
-    assert [(line.name, line.axis, line.at) for line in lines] == [
+    assert [(line.name, line.axis, line.position) for line in lines] == [
         ("eye line", 0, 10),
         ("mouth line", 0, 30),
         ("mid-line", 1, 20),
@@ -137,12 +137,12 @@ def test_slices_are_cut_through_the_landmarks():
 
 def test_slices_without_landmarks_lie_where_an_aligned_face_has_eyes_and_mouth():
     clip = dataclasses.replace(ramp_clip(np.arange(5.0)), landmarks=None)
-    assert [line.at for line in keyframes.slices(clip)] == [14, 26, 20]
+    assert [line.position for line in keyframes.slices(clip)] == [14, 26, 20]
 
 
 def test_slices_beyond_the_crop_are_cut_at_its_edge():
     clip = dataclasses.replace(ramp_clip(np.arange(5.0)), landmarks=landmarks() + 35)
-    assert [line.at for line in keyframes.slices(clip)] == [39, 39, 39]
+    assert [line.position for line in keyframes.slices(clip)] == [39, 39, 39]
 
 
 def test_nearest_pixel_matching_ignores_movement_within_its_radius():

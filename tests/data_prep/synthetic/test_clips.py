@@ -176,7 +176,7 @@ def test_inverse_leads_back():
     for entry in made.entries():
         scene = synthetic._scene(entry)
         forth = scene.motion.displacement(scene.timing.apex).astype(np.float32)
-        back = synthetic.inverse(forth, grid, np.zeros_like(grid))
+        back = synthetic.invert_displacement(forth, grid, np.zeros_like(grid))
         there = synthetic_subject.sample(forth, grid + back, cv2.INTER_LINEAR)
         assert np.abs(there + back)[4:-4, 4:-4].max() < 0.03
 

@@ -24,7 +24,7 @@ def path(tmp_path):
 
 def test_frames_come_with_their_numbers_and_times(path):
     decoder = open_video(path)
-    assert (decoder.fps, decoder.announced) == (25.0, 5)
+    assert (decoder.fps, decoder.header_frame_count) == (25.0, 5)
     frames = [*decoder.frames()]
     assert [frame.number for frame in frames] == [*range(5)]
     np.testing.assert_allclose([frame.pixels.mean() for frame in frames], VALUES, atol=2)
@@ -56,29 +56,29 @@ def test_what_is_no_video_is_refused_when_it_is_opened(tmp_path):
 
 def test_an_end_well_before_the_announced_one_is_a_loss(path):
     decoder = open_video(path)
-    assert not decoder.loss(5)
-    assert "announces 5 frames and ends after 4" in decoder.loss(4)[0]
+    assert not decoder.truncation_notes(5)
+    assert "announces 5 frames and ends after 4" in decoder.truncation_notes(4)[0]
 
 
 @pytest.mark.parametrize("times", [(), (7.0,), (0.0, 40.0, 40.0), (0.0, 80.0, 40.0, 120.0)])
 def test_times_that_do_not_rise_say_nothing(times):
     noted = Times(times)
     assert noted.fps is None
-    assert not noted.unevenness() + noted.difference(25.0)
+    assert not noted.unevenness_notes() + noted.rate_notes(25.0)
 
 
 def test_one_rule_tells_even_times_from_uneven_ones():
     assert Times([0.0, 40.0, 80.0]).fps == 25.0
     assert not Times(
         [0.0, 10.0, 26.0]
-    ).unevenness()  # 1.5 times and 1 ms longer: a clock's rounding
-    assert "10 to 17 ms apart" in Times([0.0, 10.0, 27.0]).unevenness()[0]
+    ).unevenness_notes()  # 1.5 times and 1 ms longer: a clock's rounding
+    assert "10 to 17 ms apart" in Times([0.0, 10.0, 27.0]).unevenness_notes()[0]
 
 
 def test_only_the_first_change_of_size_is_described():
     sizes = Sizes()
     for number, width in enumerate((8, 8, 9, 8)):
-        sizes.see(number, np.zeros((6, width, 3)))
+        sizes.update(number, np.zeros((6, width, 3)))
     (note,) = sizes.notes()
     assert note.startswith(
         "frame 2 has 9x6 pixels and the one before 8x6 (and 1 more such changes)"

@@ -9,7 +9,7 @@ import pytest
 from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
 from data_prep.video import pictures
-from data_prep.video.frames import Video, locate, open_frames
+from data_prep.video.frames import Video, marks_to_indices, open_frames
 from data_prep.video.pictures import Images, frame_paths
 
 RAMP = np.arange(0, 65536, 1024, dtype=np.uint16).reshape(8, 8)
@@ -273,7 +273,7 @@ def test_a_long_video_is_never_held_whole(tmp_path):
     ],
 )
 def test_marks_are_frame_numbers(marks, indices):
-    assert locate(range(10, 20), *marks, where="a", remedy="") == indices
+    assert marks_to_indices(range(10, 20), *marks, source="a", remedy="") == indices
 
 
 @pytest.mark.parametrize(
@@ -289,14 +289,14 @@ def test_marks_are_frame_numbers(marks, indices):
 )
 def test_marks_that_cannot_be_are_refused(marks, message):
     with pytest.raises(UserError, match=message):
-        locate(range(10, 20), *marks, where="a", remedy="Mend it.")
+        marks_to_indices(range(10, 20), *marks, source="a", remedy="Mend it.")
 
 
 def test_a_gap_between_marks_is_refused_and_without_marks_told(tmp_path):
     paths = {number: tmp_path / f"{number}.png" for number in (1, 2, 5, 6)}
     frames = Images(paths)
-    assert locate(frames.numbers, None, None, None, where="a", remedy="") == (0, None, 3)
+    assert marks_to_indices(frames.numbers, None, None, None, source="a", remedy="") == (0, None, 3)
     with pytest.raises(UserError, match="2 of the frames 1 to 6 are absent, first 3"):
-        locate(frames.numbers, 1, None, 6, where="a", remedy="")
+        marks_to_indices(frames.numbers, 1, None, 6, source="a", remedy="")
     with pytest.raises(UserError, match="absent"):
-        locate(frames.numbers, None, 3, None, where="a", remedy="")
+        marks_to_indices(frames.numbers, None, 3, None, source="a", remedy="")

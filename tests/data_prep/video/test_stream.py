@@ -26,7 +26,7 @@ def folder(path, numbers, size=(48, 64)):
 
 def test_a_video_is_given_frame_by_frame(tmp_path):
     stream = open_stream(film(tmp_path / "a.avi", 20))
-    assert (stream.fps, stream.expected) == (25.0, 20)
+    assert (stream.fps, stream.expected_count) == (25.0, 20)
     shots = list(stream)
     assert [number for number, _ in shots] == [*range(20)]
     values = [int(frame.mean()) for _, frame in shots if frame is not None]
@@ -38,7 +38,7 @@ def test_it_may_start_later(tmp_path):
     stream = open_stream(film(tmp_path / "a.avi", 20), start=7)
     number, frame = next(iter(stream))
     assert frame is not None
-    assert (number, stream.expected) == (7, 13)
+    assert (number, stream.expected_count) == (7, 13)
     assert frame.mean() == pytest.approx(90, abs=2)
     with pytest.raises(UserError, match="ends after 20"):
         list(open_stream(tmp_path / "a.avi", start=30))
@@ -92,7 +92,7 @@ def test_a_folder_has_the_numbers_of_its_files(tmp_path):
     shots = list(stream)
     assert [number for number, _ in shots] == [*range(7, 12)]
     assert [int(frame[0, 0, 0]) for _, frame in shots if frame is not None] == [*range(7, 12)]
-    assert stream.expected == 5
+    assert stream.expected_count == 5
     assert not stream.notes
 
 
@@ -160,7 +160,7 @@ def test_a_change_of_size_is_told(tmp_path):
 
 def taken(steps, fps):
     times = Times(np.cumsum([0.0, *steps]))
-    return [*times.unevenness(), *times.difference(fps)]
+    return [*times.unevenness_notes(), *times.rate_notes(fps)]
 
 
 def test_a_rate_that_changes_is_told():

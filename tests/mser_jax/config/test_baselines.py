@@ -20,8 +20,8 @@ NETWORKS = [name for name, model in zoo.MODELS.items() if not model.classical]
 def test_every_model_has_a_configuration_that_is_valid(name):
     config = defaults.get_config("megc2019", name)
     validation.validate(config)
-    assert workdir.default(config).name == f"megc2019-{name}"
-    assert workdir.differences(defaults.as_it_was(config).to_dict(), config.to_dict()) == []
+    assert workdir.default_workdir(config).name == f"megc2019-{name}"
+    assert workdir.differences(defaults.legacy_defaults(config).to_dict(), config.to_dict()) == []
 
 
 @pytest.mark.parametrize("name", zoo.MODELS)
@@ -75,14 +75,14 @@ def test_what_is_set_for_all_holds_for_each():
     config.seed, config.train.seeds, config.data.manual_dir = 7, 2, "/clone"
     config.parallel.lift = "vmap"
     config.evaluation.protocol = "k_fold"
-    ststnet = defaults.model_of_suite(config, "ststnet")
+    ststnet = defaults.suite_model_config(config, "ststnet")
     assert (ststnet.seed, ststnet.train.seeds, ststnet.data.manual_dir) == (7, 2, "/clone")
     assert (ststnet.parallel.lift, ststnet.train.epochs) == ("vmap", 800)
     assert ststnet.evaluation.protocol == "k_fold"
-    svm = defaults.model_of_suite(config, "svm_linear")
+    svm = defaults.suite_model_config(config, "svm_linear")
     assert (svm.seed, svm.train.seeds, svm.data.manual_dir) == (7, 1, "/clone")
     for name in zoo.MODELS:
-        validation.validate(defaults.model_of_suite(config, name))
+        validation.validate(defaults.suite_model_config(config, name))
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +105,7 @@ SHORT = {"train.epochs": 2, "train.batch_size": 16}
 
 def test_all_models_in_one_command_which_goes_on(release, tmp_path, capsys, monkeypatch):
     chosen = ("majority", "svm_linear", "mirror_svm", "ststnet")
-    of_suite = defaults.model_of_suite
+    of_suite = defaults.suite_model_config
 
     def shortened(config, name):
         member = of_suite(config, name)
@@ -113,7 +113,7 @@ def test_all_models_in_one_command_which_goes_on(release, tmp_path, capsys, monk
             member.update_from_flattened_dict(SHORT)
         return member
 
-    monkeypatch.setattr(defaults, "model_of_suite", shortened)
+    monkeypatch.setattr(defaults, "suite_model_config", shortened)
     changes = {"suite.models": chosen, "train.seeds": 2}
     suite.run_suite(small(release, tmp_path, "all", **changes), str(tmp_path / "run"), "all")
     told = capsys.readouterr().out

@@ -8,16 +8,16 @@ import data_prep
 import mser_jax
 from data_prep import config as data_config
 from data_prep.common.errors import UserError
-from data_prep.common.fields import flat
+from data_prep.common.fields import flatten
 from data_prep.datasets import registry
 from data_prep.stages import apex, face, flow, keyframes, magnify
 from mser_jax.config import validation
-from mser_jax.config.defaults import PRESETS, get_config, series
+from mser_jax.config.defaults import PRESETS, ablation_config, get_config
 from mser_jax.config.validation import validate
 from mser_jax.models.ops import conv
 
 CHOICES = {**data_config.CHOICES, **validation.CHOICES}
-LEAST = {**data_config.LEAST, **validation.LEAST}
+LEAST = {**data_config.MINIMUMS, **validation.MINIMUMS}
 STAGES = {
     "prep.face": face.crop,
     "prep.apex": apex.estimate,
@@ -75,7 +75,7 @@ def test_choices_are_accepted_and_nothing_else(field):
 
 @pytest.mark.parametrize("field", ["input.channels", "augment.variants", "prep.stages"])
 def test_lists_hold_known_names_only(field):
-    first = flat(get_config("synthetic", "paper").to_dict())[field][0]
+    first = flatten(get_config("synthetic", "paper").to_dict())[field][0]
     assert f"Did you mean {first!r}?" in refusal(field, (first + "x",))
     assert f"config.{field} is ()" in refusal(field, ())
 
@@ -144,7 +144,7 @@ def unread(config):
         for name in inspect.signature(function).parameters
     }
     left = []
-    for field in flat(config.to_dict()):
+    for field in flatten(config.to_dict()):
         *sections, name = ["config", *field.split(".")]
         owners = {sections[-1], CALLED.get(sections[-1])}
         if field not in stage_fields and not any((owner, name) in reads for owner in owners):
@@ -153,7 +153,7 @@ def unread(config):
 
 
 def test_every_field_has_a_reader():
-    config = series(get_config("synthetic", "paper"))
+    config = ablation_config(get_config("synthetic", "paper"))
     assert unread(config) == []
     with config.unlocked():
         config.train.beta = 0.9  # a field that nothing reads is found

@@ -54,7 +54,7 @@ def written(folder, records, quarantined=1):
         describe=lambda: {
             "counts": counts,
             "release": {},
-            "repairs": [dataclasses.asdict(repairs.left_out(name, "unknown")) for name in "ab"],
+            "repairs": [dataclasses.asdict(repairs.left_out_row(name, "unknown")) for name in "ab"],
             "quarantined": {},
         },
     )
@@ -66,7 +66,7 @@ def path(tmp_path_factory):
 
 
 def load(path, kind="flow", scale="none", recipe=RECIPE, keep=lambda size: True):
-    return dataset.load(path, recipe, kind=kind, scale=scale, keep=keep)
+    return dataset.load(path, recipe, kind=kind, scale=scale, fits_in_memory=keep)
 
 
 def test_clips_come_in_order_with_their_names(path):

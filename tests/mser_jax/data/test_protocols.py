@@ -140,7 +140,7 @@ def table(protocol):
     of = trainer(folds_of(protocol))
     logits = np.random.default_rng(2).normal(size=(len(of.folds), len(DATASET.clip), 2, 3))
     logits[:, np.arange(len(DATASET.clip)), :, DATASET.clips.labels] += 1.5
-    return evaluate.predictions(of.folds, logits.astype(np.float32), DATASET)
+    return evaluate.predictions_from_logits(of.folds, logits.astype(np.float32), DATASET)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

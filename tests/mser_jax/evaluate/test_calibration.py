@@ -10,7 +10,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from data_prep.common.errors import UserError
 from helpers.made_tables import made
 from mser_jax.evaluate import calibration, scoring
-from mser_jax.evaluate.calibration import calibrated, fit_temperature
+from mser_jax.evaluate.calibration import apply_temperature, fit_temperature
 
 T = 2.5
 
@@ -68,13 +68,15 @@ def test_a_known_temperature_is_found(too_sure):
 def test_the_temperature_has_the_least_likelihood_of_a_fine_grid(table):
     p, label = table.probabilities[:, 0].astype(float), table.label
     grid = np.exp(np.linspace(np.log(2), np.log(3.5), 300))
-    losses = [log_loss(label, calibrated(p, each), labels=range(4)) for each in grid]
+    losses = [log_loss(label, apply_temperature(p, each), labels=range(4)) for each in grid]
     assert calibration.temperature(p, label) == pytest.approx(grid[np.argmin(losses)], rel=2e-3)
 
 
 def test_scaling_is_that_of_the_logits():
     logits = np.random.default_rng(0).standard_normal((50, 5))
-    np.testing.assert_allclose(calibrated(softmax(logits), 0.7), softmax(logits / 0.7), rtol=1e-12)
+    np.testing.assert_allclose(
+        apply_temperature(softmax(logits), 0.7), softmax(logits / 0.7), rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.05, 0.7, 1.0, 3.0, 100.0])
@@ -82,7 +84,7 @@ def test_the_order_of_the_answers_never_changes(temperature):
     p = np.random.default_rng(1).dirichlet(0.4 * np.ones(4), size=500).astype(np.float32)
     p[:5, 1:3] = 0
     p /= p.sum(axis=1, keepdims=True)
-    scaled = calibrated(p, temperature)
+    scaled = apply_temperature(p, temperature)
     assert np.isfinite(scaled).all()
     np.testing.assert_allclose(scaled.sum(axis=1), 1, rtol=1e-12)
     np.testing.assert_array_equal(scaled.argmax(axis=1), p.argmax(axis=1))
@@ -92,7 +94,7 @@ def test_the_order_of_the_answers_never_changes(temperature):
 
 def test_a_temperature_of_1_changes_nothing(table):
     p = table.probabilities[:, 0].astype(float)
-    np.testing.assert_allclose(calibrated(p, 1.0), p, atol=1e-6)
+    np.testing.assert_allclose(apply_temperature(p, 1.0), p, atol=1e-6)
 
 
 def test_figures_agree_with_scikit_learn(table):
@@ -104,7 +106,7 @@ def test_figures_agree_with_scikit_learn(table):
     of_row = [found.cross_fitted[key] for key in zip(table.dataset, table.subject)]
     for quality, q in (
         (found.before, p / p.sum(axis=1, keepdims=True)),
-        (found.after, calibrated(p, np.array(of_row)[:, None])),
+        (found.after, apply_temperature(p, np.array(of_row)[:, None])),
     ):
         assert quality.nll == pytest.approx(log_loss(label, q, labels=range(4)), rel=1e-6)
         each = [brier_score_loss(label == one, q[:, one]) for one in range(4)]
@@ -123,7 +125,7 @@ def test_bins_agree_with_scikit_learn_and_stay_for_what_is_calibrated(table):
     assert found.after is not None
     assert found.cross_fitted is not None
     of_row = [found.cross_fitted[key] for key in zip(table.dataset, table.subject)]
-    scaled = calibrated(p, np.array(of_row)[:, None]).max(axis=1)
+    scaled = apply_temperature(p, np.array(of_row)[:, None]).max(axis=1)
     in_order = scaled[np.argsort(sure)].reshape(10, 60).mean(axis=1)
     for quality, expected in ((found.before, confidence), (found.after, in_order)):
         assert [one.accuracy for one in quality.bins] == pytest.approx(accuracy.tolist())
@@ -180,7 +182,7 @@ def test_certain_answers_stay_finite_and_share_one_bin():
 def test_where_every_answer_is_right_the_surest_temperature_is_taken(table):
     sure = dataclasses.replace(table, label=table.probabilities[:, 0].argmax(axis=1))
     assert fit_temperature(sure, "mean").temperature == pytest.approx(
-        calibration.RANGE[0], rel=0.01
+        calibration.TEMPERATURE_RANGE[0], rel=0.01
     )
 
 

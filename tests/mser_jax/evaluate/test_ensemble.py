@@ -16,7 +16,7 @@ def three_seeds():
 
 
 def test_the_seeds_together_answer_by_the_mean_of_their_probabilities():
-    together = ensemble.of_seeds(three_seeds(), "confidence")
+    together = ensemble.average_seeds(three_seeds(), "confidence")
     assert together.subject.tolist() == ["x", "y"]
     assert together.seed.tolist() == [4, 4]
     assert together.label.tolist() == [0, 1]
@@ -27,13 +27,13 @@ def test_the_seeds_together_answer_by_the_mean_of_their_probabilities():
 def test_rows_are_matched_by_their_names():
     table = three_seeds()
     mixed = table.take(np.random.default_rng(0).permutation(len(table)))
-    one, other = (ensemble.of_seeds(each, "mean") for each in (table, mixed))
+    one, other = (ensemble.average_seeds(each, "mean") for each in (table, mixed))
     np.testing.assert_allclose(one.probabilities, other.probabilities, rtol=1e-6)
     assert one.clip.tolist() == other.clip.tolist()
 
 
 def test_one_seed_is_itself():
     table = made([0, 1, 2], [0, 2, 2], subject=["c", "a", "b"])
-    alone = ensemble.of_seeds(table, "confidence")
+    alone = ensemble.average_seeds(table, "confidence")
     order = np.argsort(table.subject)
     np.testing.assert_array_equal(alone.probabilities, table.probabilities[order])

@@ -59,8 +59,8 @@ def test_a_seed_of_which_every_fold_failed_counts_in_no_mean():
 def test_a_resample_without_any_answered_clip_is_not_an_accuracy_of_0():
     whole = whole_table()
     one_left = fail(made(whole.label, whole.label, subject=whole.subject), whole.subject != "z")
-    counts = metrics.by_subject(whole, "mean") * 0
-    counts[:, -1:] = metrics.by_subject(one_left.take(~one_left.failed), "mean")
+    counts = metrics.confusion_by_subject(whole, "mean") * 0
+    counts[:, -1:] = metrics.confusion_by_subject(one_left.take(~one_left.failed), "mean")
     interval = metrics.bootstrap(counts)
     assert interval["accuracy"] == [1, 1]
     assert interval["undefined"] > 0
@@ -146,4 +146,4 @@ def test_the_file_of_a_failed_fold_gives_the_same_scores(tmp_path):
     predictions_csv.write_csv(tmp_path / "predictions.csv", partial, "mean")
     back = predictions_csv.read_csv(tmp_path / "predictions.csv")
     assert scoring.score(back, "mean") == scoring.score(partial, "mean")
-    assert failures.trainings(back) == failures.trainings(partial)
+    assert failures.rows_per_training(back) == failures.rows_per_training(partial)

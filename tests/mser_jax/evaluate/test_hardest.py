@@ -154,7 +154,7 @@ def test_names_of_files_are_plain_and_their_own():
 
 def test_a_picture_holds_the_key_frames_and_the_flow_between(tmp_path, prepared):
     found = clip_pictures.draw(tmp_path, table(), config(), events(prepared))
-    assert (found.kind, found.missing) == (hardest.FACES, "")
+    assert (found.kind, found.missing_reason) == (hardest.FACES, "")
     assert set(found.files) == {"made/s1/0", "made/s1/1", "made/s ü/2/2"}
     for number, name in enumerate(("made/s1/0", "made/s1/1", "made/s ü/2/2")):
         clip = name[-1]
@@ -186,12 +186,12 @@ def test_faces_go_even_where_the_prepared_clips_have_gone(tmp_path, prepared):
     clip_pictures.draw(tmp_path, table(), config(), events(prepared))
     gone = events(tmp_path / "gone")
     kept = clip_pictures.draw(tmp_path, table(), config(), gone)
-    assert (len(kept.files), kept.missing) == (3, ""), "what an earlier report drew does"
+    assert (len(kept.files), kept.missing_reason) == (3, ""), "what an earlier report drew does"
     found = clip_pictures.draw(tmp_path, table(), config(faces=False), gone)
     assert not (tmp_path / "hardest").exists()
     assert not found.files
     told = f"not at {tmp_path / 'gone'} any more. Remedy: .*--mode=evaluate"
-    assert re.search(told, found.missing)
+    assert re.search(told, found.missing_reason)
     page = report.write(tmp_path, table(), config(faces=False), gone, found).read_text()
     assert re.search(f"Pictures are missing. .*{told}", page)
     assert not re.search(r"<img src=\"hardest", page)
@@ -202,17 +202,17 @@ def test_faces_go_even_where_the_prepared_clips_have_gone(tmp_path, prepared):
     ("log", "told"), [([], "did not note where"), (events(""), "did not note where")]
 )
 def test_a_log_without_the_place_is_no_error(tmp_path, log, told):
-    assert told in clip_pictures.draw(tmp_path, table(), config(), log).missing
+    assert told in clip_pictures.draw(tmp_path, table(), config(), log).missing_reason
 
 
 def test_a_set_of_another_recipe_or_without_the_clip_is_told(tmp_path, prepared):
     other = {**RECIPE, "size": 20}
     found = clip_pictures.draw(tmp_path, table(), config(recipe=other), events(prepared))
-    assert "made with another recipe" in found.missing
+    assert "made with another recipe" in found.missing_reason
     assert not found.files
     some = written(tmp_path / "some", rows=(0,))
     found = clip_pictures.draw(tmp_path, table(), config(), events(some))
-    assert (set(found.files), found.missing != "") == ({"made/s1/0"}, True)
+    assert (set(found.files), found.missing_reason != "") == ({"made/s1/0"}, True)
 
 
 def test_images_are_shown_by_their_channels_whether_faces_or_not(tmp_path):

@@ -29,7 +29,7 @@ SMALL = {
 
 
 def config(data_dir, members=tuple(MEMBERS)):
-    made_config = defaults.series(defaults.get_config("synthetic", "smoke"))
+    made_config = defaults.ablation_config(defaults.get_config("synthetic", "smoke"))
     made_config.update_from_flattened_dict(
         SMALL | {"data.data_dir": str(data_dir), "ablation.members": members}
     )
@@ -54,11 +54,11 @@ def trained(monkeypatch):
 
 
 def test_each_network_is_trained_once_in_a_folder_of_its_own(trained, tmp_path, capsys):
-    ablation.run_series(config("data"), str(tmp_path / "run"), "all")
+    ablation.run_ablation(config("data"), str(tmp_path / "run"), "all")
     folders = [Path(workdir).name for _, workdir, _ in trained]
     assert folders == [name for name in MEMBERS if name != "no_fusion"]
     for (member, *_), folder in zip(trained, folders):
-        assert member.to_dict() == defaults.member(config("data"), folder).to_dict()
+        assert member.to_dict() == defaults.ablation_member_config(config("data"), folder).to_dict()
     told = capsys.readouterr().out
     for number, name in enumerate(MEMBERS, 1):
         assert f"Member {number} of 9: {name}\n" in told
@@ -69,13 +69,13 @@ def test_each_network_is_trained_once_in_a_folder_of_its_own(trained, tmp_path, 
 
 
 def test_a_twin_is_trained_when_the_other_is_not_asked_for(trained, tmp_path):
-    ablation.run_series(config("data", ("no_fusion", "+fusion")), str(tmp_path), "all")
+    ablation.run_ablation(config("data", ("no_fusion", "+fusion")), str(tmp_path), "all")
     assert [Path(workdir).name for _, workdir, _ in trained] == ["+fusion", "+rc"]
     assert (tmp_path / "ablation.html").is_file()
 
 
 def test_the_training_alone_compares_nothing(trained, tmp_path, capsys):
-    ablation.run_series(config("data", ("base", "+flow")), str(tmp_path), "train")
+    ablation.run_ablation(config("data", ("base", "+flow")), str(tmp_path), "train")
     assert {mode for *_, mode in trained} == {"train"}
     assert not list(tmp_path.glob("ablation.*"))
     assert "->" not in capsys.readouterr().out
@@ -83,26 +83,26 @@ def test_the_training_alone_compares_nothing(trained, tmp_path, capsys):
 
 def test_the_log_keeps_the_calls_that_trained(trained, tmp_path):
     for mode in ("train", "evaluate", "report", "all"):
-        ablation.run_series(config("data", ("base", "+flow")), str(tmp_path), mode)
+        ablation.run_ablation(config("data", ("base", "+flow")), str(tmp_path), mode)
     assert [start["mode"] for start in Log(tmp_path / "log.jsonl").read()] == ["train", "all"]
 
 
 def test_a_run_and_a_series_do_not_share_a_folder(trained, tmp_path):
-    ablation.run_series(config("data", ("base", "+flow")), str(tmp_path), "train")
-    ablation.run_series(config("data", ("+flow", "+attention")), str(tmp_path), "train")
+    ablation.run_ablation(config("data", ("base", "+flow")), str(tmp_path), "train")
+    ablation.run_ablation(config("data", ("+flow", "+attention")), str(tmp_path), "train")
     with pytest.raises(UserError, match="name: the run has ablation-synthetic, now synthetic"):
         open_workdir(defaults.get_config("synthetic", "smoke"), str(tmp_path))
     other = config("data")
     other.train.epochs = 3
     with pytest.raises(UserError, match=r"train\.epochs: the run has 2, now 3"):
-        ablation.run_series(other, str(tmp_path), "all")
+        ablation.run_ablation(other, str(tmp_path), "all")
 
 
 def test_the_default_folder_is_that_of_all_members(monkeypatch, trained, tmp_path):
     monkeypatch.chdir(tmp_path)
-    plain = defaults.series(defaults.get_config("synthetic", "smoke"))
+    plain = defaults.ablation_config(defaults.get_config("synthetic", "smoke"))
     plain.ablation.members = ("base", "+flow")
-    ablation.run_series(plain, "", "all")
+    ablation.run_ablation(plain, "", "all")
     assert (tmp_path / "runs/ablation-synthetic-smoke/ablation.html").is_file()
 
 
@@ -119,13 +119,13 @@ def test_stopped_and_repeated_it_goes_on_where_it_was(monkeypatch, tmp_path, cap
 
     monkeypatch.setattr(run, "run", stopped_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        ablation.run_series(small, str(folder), "all")
+        ablation.run_ablation(small, str(folder), "all")
     monkeypatch.undo()
     assert not (folder / "ablation.json").exists()
     base = (folder / "base" / "predictions.csv").read_bytes()
     assert "Reused the trained folds" not in capsys.readouterr().out
 
-    ablation.run_series(small, str(folder), "all")
+    ablation.run_ablation(small, str(folder), "all")
     first, second = capsys.readouterr().out.split("Member 2 of 2: +flow")
     assert "Reused the trained folds" in first
     assert f"Reused {folder / 'base' / 'predictions.csv'}" in first
@@ -150,7 +150,7 @@ def test_stopped_and_repeated_it_goes_on_where_it_was(monkeypatch, tmp_path, cap
     page = (folder / "ablation.html").read_text()
     (folder / "ablation.html").unlink()
     (folder / "ablation.json").unlink()
-    ablation.run_series(small, str(folder), "report")
+    ablation.run_ablation(small, str(folder), "report")
     assert (folder / "ablation.html").read_text() == page
     assert json.loads((folder / "ablation.json").read_text()) == results
     assert "prepare" not in capsys.readouterr().out

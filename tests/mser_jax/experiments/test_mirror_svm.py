@@ -5,7 +5,7 @@ import pytest
 
 from mser_jax.data import folds
 from mser_jax.experiments import mirror_svm
-from mser_jax.experiments.mirror_svm import CANDIDATES, KEPT, MirrorSVM, kernel, normalised
+from mser_jax.experiments.mirror_svm import CANDIDATES, NUM_CHOSEN, MirrorSVM, kernel, normalise
 
 
 def flow(count=5, side=8, seed=0):
@@ -31,20 +31,20 @@ def mirrored(images):
 
 def test_zero_and_scale_are_found_again():
     values = flow()
-    found = normalised(stretched(values), 0.0, 1.0)[..., :2]
+    found = normalise(stretched(values), 0.0, 1.0)[..., :2]
     size = np.sqrt(np.mean(values[..., :2] ** 2, axis=(1, 2), keepdims=True))
     np.testing.assert_allclose(found, values[..., :2] / size, rtol=0.01, atol=1e-9)
 
 
 def test_an_image_is_normalised_by_itself_alone():
     images = stretched(flow())
-    together, alone = normalised(images, 1.0, 3.0), normalised(images[2:3], 1.0, 3.0)
+    together, alone = normalise(images, 1.0, 3.0), normalise(images[2:3], 1.0, 3.0)
     np.testing.assert_array_equal(together[2:3], alone)
 
 
 def test_the_kernel_does_not_tell_an_image_from_its_mirror_image():
     images = stretched(flow())
-    both = normalised(np.concatenate([images, mirrored(images)]), 1.0, 3.0)
+    both = normalise(np.concatenate([images, mirrored(images)]), 1.0, 3.0)
     gram = kernel(both, 0.4)
     np.testing.assert_allclose(gram[:5, :5], gram[5:, :5], rtol=1e-9)
     assert gram[0, 1] < 0.99 * gram[0, 0], "else it tells nothing apart"
@@ -53,7 +53,7 @@ def test_the_kernel_does_not_tell_an_image_from_its_mirror_image():
 
 
 def test_the_kernel_written_out():
-    images = normalised(stretched(flow(2)), 1.0, 1.0)
+    images = normalise(stretched(flow(2)), 1.0, 1.0)
     other = images[1][:, ::-1] * [-1, 1, 1]
     wanted = [np.exp(-0.4 * np.mean((images[0] - each) ** 2)) for each in (images[1], other)]
     assert kernel(images, 0.4)[0, 1] == pytest.approx(np.mean(wanted))
@@ -76,7 +76,7 @@ def test_it_learns_and_keeps_the_better_half():
     answers, every, labels = machine()
     right = []
     for fold in every:
-        assert len(set(answers.choose(fold))) == KEPT == len(CANDIDATES) // 2
+        assert len(set(answers.choose(fold))) == NUM_CHOSEN == len(CANDIDATES) // 2
         probabilities, error = answers(fold)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1)
         right += (probabilities.argmax(axis=1) == labels[fold.test]).tolist()

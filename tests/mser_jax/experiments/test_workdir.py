@@ -10,7 +10,7 @@ from data_prep.common import folders
 from data_prep.common.errors import UserError
 from mser_jax.config.defaults import get_config
 from mser_jax.experiments import run
-from mser_jax.experiments.workdir import default, differences, open_workdir
+from mser_jax.experiments.workdir import default_workdir, differences, open_workdir
 from mser_jax.storage.log import Log
 
 
@@ -21,16 +21,16 @@ def config(**fields):
 
 
 def test_default_folder_is_named_by_what_was_changed():
-    plain = default(config())
+    plain = default_workdir(config())
     assert plain == Path("runs/synthetic-smoke")
-    assert default(get_config("samm", "paper")) == Path("runs/samm-paper")
-    seeds = {default(config(seed=seed)) for seed in (1, 2, 3)} | {
-        default(config(**{"train.epochs": 5}))
+    assert default_workdir(get_config("samm", "paper")) == Path("runs/samm-paper")
+    seeds = {default_workdir(config(seed=seed)) for seed in (1, 2, 3)} | {
+        default_workdir(config(**{"train.epochs": 5}))
     }
     assert len(seeds) == 4
     assert all(folder.name.startswith("synthetic-smoke-") for folder in seeds)
-    assert default(config(seed=0)) == plain
-    assert default(config(seed=1)) == default(config(seed=1))
+    assert default_workdir(config(seed=0)) == plain
+    assert default_workdir(config(seed=1)) == default_workdir(config(seed=1))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_default_folder_is_named_by_what_was_changed():
 )
 def test_fields_that_change_no_result_are_no_other_run(tmp_path, field, value):
     open_workdir(config(), str(tmp_path))
-    assert default(config(**{field: value})) == default(config())
+    assert default_workdir(config(**{field: value})) == default_workdir(config())
     assert open_workdir(config(**{field: value}), str(tmp_path)) == tmp_path
     section, name = field.split(".")
     assert json.loads((tmp_path / "config.json").read_text())[section][name] == value
@@ -206,9 +206,9 @@ def test_stages_are_timed_and_logged_when_they_end_well(tmp_path):
 
 
 def test_two_runs_at_once_do_not_share_a_folder(tmp_path):
-    with folders.alone(tmp_path), pytest.raises(UserError, match="another process is at work"):
+    with folders.lock(tmp_path), pytest.raises(UserError, match="another process is at work"):
         run.run(config(), str(tmp_path), "report")
     with pytest.raises(UserError, match=r"predictions\.csv is not there"):  # free again
         run.run(config(), str(tmp_path), "report")
-    with folders.alone(tmp_path):
+    with folders.lock(tmp_path):
         pass

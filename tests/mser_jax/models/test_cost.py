@@ -114,11 +114,11 @@ def test_kept_bytes_written_out():
     ]
     heads = 5 + 3 + 3  # two layers, and the logits of all heads
     calls = cost.calls(plain, (4, 32, 32, 3))
-    assert cost.kept(calls, remat=False) == 4 * (sum(stages) + heads)
+    assert cost.activation_bytes(calls, remat=False) == 4 * (sum(stages) + heads)
     anew = 4 * (x2 + x2 + x3 + x4 + x5 + max(stages) + heads)
-    assert cost.kept(calls, remat=True) == anew
+    assert cost.activation_bytes(calls, remat=True) == anew
     narrow = cost.calls(dataclasses.replace(plain, dtype="bfloat16"), (4, 32, 32, 3))
-    assert cost.kept(narrow, remat=False) == 2 * sum(stages) + 4 * heads
+    assert cost.activation_bytes(narrow, remat=False) == 2 * sum(stages) + 4 * heads
 
 
 def test_the_modules_are_as_they_were_when_the_count_is_done():

@@ -77,9 +77,9 @@ def test_each_head_draws_from_a_key_of_its_own(head, logits):
     four = types.SimpleNamespace(
         heads=[head] * 4,
         fused=lambda maps, mask: [jnp.asarray(X)] * 4,
-        _keys=lambda key: MSRes3D._keys(cast(MSRes3D, four), key),
+        _keys=lambda key: MSRes3D._head_keys(cast(MSRes3D, four), key),
     )
-    of_all = jax.jit(lambda key: MSRes3D.answers(cast(MSRes3D, four), [], None, key))
+    of_all = jax.jit(lambda key: MSRes3D.head_logits(cast(MSRes3D, four), [], None, key))
     key = jax.random.key(0)
     made = np.asarray(of_all(key))
     for number in range(4):

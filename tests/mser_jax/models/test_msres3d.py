@@ -34,7 +34,7 @@ def shapes(settings, size, of=lambda model, x: model(x)):
 def test_shapes_at_the_papers_size():
     def every(model, x):
         maps = model.features(x)
-        return maps, model.fused(maps), model(x)
+        return maps, model.fuse(maps), model(x)
 
     maps, outputs, logits = shapes(FULL, (1, 16, 134, 134, 3), every)
     assert maps == [
@@ -87,7 +87,7 @@ def test_fusion_goes_from_the_deepest_map_to_the_shallowest(cascade):
     model = types.SimpleNamespace(
         up=[up] * 3, affa=[affa] * 3, cascade=cascade, call=lambda module, *given: module(*given)
     )
-    outputs = MSRes3D.fused(cast(MSRes3D, model), cast(list, ["X2", "X3", "X4", "X5"]))
+    outputs = MSRes3D.fuse(cast(MSRes3D, model), cast(list, ["X2", "X3", "X4", "X5"]))
     second = "AFFA(up(X5), X4)"
     third = f"AFFA(up({second}), X3)" if cascade else "AFFA(up(X4), X3)"
     last = f"AFFA(up({third}), X2)" if cascade else "AFFA(up(X3), X2)"

@@ -46,7 +46,7 @@ def test_maps_are_bfloat16_and_all_that_is_kept_float32():
     def maps(x):
         model = MSRes3D(BFLOAT16, rngs=nnx.Rngs(0))
         features = model.features(x)
-        return features, model.fused(features)
+        return features, model.fuse(features)
 
     x = jax.ShapeDtypeStruct(CLIPS, jnp.float32)
     assert types(jax.eval_shape(maps, x)) == {"bfloat16"}

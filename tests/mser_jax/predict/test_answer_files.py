@@ -126,7 +126,7 @@ def test_a_file_is_whole_or_as_it_was(tmp_path, error):
     path = tmp_path / "file.txt"
     path.write_text("old", encoding="utf-8")
     expected = UserError if error is OSError else error
-    with pytest.raises(expected), files.at(path) as part:  # noqa: PT012
+    with pytest.raises(expected), files.atomic_file(path) as part:  # noqa: PT012
         part.write_text("half", encoding="utf-8")
         raise error
     assert path.read_text(encoding="utf-8") == "old"
@@ -164,9 +164,9 @@ def test_the_terminal_is_told_what_was_found():
     assert row.split() == ["1", "0:00.57", "12-17-21", "surprise", "62%", "0.50", "px"]
     assert "not calibrated" in text
     assert "Movement 1: It is early." in text
-    assert answer_view.NOTHING not in text
+    assert answer_view.NO_MOVEMENT not in text
     assert "calibrated" not in answer_text.text_table(found()[2])
-    assert answer_view.NOTHING in answer_text.text_table(video())
+    assert answer_view.NO_MOVEMENT in answer_text.text_table(video())
 
 
 def test_the_terminal_is_told_of_faces_cuts_and_repeated_notes():
@@ -190,28 +190,28 @@ def test_the_terminal_is_told_of_faces_cuts_and_repeated_notes():
     [(0, 2, "0:00.00"), (59.996, 2, "1:00.00"), (3599.4, 0, "59:59"), (7265.25, 1, "2:01:05.2")],
 )
 def test_a_time_is_told_as_clocks_do(seconds, digits, told):
-    assert answer_view.clock(seconds, digits) == told
+    assert answer_view.format_time(seconds, digits) == told
 
 
 def test_blanks_are_told_apart():
     parts = (Stretch(0, 49, "face"), Stretch(50, 59, "no face"), Stretch(60, 89, "face"))
     seen = course(90, skip=[*range(8), *range(48, 62), *range(80, 90)])
-    blanks = answer_view.blanks(video(course=seen, stretches=parts))
+    blanks = answer_view.missing_spans(video(course=seen, stretches=parts))
     assert blanks == {"no face": [(50, 59)], "not measured": [(0, 7), (48, 49), (60, 61), (80, 89)]}
-    assert answer_view.blanks(video(course=None, stretches=())) == {}
-    assert answer_view.blanks(video(course=course(0)))["not measured"] == [(0, 89)]
+    assert answer_view.missing_spans(video(course=None, stretches=())) == {}
+    assert answer_view.missing_spans(video(course=course(0)))["not measured"] == [(0, 89)]
 
 
 def test_a_course_of_every_second_frame_has_no_blanks_between():
     seen = course(90, skip=range(1, 90, 2))
-    assert answer_view.blanks(video(course=seen)) == {}
-    _, movements, _ = answer_view.thinned(seen, 1000)
+    assert answer_view.missing_spans(video(course=seen)) == {}
+    _, movements, _ = answer_view.downsample(seen, 1000)
     assert np.isfinite(movements).all()
 
 
 def test_a_long_course_keeps_its_peaks_and_its_holes():
     seen = course(200_000, first=70, peaks=[90_123], skip=range(100_000, 110_000))
-    frame, movements, threshold = answer_view.thinned(seen, 500)
+    frame, movements, threshold = answer_view.downsample(seen, 500)
     assert len(frame) == len(movements) == len(threshold) <= 6 * 500
     assert np.nanmax(movements) == np.float32(0.5)
     assert frame[np.nanargmax(movements)] == pytest.approx(90_123, abs=400)
@@ -219,4 +219,4 @@ def test_a_long_course_keeps_its_peaks_and_its_holes():
     (hole,) = np.flatnonzero(np.isnan(movements))
     assert frame[hole] == pytest.approx(110_000, abs=400)
     assert (np.diff(frame) >= 0).all()
-    assert [len(part) for part in answer_view.thinned(course(0), 500)] == [0, 0, 0]
+    assert [len(part) for part in answer_view.downsample(course(0), 500)] == [0, 0, 0]

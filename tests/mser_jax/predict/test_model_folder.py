@@ -68,8 +68,8 @@ def test_the_program_says_what_the_network_says_without_our_source(run, exported
     params, stats = weights.load(run / "final" / "weights.safetensors", network)
     temperature = described(exported)["rule"]["temperature"]
     assert temperature != 1
-    rule = serving.Rule("confidence", temperature=temperature)
-    of = serving.serving(network, networks.view(config), rule, "clip")
+    rule = serving.HeadSelector("confidence", temperature=temperature)
+    of = serving.make_predict_fn(network, networks.view(config), rule, "clip")
     wanted = jax.jit(of)(params, stats, PIXELS)
     np.save(tmp_path / "pixels.npy", PIXELS)
     files = (exported / model_folder.PROGRAM, tmp_path / "pixels.npy", tmp_path / "said.npz")
@@ -83,7 +83,7 @@ def test_the_program_says_what_the_network_says_without_our_source(run, exported
 
 def test_a_loaded_model_says_the_same(exported, tmp_path):
     model = load(exported)
-    said = model.ask(PIXELS)
+    said = model.predict_pixels(PIXELS)
     program = jax.export.deserialize(bytearray((exported / model_folder.PROGRAM).read_bytes()))
     for ours, theirs in zip(said, program.call(PIXELS)):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)

@@ -11,13 +11,13 @@ from mser_jax.data import dataset
 from mser_jax.data.augment import Clips, View
 from mser_jax.evaluate import calibration, selection
 from mser_jax.predict import serving
-from mser_jax.predict.serving import Rule
+from mser_jax.predict.serving import HeadSelector
 
 RANDOM = np.random.default_rng(3)
 HEADS = RANDOM.dirichlet([1.0, 1.0, 1.0], size=(20, 4)).astype(np.float32)
 
 
-def said(rule: Rule) -> serving.Said:
+def said(rule: HeadSelector) -> serving.Output:
     return jax.tree.map(np.asarray, rule(jnp.asarray(HEADS)))
 
 
@@ -27,7 +27,7 @@ def test_a_rule_answers_as_the_table_does(name):
     predictions = made([0] * 20, [0] * 20)
     table = dataclasses.replace(predictions, probabilities=HEADS, train_loss=losses)
     answer, head = selection.choose(table, name)
-    ours = said(Rule(name, best=1))
+    ours = said(HeadSelector(name, best=1))
     np.testing.assert_array_equal(ours.head, head)
     np.testing.assert_allclose(ours.probabilities, answer, rtol=1e-5)
     np.testing.assert_array_equal(ours.heads, HEADS)
@@ -38,7 +38,10 @@ def test_every_rule_that_needs_no_label_is_there():
 
 
 def test_a_temperature_is_the_power_of_the_answer_alone():
-    plain, warm = said(Rule("confidence")), said(Rule("confidence", temperature=2.0))
+    plain, warm = (
+        said(HeadSelector("confidence")),
+        said(HeadSelector("confidence", temperature=2.0)),
+    )
     rooted = np.sqrt(plain.probabilities)
     np.testing.assert_allclose(
         warm.probabilities, rooted / rooted.sum(-1, keepdims=True), rtol=1e-5
@@ -50,14 +53,14 @@ def test_a_temperature_is_the_power_of_the_answer_alone():
 def test_the_temperature_scales_as_it_was_fitted():
     heads = np.array([[[0.7, 0.3, 0.0]], [[1.0, 1e-20, 1e-20]], [[0.2, 0.3, 0.5]]], np.float32)
     for temperature in (0.4, 1.0, 10.0):
-        served = Rule("mean", temperature=temperature)(jnp.asarray(heads)).probabilities
-        fitted = calibration.calibrated(heads[:, 0], temperature)
+        served = HeadSelector("mean", temperature=temperature)(jnp.asarray(heads)).probabilities
+        fitted = calibration.apply_temperature(heads[:, 0], temperature)
         np.testing.assert_allclose(served, fitted, rtol=1e-4, atol=1e-7)
 
 
 def test_a_probability_of_zero_stays_finite():
     certain = jnp.array([[[1.0, 0.0, 0.0]]])
-    found = np.asarray(Rule("mean", temperature=3.0)(certain).probabilities)
+    found = np.asarray(HeadSelector("mean", temperature=3.0)(certain).probabilities)
     assert np.isfinite(found).all()
     assert found[0, 0] > 0.999
 
@@ -80,5 +83,5 @@ def test_a_clip_is_seen_as_the_training_sees_it(kind, scale, channels, depth):
     factors = np.array([dataset._scale(clip, kind, scale, size) for clip in pixels], np.float32)
     every = jnp.arange(2)
     wanted = view(Clips(jnp.asarray(pixels), jnp.asarray(factors), every), every, 0 * every)
-    seen = serving.sight(view, scale)(jnp.asarray(pixels))
+    seen = serving.make_preprocess_fn(view, scale)(jnp.asarray(pixels))
     np.testing.assert_allclose(seen, wanted, rtol=1e-4, atol=1e-5)

@@ -8,10 +8,10 @@ import pytest
 
 from data_prep.clip import Clip
 from data_prep.common.errors import UserError
-from data_prep.spotting.found import Course, Spotted, Stretch
+from data_prep.spotting.found import Course, SpottedMovement, Stretch
 from helpers import made_answers
 from mser_jax.predict import session as sessions
-from mser_jax.predict.resume import Before
+from mser_jax.predict.resume import ResumeState
 
 FPS = 30.0
 
@@ -22,24 +22,24 @@ class Watcher:
     notes = ("two faces",)
 
     def __init__(self, recipe, fps, *, landmarks, name, first):
-        self.first, self.seen, self.settled = first, 0, first - 1
+        self.first, self.frames_seen, self.last_settled = first, 0, first - 1
 
-    def see(self, frame):
-        number = self.first + self.seen
-        self.seen += 1
-        self.settled = number - 1
+    def update(self, frame):
+        number = self.first + self.frames_seen
+        self.frames_seen += 1
+        self.last_settled = number - 1
         return [spotted(number)] if number and number % 10 == 0 else []
 
     def end(self):
-        return [spotted(self.first + self.seen - 1)]
+        return [spotted(self.first + self.frames_seen - 1)]
 
     @property
     def stretches(self):
-        return [Stretch(self.first, self.first + self.seen - 1, "face")]
+        return [Stretch(self.first, self.first + self.frames_seen - 1, "face")]
 
     @property
     def course(self):
-        frame = np.arange(self.first, self.first + self.seen)
+        frame = np.arange(self.first, self.first + self.frames_seen)
         return Course(frame, frame.astype(np.float32), frame.astype(np.float32))
 
 
@@ -62,7 +62,7 @@ def spotted(apex):
         **{"onset": 0, "apex": 2, "offset": 4, "subject": "s", "clip_id": "c"},
         **{"label": "unknown", "emotion": "unknown", "dataset": "video"},
     }
-    return Spotted(Clip(**fields), 0.5)
+    return SpottedMovement(Clip(**fields), 0.5)
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +104,7 @@ def test_what_an_earlier_pass_has_is_not_classified_again():
     known = made_answers.video(41, [made_answers.movement(28, 31, 34)])
     movements: list[Any] = []
     session = watched(
-        30, first=25, before=Before(known, 33), on_movement=movements.append
+        30, first=25, resume_from=ResumeState(known, 33), on_movement=movements.append
     )  # frame 30 is near 31, 50 is new
     answer = session.answer()
     assert [each.answer.apex for each in movements] == [40, 50]
@@ -114,22 +114,22 @@ def test_what_an_earlier_pass_has_is_not_classified_again():
 
 
 def test_nothing_is_saved_before_more_is_settled():
-    saved: list[Before] = []
+    saved: list[ResumeState] = []
     known = made_answers.video(41)
-    session = watched(10, first=25, before=Before(known, 40), on_save=saved.append)
+    session = watched(10, first=25, resume_from=ResumeState(known, 40), on_save=saved.append)
     session.save()
     assert not saved
     for _ in range(10):
         session.update(None)
     session.save()
     (state,) = saved
-    assert state.settled == 43
+    assert state.last_settled == 43
     assert state.answer.frames == 45
 
 
 def test_results_are_saved_now_and_then(monkeypatch):
-    monkeypatch.setattr(sessions, "SAVED_EVERY", -1.0)
-    saved: list[Before] = []
+    monkeypatch.setattr(sessions, "SAVE_INTERVAL", -1.0)
+    saved: list[ResumeState] = []
     watched(12, on_save=saved.append)
-    assert [state.settled for state in saved] == list(range(11))
+    assert [state.last_settled for state in saved] == list(range(11))
     assert apexes(saved[-1].answer) == [10]

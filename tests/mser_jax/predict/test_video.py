@@ -14,7 +14,7 @@ from data_prep.common.cv import cv2
 from data_prep.common.errors import UserError
 from data_prep.config import margin
 from data_prep.pipeline import record
-from data_prep.pipeline.video_source import Marked
+from data_prep.pipeline.video_source import MarkedVideo
 from data_prep.spotting.watcher import Watcher
 from data_prep.stages import face
 from data_prep.synthetic.clips import Spec, SyntheticSource
@@ -144,7 +144,7 @@ def test_a_marked_movement_is_one_row(tmp_path, model, video, place, capsys):
 def test_an_interrupted_video_goes_on_and_ends_alike(
     tmp_path, model, video, place, done, monkeypatch
 ):
-    wish = asking.Request(Marked(video, landmarks=place / "points.csv"))
+    wish = asking.Request(MarkedVideo(video, landmarks=place / "points.csv"))
     loaded, seen = load(model), []
 
     def stopped(items, total, title):
@@ -154,7 +154,7 @@ def test_an_interrupted_video_goes_on_and_ends_alike(
             yield number, *rest
 
     with pytest.raises(KeyboardInterrupt):
-        asking.answer(loaded, wish, tmp_path / "face", stopped)
+        asking.answer_video(loaded, wish, tmp_path / "face", stopped)
     assert not (tmp_path / "face").exists()
     kept = json.loads((tmp_path / ".face.unfinished" / "answers.json").read_text())
     assert kept["settled"] > 150
@@ -165,8 +165,8 @@ def test_an_interrupted_video_goes_on_and_ends_alike(
             seen.append(item[0])
             yield item
 
-    monkeypatch.setattr(session, "REWATCHED", 1.0)
-    again, reused = asking.answer(loaded, wish, tmp_path / "face", counted)
+    monkeypatch.setattr(session, "REWATCH_SECONDS", 1.0)
+    again, reused = asking.answer_video(loaded, wish, tmp_path / "face", counted)
     assert not reused
     assert seen[0] > 100
     whole = answer_files.from_json(json.loads((done / "answers.json").read_text())["answer"])
@@ -184,7 +184,7 @@ def test_an_interrupted_video_goes_on_and_ends_alike(
 def test_what_is_found_when_the_video_ends_is_not_lost(
     tmp_path, model, video, place, drawn, monkeypatch
 ):
-    wish = asking.Request(Marked(video, landmarks=place / "points.csv"))
+    wish = asking.Request(MarkedVideo(video, landmarks=place / "points.csv"))
     loaded, last = load(model), round(drawn.planted[-1].offset * FPS) + 4
     ended = []
 
@@ -197,29 +197,29 @@ def test_what_is_found_when_the_video_ends_is_not_lost(
             raise KeyboardInterrupt
         return classify(each, first)
 
-    whole, _ = asking.answer(loaded, wish, tmp_path / "whole", short)
+    whole, _ = asking.answer_video(loaded, wish, tmp_path / "whole", short)
     classify = loaded.classify
     ended.clear()
     monkeypatch.setattr(loaded, "classify", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        asking.answer(loaded, wish, tmp_path / "face", short)
+        asking.answer_video(loaded, wish, tmp_path / "face", short)
     monkeypatch.undo()
-    again, _ = asking.answer(loaded, wish, tmp_path / "face", short)
+    again, _ = asking.answer_video(loaded, wish, tmp_path / "face", short)
     assert [each.apex for each in again.answers] == [each.apex for each in whole.answers]
     assert whole.answers[-1].apex == pytest.approx(drawn.planted[-1].apex * FPS, abs=5)
 
 
 def test_a_film_is_added_without_watching_again(tmp_path, done, model, video, place):
     shutil.copytree(done, tmp_path / "face")
-    wish = asking.Request(Marked(video, landmarks=place / "points.csv"), film=True)
+    wish = asking.Request(MarkedVideo(video, landmarks=place / "points.csv"), film=True)
     loaded = load(model)
-    asking.answer(loaded, wish, tmp_path / "face", never)
+    asking.answer_video(loaded, wish, tmp_path / "face", never)
     film = cv2.VideoCapture(str(tmp_path / "face" / "overlay.mp4"))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == SECONDS * FPS
-    _, reused = asking.answer(loaded, wish, tmp_path / "face", never)
+    _, reused = asking.answer_video(loaded, wish, tmp_path / "face", never)
     assert reused
-    for name, digest in folders.sums(tmp_path / "face").items():
-        folders.check(tmp_path / "face" / name, digest)
+    for name, digest in folders.read_checksums(tmp_path / "face").items():
+        folders.verify_checksum(tmp_path / "face" / name, digest)
 
 
 def never(items, total, title):
@@ -235,17 +235,20 @@ def test_pages_are_drawn_when_they_are_wanted_and_stay_when_not(
         lambda path, *_, **wish: drawn.append(wish["faces"]) or path.write_text("page"),
     )
     shutil.copytree(done, tmp_path / "face")
-    loaded, plain_wish = load(model), asking.Request(Marked(video, landmarks=place / "points.csv"))
+    loaded, plain_wish = (
+        load(model),
+        asking.Request(MarkedVideo(video, landmarks=place / "points.csv")),
+    )
     wish = dataclasses.replace(plain_wish, reasons=True)
-    found, reused = asking.answer(loaded, wish, tmp_path / "face", plain)
+    found, reused = asking.answer_video(loaded, wish, tmp_path / "face", plain)
     names = {asking.page_name(each) for each in found.answers}
     assert not reused
     assert {page.name for page in (tmp_path / "face").glob("reason-*.html")} == names
     assert drawn == [True] * len(found.answers)
     for other in (wish, plain_wish):  # those that are there do for both
-        assert asking.answer(loaded, other, tmp_path / "face", never)[1]
+        assert asking.answer_video(loaded, other, tmp_path / "face", never)[1]
     faceless = dataclasses.replace(wish, faces=False)
-    assert not asking.answer(loaded, faceless, tmp_path / "face", plain)[1]
+    assert not asking.answer_video(loaded, faceless, tmp_path / "face", plain)[1]
     assert set(drawn[len(names) :]) == {False}
 
 
@@ -256,9 +259,9 @@ def test_what_is_watched_is_not_lost_while_a_film_is_drawn(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mser_jax.predict.views.film.write", interrupted)
-    wish = asking.Request(Marked(video, landmarks=place / "points.csv"), film=True)
+    wish = asking.Request(MarkedVideo(video, landmarks=place / "points.csv"), film=True)
     with pytest.raises(KeyboardInterrupt):
-        asking.answer(load(model), wish, tmp_path / "face", plain)
+        asking.answer_video(load(model), wish, tmp_path / "face", plain)
     kept = json.loads((tmp_path / ".face.unfinished" / "answers.json").read_text())
     assert kept["settled"] == SECONDS * FPS - 1
 
@@ -266,8 +269,8 @@ def test_what_is_watched_is_not_lost_while_a_film_is_drawn(
 def test_a_file_that_is_gone_is_made_again(tmp_path, done, model, video, place):
     shutil.copytree(done, tmp_path / "face")
     (tmp_path / "face" / "timeline.png").unlink()
-    wish = asking.Request(Marked(video, landmarks=place / "points.csv"))
-    _, reused = asking.answer(load(model), wish, tmp_path / "face", plain)
+    wish = asking.Request(MarkedVideo(video, landmarks=place / "points.csv"))
+    _, reused = asking.answer_video(load(model), wish, tmp_path / "face", plain)
     assert not reused
     assert (tmp_path / "face" / "timeline.png").is_file()
 
@@ -280,14 +283,14 @@ def test_what_is_classified_is_made_as_the_training_makes_it(model):
     made, frames = record.key_frames(source, loaded.recipe, entry)
     wanted = record.with_flow(made, frames, loaded.recipe)
     clip = source.load(entry)
-    handed = inputs.marked(
+    handed = inputs.marked_clip(
         np.stack([*clip.frames]),
         clip.fps,
         clip.onset,
         clip.apex,
         clip.offset,
         clip.landmarks,
-        config.around(loaded.recipe),
+        config.context_seconds(loaded.recipe),
     )
     found = loaded.classify(handed).record
     for name in ("flow", "frames", "positions", "apex_index"):
@@ -299,7 +302,7 @@ def test_what_is_spotted_is_cropped_as_the_training_crops_it(model, drawn):
     recipe = load(model).recipe
     watcher = Watcher(recipe, FPS, landmarks=drawn.landmarks)
     frames = [*drawn]
-    spotted = [each for frame in frames for each in watcher.see(frame)]
+    spotted = [each for frame in frames for each in watcher.update(frame)]
     clip = spotted[0].clip
     raw = frames[clip.first : clip.first + len(clip.frames)]
     whole = dataclasses.replace(clip, frames=np.stack(raw), landmarks=drawn.landmarks)
@@ -323,7 +326,7 @@ def test_a_folder_whose_first_number_is_not_0_has_its_own_times(tmp_path, model,
 
 
 def test_other_wishes_do_not_reuse(done, model, video, place):
-    wish = asking.Request(Marked(video, landmarks=place / "points.csv"))
+    wish = asking.Request(MarkedVideo(video, landmarks=place / "points.csv"))
     digest = load(model).digest
     assert wish.key(digest) == json.loads((done / "answers.json").read_text())["asked"]
     others = (
@@ -340,8 +343,10 @@ def test_python_and_the_command_cut_a_marked_movement_alike(tmp_path, model, vid
     loaded = load(model)
     loaded.recipe = made_run.small().prep.to_dict()  # with the magnification, and what it wants
     np.savetxt(tmp_path / "points.csv", drawn.landmarks, delimiter=",")
-    marked = Marked(video, onset=200, offset=225, landmarks=tmp_path / "points.csv")
-    (one,) = asking.answer(loaded, asking.Request(marked), tmp_path / "face", plain)[0].answers
+    marked = MarkedVideo(video, onset=200, offset=225, landmarks=tmp_path / "points.csv")
+    (one,) = asking.answer_video(loaded, asking.Request(marked), tmp_path / "face", plain)[
+        0
+    ].answers
     frames = np.stack([*decoded(video)])
     (other,) = loaded.predict(
         frames, FPS, onset=200, offset=225, landmarks=drawn.landmarks.astype(np.float32)
@@ -410,31 +415,33 @@ def test_videos_of_one_name_get_folders_of_their_own(tmp_path):
         path.touch()
     out = tmp_path / "out"
     for order in (paths, paths[::-1]):
-        places = __main__._places(order, out, ())
+        places = __main__._answer_folders(order, out, ())
         assert [places[path].name for path in paths] == ["a-face", "b-face", "c"]
-    marked = __main__._places(paths[:1], out, (60, None, 85))
+    marked = __main__._answer_folders(paths[:1], out, (60, None, 85))
     assert marked[paths[0]].name == "face-onset60-offset85"
     twin = tmp_path / "a" / "face.avi"
     twin.touch()
-    places = __main__._places([paths[0], twin], out, ())
+    places = __main__._answer_folders([paths[0], twin], out, ())
     assert [place.name for place in places.values()] == ["a-face.mp4", "a-face.avi"]
     # Another call, in which it is alone.
     kept = out / "face" / "answers.json"
     kept.parent.mkdir(parents=True)
     kept.write_text(json.dumps({"asked": {"path": str(paths[0].resolve())}}))
-    assert __main__._places(paths[:1], out, ())[paths[0]].name == "face"
-    assert __main__._places(paths[1:2], out, ())[paths[1]].name == "b-face"
+    assert __main__._answer_folders(paths[:1], out, ())[paths[0]].name == "face"
+    assert __main__._answer_folders(paths[1:2], out, ())[paths[1]].name == "b-face"
     kept.parent.rename(out / ".face.unfinished")  # one that is not finished is not touched either
-    assert __main__._places(paths[1:2], out, ())[paths[1]].name == "b-face"
+    assert __main__._answer_folders(paths[1:2], out, ())[paths[1]].name == "b-face"
 
 
 def test_a_folder_stands_for_its_frames_or_its_videos(tmp_path):
     for name in ("a/1.png", "a/2.png", "b/x.mp4", "b/y.MP4", "b/poster1.jpg", "c/z.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = __main__._expanded([str(tmp_path / "*")])
+    found = __main__._expand_videos([str(tmp_path / "*")])
     assert [path.name for path in found] == ["a", "x.mp4", "y.MP4"]
-    again = __main__._expanded([str(tmp_path / "b"), str(tmp_path / "b" / ".." / "b" / "x.mp4")])
+    again = __main__._expand_videos(
+        [str(tmp_path / "b"), str(tmp_path / "b" / ".." / "b" / "x.mp4")]
+    )
     assert [path.name for path in again] == ["x.mp4", "y.MP4"]
 
 
@@ -503,8 +510,8 @@ def test_a_movement_that_cannot_be_classified_leaves_the_others(
         return classify(each, first)
 
     monkeypatch.setattr(loaded, "classify", failing)
-    wish = asking.Request(Marked(video, landmarks=place / "points.csv"))
-    found, _ = asking.answer(loaded, wish, tmp_path / "face", plain)
+    wish = asking.Request(MarkedVideo(video, landmarks=place / "points.csv"))
+    found, _ = asking.answer_video(loaded, wish, tmp_path / "face", plain)
     assert len(found.answers) == len(calls) - 1 > 0
     assert any("has no answer: the flow is not finite" in note for note in found.notes)
 

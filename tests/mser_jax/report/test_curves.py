@@ -33,7 +33,7 @@ def epochs(**changes):
 
 
 def drawn(events):
-    return {title: figure.axes[0] for title, figure in curves.singly(events, 4)}
+    return {title: figure.axes[0] for title, figure in curves.single_figures(events, 4)}
 
 
 def points(line):

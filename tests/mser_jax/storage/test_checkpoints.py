@@ -103,7 +103,7 @@ def test_nothing_saved_gives_the_start_back_and_makes_no_folder(checkpoints):
 
 @pytest.mark.parametrize("kept", [1, 2])
 def test_the_newest_comes_back_to_the_bit_and_as_many_as_asked_are_kept(checkpoints, kept):
-    checkpoints = dataclasses.replace(checkpoints, kept=kept)
+    checkpoints = dataclasses.replace(checkpoints, max_to_keep=kept)
     with checkpoints:
         for position in (1, 2, 10):
             checkpoints.save(position, states(position), wait=True)
@@ -158,7 +158,7 @@ OTHERS = {
         {"folds": ["a/1", "a/3", "a/2"]},
         "folds: in another order: theirs 'a/1', 'a/2', 'a/3'; now 'a/1', 'a/3', 'a/2'",
     ),
-    "other clips": ({"clips": "noise/4567"}, "clips: theirs noise/0123, now noise/4567"),
+    "other clips": ({"clips_id": "noise/4567"}, "clips: theirs noise/0123, now noise/4567"),
 }
 
 
@@ -251,12 +251,12 @@ def test_a_folder_without_the_room_is_refused_before_the_training(checkpoints, m
     tree = states(1, width=1000)
     with checkpoints:
         checkpoints.save(1, tree)
-    checkpoints.reserve(tree)
+    checkpoints.check_disk_space(tree)
     there = sum(path.stat().st_size for path in checkpoints.folder.rglob("*") if path.is_file())
     usage = shutil.disk_usage("/")._replace(free=200_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
     with pytest.raises(UserError) as caught:
-        checkpoints.reserve(tree)
+        checkpoints.check_disk_space(tree)
     size = sum(leaf.nbytes + 2048 for leaf in jax.tree.leaves(tree))
     assert str(caught.value) == (
         f"{checkpoints.folder} has not the room for 3 checkpoints of {size / 1e3:.1f} kB: "
@@ -264,15 +264,15 @@ def test_a_folder_without_the_room_is_refused_before_the_training(checkpoints, m
         f"{(3 * size - there - 200_000) / 1e3:.1f} kB, or give a --workdir on another disk."
     )
     with pytest.raises(UserError, match="for 7 checkpoints"):
-        checkpoints.reserve(jax.eval_shape(lambda: tree), rounds=3)
-    checkpoints.reserve(states(1))
+        checkpoints.check_disk_space(jax.eval_shape(lambda: tree), rounds=3)
+    checkpoints.check_disk_space(states(1))
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_training(checkpoints):
     checkpoints.folder.parent.mkdir()
     checkpoints.folder.write_text("")
     with pytest.raises(UserError, match=r"checkpoints cannot be written: .*Remedy: .*--workdir"):
-        checkpoints.reserve(states(1))
+        checkpoints.check_disk_space(states(1))
 
 
 @pytest.mark.parametrize("limit", [2_000, 20_000])  # what Orbax notes of the arrays; their numbers
@@ -340,6 +340,6 @@ def test_a_disk_that_may_only_be_read_fails_like_a_full_one(checkpoints, capfd, 
 
 
 def test_a_mistake_of_the_program_is_not_taken_for_the_disks(checkpoints):
-    unheard_of = dataclasses.replace(checkpoints, clips=object())
+    unheard_of = dataclasses.replace(checkpoints, clips_id=object())
     with unheard_of, pytest.raises(TypeError, match="JSON"):
         unheard_of.save(1, states(1), wait=True)

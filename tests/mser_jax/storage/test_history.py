@@ -96,13 +96,13 @@ def test_rates_are_means_over_the_time():
         epoch(1, 1.0, seconds=1.0, clips_per_second=10.0, fraction_of_peak=None),
         epoch(2, 1.0, seconds=3.0, clips_per_second=2.0, fraction_of_peak=None),
     ]
-    assert history.rate(epochs, "clips_per_second") == pytest.approx(16 / 4)
-    assert history.rate(epochs, "fraction_of_peak") is None
-    assert history.rate([epoch(1, 1.0)], "clips_per_second") is None
+    assert history.mean_rate(epochs, "clips_per_second") == pytest.approx(16 / 4)
+    assert history.mean_rate(epochs, "fraction_of_peak") is None
+    assert history.mean_rate([epoch(1, 1.0)], "clips_per_second") is None
 
 
 def test_the_newest_failure_of_a_fold_is_the_one_that_counts():
     where = {"event": "diverged", "fold": "x", "seed": 0, "step": 1}
     events = [where | {"epoch": 3}, where | {"epoch": 2}, where | {"epoch": 9, "seed": 1}]
-    told = history.diverged(events)
+    told = history.diverged_folds(events)
     assert {key: event["epoch"] for key, event in told.items()} == {("x", 0): 2, ("x", 1): 9}

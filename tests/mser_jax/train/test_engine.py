@@ -121,7 +121,9 @@ def test_memory_decides_how_many_folds_train_at_once(tmp_path, monkeypatch):
     compiled = planning.compile_steps
 
     def large(trainer, feed):
-        return dataclasses.replace(compiled(trainer, feed), memory=100 * trainer.slots, copies=0)
+        return dataclasses.replace(
+            compiled(trainer, feed), memory=100 * trainer.slots, copies_memory=0
+        )
 
     monkeypatch.setattr(planning, "compile_steps", large)
     of = engine(tmp_path, devices=1)
@@ -140,7 +142,7 @@ def test_streamed_clips_give_the_same_states_and_answers(in_rounds, tmp_path, ex
 
 def test_what_the_epochs_say_of_held_out_clips_ends_in_the_predictions(in_rounds):
     of, _ = in_rounds
-    table = held_out.predictions(of.trainer.folds, of.logits(), DATASET)
+    table = held_out.predictions_from_logits(of.trainer.folds, of.logits(), DATASET)
     said = inflated.read(of.folder, table, EPOCHS)
     assert said.shape == (EPOCHS, *table.probabilities.shape)
     np.testing.assert_allclose(said[-1], table.probabilities, rtol=1e-4, atol=1e-6)
@@ -156,21 +158,21 @@ def test_a_fold_that_failed_has_no_answer_and_the_others_have(tmp_path):
     fine = next(slot for slot, group in enumerate(sorted(set(GROUPS))) if group == GROUPS[3])
     for slot, logits in enumerate(said):
         assert np.isnan(logits).all() == (slot != fine)
-    table = held_out.predictions(of.trainer.folds, said, DATASET)
+    table = held_out.predictions_from_logits(of.trainer.folds, said, DATASET)
     assert table.failed.tolist() == (table.fold != FOLDS[fine].name).tolist()
 
 
 def test_a_round_of_which_every_fold_fails_does_not_end_the_others(in_rounds, tmp_path, capsys):
     of = engine(tmp_path, devices=1, clips=with_an_endless_clip())
     events = train(of, folds_per_device=1, inflated=True)
-    assert not any(each.left() for each in of.rounds())
+    assert not any(each.updates_left() for each in of.rounds())
     assert "every fold has diverged" in capsys.readouterr().err
     (fine,) = np.flatnonzero([group == GROUPS[3] for group in sorted(set(GROUPS))])
     assert np.flatnonzero(np.isfinite(of.logits()).all(axis=(1, 2, 3))).tolist() == [fine]
     last, whole = history.epochs(events)[-1], history.epochs(in_rounds[1])[-1]
     assert [loss is not None for loss in last["fold_loss"]] == [at == fine for at in range(5)]
     assert last["loss"] == last["fold_loss"][fine] == whole["fold_loss"][fine]
-    table = held_out.predictions(of.trainer.folds, of.logits(), DATASET)
+    table = held_out.predictions_from_logits(of.trainer.folds, of.logits(), DATASET)
     assert inflated.read(of.folder, table, EPOCHS).shape[0] == EPOCHS
 
 

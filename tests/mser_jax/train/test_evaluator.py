@@ -29,7 +29,7 @@ def logits(batch_size: int, devices=2) -> np.ndarray:
 
 def table(of_logits=None):
     of_logits = logits(3) if of_logits is None else of_logits
-    return evaluate.predictions(toy(2).trainer.folds, of_logits, DATASET)
+    return evaluate.predictions_from_logits(toy(2).trainer.folds, of_logits, DATASET)
 
 
 def log_softmax(values):

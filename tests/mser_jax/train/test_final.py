@@ -24,7 +24,7 @@ from mser_jax.train.planning import Plan
 
 
 def test_the_one_fold_has_every_clip_and_tests_none():
-    fold = folds.everything(5, 3)
+    fold = folds.all_clips_fold(5, 3)
     assert fold.train.tolist() == [0, 1, 2, 3, 4]
     assert not fold.test.size
     assert fold.seed == 3
@@ -38,13 +38,13 @@ def test_what_is_no_network_is_refused_before_anything_is_prepared(tmp_path):
 
 def test_without_a_final_training_the_remedy_is_named(tmp_path):
     with pytest.raises(UserError, match="--mode=final"):
-        final.read(tmp_path)
+        final.read_facts(tmp_path)
     (tmp_path / "final").mkdir()
     (tmp_path / "final" / "weights.safetensors").touch()
     for content in ("{", "[]", "{}", "3"):
         (tmp_path / "final" / "final.json").write_text(content)
         with pytest.raises(UserError, match=r"cannot be read.*--mode=final"):
-            final.read(tmp_path)
+            final.read_facts(tmp_path)
 
 
 KNOWN = {"command": "c", "date": "d", "versions": {}, "fingerprint": {}}
@@ -57,9 +57,9 @@ def trained(tmp_path_factory):
     home.mkdir()
     clips = made_clips()
     of = trainer(epochs=2, checkpoint_every=1)
-    of = dataclasses.replace(of, folds=[folds.everything(len(GROUPS), 0)], weights=None).rounds(1)[
-        0
-    ]
+    of = dataclasses.replace(of, folds=[folds.all_clips_fold(len(GROUPS), 0)], weights=None).rounds(
+        1
+    )[0]
     count = len(GROUPS)
     dataset = Dataset(
         clips=clips,
@@ -85,14 +85,14 @@ def trained(tmp_path_factory):
 
 def test_what_is_kept_is_the_state_after_the_last_epoch(trained):
     home, engine, dataset, state = trained
-    assert not final.is_kept(home, engine)
-    final.keep(home, engine, np.asarray(dataset.clips.labels), dataset.facts(), KNOWN)
-    assert final.is_kept(home, engine)
+    assert not final.is_saved(home, engine)
+    final.save(home, engine, np.asarray(dataset.clips.labels), dataset.facts(), KNOWN)
+    assert final.is_saved(home, engine)
     params, _ = weights.load(home / "weights.safetensors", engine.trainer.network)
     one = [np.asarray(leaf)[0] for leaf in jax.tree.leaves(state.params)]
     for kept, wanted in zip(jax.tree.leaves(params), one):
         np.testing.assert_array_equal(kept, wanted)
-    facts = final.read(home.parent)
+    facts = final.read_facts(home.parent)
     assert facts["clips"] == len(GROUPS)
     assert facts["subjects"] == len(set(GROUPS))
     assert sum(facts["per_class"].values()) == len(GROUPS)
@@ -106,4 +106,4 @@ def test_a_training_that_diverged_leaves_no_network(trained, monkeypatch):
     broken = state._replace(failed=0 * state.failed + 1)
     monkeypatch.setattr("mser_jax.train.engine.Round.restore", lambda self: broken)
     with pytest.raises(UserError, match=r"diverged in epoch 2.*Remedy"):
-        final.keep(home, engine, np.asarray(dataset.clips.labels), dataset.facts(), KNOWN)
+        final.save(home, engine, np.asarray(dataset.clips.labels), dataset.facts(), KNOWN)

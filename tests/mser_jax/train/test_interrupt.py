@@ -11,9 +11,9 @@ from mser_jax.train.loop import Interrupt
 def test_first_signal_asks_and_a_further_ctrl_c_raises(number, capsys):
     before = signal.getsignal(number)
     with Interrupt("the present epoch") as interrupt:
-        assert not interrupt.asked
+        assert not interrupt.requested
         os.kill(os.getpid(), number)
-        assert interrupt.asked
+        assert interrupt.requested
         assert "Stopping after the present epoch, then saving." in capsys.readouterr().err
         os.kill(os.getpid(), signal.SIGTERM)  # a scheduler's second changes nothing
         assert capsys.readouterr().err == ""
@@ -27,7 +27,7 @@ def test_without_a_signal_nothing_happens(capsys):
     with Interrupt("this") as interrupt:
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
-    assert not interrupt.asked
+    assert not interrupt.requested
     assert capsys.readouterr() == ("", "")
 
 

@@ -5,7 +5,7 @@ import optax
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
-from mser_jax.train.losses import balanced, head_losses, head_margins
+from mser_jax.train.losses import balanced_class_weights, head_losses, head_margin_losses
 
 LABELS = np.array([2, 0, 1, 1, 0])
 MASK = np.array([True, False, True, True, False])
@@ -86,13 +86,15 @@ def test_a_batch_that_weighs_nothing_has_no_loss_and_no_gradient(there, weights)
 def test_balanced_is_what_scikit_learn_calls_so(counts):
     labels = np.random.default_rng(0).permutation(np.repeat(np.arange(3), counts))
     wanted = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-    weights = balanced(labels, 3)
+    weights = balanced_class_weights(labels, 3)
     assert weights.dtype == np.float32
     np.testing.assert_allclose(weights, wanted, rtol=1e-6)
 
 
 def test_balanced_of_a_class_without_a_clip():
-    np.testing.assert_allclose(balanced(np.array([0, 2, 2, 2]), 4), [1, 0, 1 / 3, 0], rtol=1e-6)
+    np.testing.assert_allclose(
+        balanced_class_weights(np.array([0, 2, 2, 2]), 4), [1, 0, 1 / 3, 0], rtol=1e-6
+    )
 
 
 def test_margin_loss_written_out():
@@ -104,7 +106,7 @@ def test_margin_loss_written_out():
                 own = name == LABELS[clip]
                 loss = max(0, 0.99 - length) ** 2 if own else 0.5 * max(0, length - 0.01) ** 2
                 wanted[head] += loss / MASK.sum()
-    margins = jax.jit(head_margins)
+    margins = jax.jit(head_margin_losses)
     np.testing.assert_allclose(margins(lengths, LABELS, MASK), wanted, rtol=1e-5)
     weighted = margins(lengths, LABELS, MASK, np.array([0, 0, 1], np.float32))
     alone = margins(lengths[:1], LABELS[:1], MASK[:1])

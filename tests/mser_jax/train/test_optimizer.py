@@ -89,7 +89,7 @@ def test_what_decays_of_the_network_is_what_is_drawn_at_its_start():
     }
     decayed = {
         tuple(entry.key for entry in path): leaf
-        for path, leaf in jax.tree.leaves_with_path(optimizer.kernels(nnx.to_pure_dict(params)))
+        for path, leaf in jax.tree.leaves_with_path(optimizer.kernel_mask(nnx.to_pure_dict(params)))
     }
     assert decayed == wanted
     assert {True, False} == set(wanted.values())

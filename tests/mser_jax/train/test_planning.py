@@ -32,7 +32,7 @@ def of_size(monkeypatch, fixed: int, each: int) -> list[int]:
 
 def choose(folds_per_device=0, limit=1000, devices=1):
     of = toy(devices).trainer
-    return planning.choose(of, Resident(CLIPS, of.mesh), folds_per_device, limit)
+    return planning.choose_plan(of, Resident(CLIPS, of.mesh), folds_per_device, limit)
 
 
 def test_all_folds_are_at_once_if_they_fit(monkeypatch):
@@ -101,17 +101,19 @@ def test_a_plan_that_cannot_be_written_is_told_with_a_remedy(tmp_path):
 def test_the_memory_of_a_program_holds_its_states_once():
     of = toy().trainer
     program = planning.compile_steps(of, Resident(CLIPS, of.mesh))
-    sizes = [leaf.nbytes for leaf in jax.tree.leaves((of.start(), CLIPS))]
+    sizes = [leaf.nbytes for leaf in jax.tree.leaves((of.init_state(), CLIPS))]
     assert sum(sizes) < program.memory
     twice = dataclasses.replace(of, folds=[*FOLDS, *FOLDS], slots=10)
     more = planning.compile_steps(twice, Resident(CLIPS, of.mesh)).memory - program.memory
-    state = sum(leaf.nbytes for leaf in jax.tree.leaves(of.start()))
+    state = sum(leaf.nbytes for leaf in jax.tree.leaves(of.init_state()))
     assert state < more < 1.5 * state + 2000  # the schedule and the metrics
-    assert program.needed == program.memory + 2 * state // of.mesh.devices.size  # while it is saved
+    assert (
+        program.total_memory == program.memory + 2 * state // of.mesh.devices.size
+    )  # while it is saved
 
 
 def test_the_memory_of_this_machine_is_a_number_of_bytes():
-    one, four = (planning.capacity(parallel.fold_mesh(jax.devices()[:n])) for n in (1, 4))
+    one, four = (planning.usable_memory(parallel.fold_mesh(jax.devices()[:n])) for n in (1, 4))
     assert 1e8 < one < 1e14
     assert four == pytest.approx(one / 4, rel=0.2)
 
@@ -123,7 +125,7 @@ def test_folds_in_rounds_are_the_folds_all_at_once_to_the_bit(devices):
     run = rounds[0].train_steps()
     at = 0
     for of in rounds:
-        program = toy(devices)._replace(trainer=of, start=jax.device_get(of.start()), run=run)
+        program = toy(devices)._replace(trainer=of, start=jax.device_get(of.init_state()), run=run)
         state, metrics = trained(program, CLIPS)
         for slot in range(len(of.folds)):
             assert_same_bits(fold_of((state, metrics), slot), fold_of((expected, seen), at))

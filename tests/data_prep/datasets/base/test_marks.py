@@ -3,7 +3,7 @@
 import pytest
 
 from data_prep.common.errors import UserError
-from data_prep.datasets.base.marks import settle
+from data_prep.datasets.base.marks import snap_marks
 
 FRAMES = [98, 99, 100, 102, 103, 107]
 AT_ONSET = "it is the onset; used as it stands"
@@ -31,7 +31,7 @@ NEAREST = "no such frame; the nearest is taken"
     ],
 )
 def test_marks_stay_or_move_to_the_nearest_frame_and_say_so(stated, marks, changes):
-    assert settle(FRAMES, *stated) == (marks, changes)
+    assert snap_marks(FRAMES, *stated) == (marks, changes)
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_marks_stay_or_move_to_the_nearest_frame_and_say_so(stated, marks, chang
 )
 def test_marks_that_leave_no_movement_are_refused(stated, message):
     with pytest.raises(UserError, match=message):
-        settle(FRAMES, *stated)
+        snap_marks(FRAMES, *stated)

@@ -3,11 +3,11 @@
 import csv
 
 from data_prep.datasets.base import repairs
-from data_prep.datasets.base.repairs import Repair, left_out
+from data_prep.datasets.base.repairs import Repair, left_out_row
 
 ODD = [
-    *(left_out(f"samm/006/006_{clip}", "its folder of frames is absent") for clip in range(5)),
-    left_out('samm/007/7, "é"', "the same row stands twice", "row 9"),
+    *(left_out_row(f"samm/006/006_{clip}", "its folder of frames is absent") for clip in range(5)),
+    left_out_row('samm/007/7, "é"', "the same row stands twice", "row 9"),
     Repair("samm/011/a", "apex", "", "", "no apex is marked"),
     Repair("samm/011/b", "apex", "7", "", "not between onset and offset"),
     Repair("samm/011/c", "offset", "9", "8", "no such frame; the nearest is taken"),
@@ -25,13 +25,13 @@ def test_table_counts_each_reason_and_names_the_first_clips():
 
 def test_grouped_names_all_clips_unless_told_otherwise():
     told = [("empty", f"006/{clip}") for clip in range(30)]
-    assert " ".join(repairs.grouped(told)).count("006/") == 30
-    assert "006/0, ... (29 more)" in " ".join(repairs.grouped(told, shown=1))
+    assert " ".join(repairs.group_lines(told)).count("006/") == 30
+    assert "006/0, ... (29 more)" in " ".join(repairs.group_lines(told, max_clips=1))
 
 
 def test_dropped_counts_rows_alone():
     expected = {"its folder of frames is absent": 5, "the same row stands twice": 1}
-    assert repairs.dropped(ODD) == expected
+    assert repairs.count_dropped(ODD) == expected
 
 
 def test_estimated_apexes_are_entered_where_none_is():

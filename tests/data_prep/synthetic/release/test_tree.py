@@ -197,14 +197,14 @@ def test_frames_are_those_of_the_synthetic_clip_of_that_class(trees):
     spec = Spec(0, 3, 3, 64, layout.fps, (0.3, 3.0))
     for subject in (0, 2):
         name, emotion = list(planted.clips.items())[3 * subject + 1]
-        clip = SyntheticSource(spec).load(Entry(spec, layout.people + subject, 1, emotion))
+        clip = SyntheticSource(spec).load(Entry(spec, layout.first_person + subject, 1, emotion))
         _, frames = frames_of(out, name)
         shown = [picture(frames[number])[..., ::-1] for number in sorted(frames)]
         np.testing.assert_array_equal(shown, np.asarray(clip.frames)[clip.onset : clip.offset + 1])
 
 
 def test_names_recur_where_they_do_in_the_release(trees):
-    recurring = {layout: len(trees(layout)[1].recurring) for layout in LAYOUTS}
+    recurring = {layout: len(trees(layout)[1].repeated_names) for layout in LAYOUTS}
     assert recurring == {"smic": 0, "samm": 0, "casme2": 9, "casme3": 9, "mmew": 0, "folder": 9}
 
 

@@ -11,7 +11,7 @@ from data_prep.common.fields import differences
 from data_prep.datasets import registry
 from helpers import ROOT
 from helpers.made_tables import made
-from mser_jax.config.defaults import get_config, member, series
+from mser_jax.config.defaults import ablation_config, ablation_member_config, get_config
 from mser_jax.config.validation import validate
 from mser_jax.evaluate.compare import ablation
 from mser_jax.evaluate.compare.ablation import ADDED, LEFT_OUT, MEMBERS, PARTS
@@ -47,7 +47,7 @@ def get_ablation():
 
 def between(first, second):
     """The fields in which two members differ."""
-    one, other = (member(SMOKE, name).to_dict() for name in (first, second))
+    one, other = (ablation_member_config(SMOKE, name).to_dict() for name in (first, second))
     return {field: (old, new) for field, old, new in differences(one, other) if field != "name"}
 
 
@@ -72,24 +72,30 @@ def test_compared_members_differ_in_one_switch(first, second, expected):
 
 
 def test_base_has_no_part_and_the_last_step_is_the_whole_network():
-    whole = member(SMOKE, "+fusion").to_dict()
+    whole = ablation_member_config(SMOKE, "+fusion").to_dict()
     assert [field for field, *_ in differences(SMOKE.to_dict(), whole)] == ["name"]
     assert set(between("base", "+fusion")) == SWITCHES == {part.field for part in PARTS.values()}
 
 
 def test_no_fusion_is_the_only_one_that_is_there_twice():
-    twins = {name: ablation.twin(name) for name in MEMBERS}
+    twins = {name: ablation.canonical_member(name) for name in MEMBERS}
     assert {name: twin for name, twin in twins.items() if name != twin} == {"no_fusion": "+rc"}
-    assert member(SMOKE, "no_fusion").to_dict() == member(SMOKE, "+rc").to_dict()
+    assert (
+        ablation_member_config(SMOKE, "no_fusion").to_dict()
+        == ablation_member_config(SMOKE, "+rc").to_dict()
+    )
 
 
 def test_a_member_is_the_same_alone_and_in_the_series():
-    config = series(SMOKE)
+    config = ablation_config(SMOKE)
     config.train.epochs = 3
     alone = get_config("synthetic", "smoke")
     alone.train.epochs = 3
     for name in MEMBERS:
-        assert member(config, name).to_dict() == member(alone, name).to_dict()
+        assert (
+            ablation_member_config(config, name).to_dict()
+            == ablation_member_config(alone, name).to_dict()
+        )
 
 
 @pytest.mark.parametrize("dataset", sorted({*registry.SOURCES} - {"megc2019"}))  # has no frames
@@ -101,13 +107,13 @@ def test_the_preset_is_by_default_that_of_the_data_sets_own_file(get_ablation, d
 @pytest.mark.parametrize("name", MEMBERS)
 def test_the_argument_names_data_set_preset_and_member(get_ablation, name):
     config = get_ablation(f"samm-fast-{name}")
-    assert config.to_dict() == member(get_config("samm", "fast"), name).to_dict()
+    assert config.to_dict() == ablation_member_config(get_config("samm", "fast"), name).to_dict()
     validate(config)
     assert "ablation" not in config, "one member is an ordinary run"
 
 
 def test_without_an_argument_it_is_the_series_on_synthetic_clips(get_ablation):
-    assert get_ablation().to_dict() == series(get_config("synthetic", "smoke")).to_dict()
+    assert get_ablation().to_dict() == ablation_config(get_config("synthetic", "smoke")).to_dict()
     assert get_ablation().to_dict() == get_ablation("synthetic-smoke").to_dict()
 
 
@@ -139,7 +145,7 @@ def test_a_wrong_argument_is_refused_with_the_nearest(get_ablation, argument, to
     ],
 )
 def test_a_series_that_could_not_be_compared_is_refused(field, value, told):
-    config = series(SMOKE)
+    config = ablation_config(SMOKE)
     validate(config)
     config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError) as caught:
@@ -244,7 +250,7 @@ def test_the_page_links_to_every_members_report_and_needs_nothing_else(tmp_path)
     html = written(tmp_path, results)
     links = [part.split('"')[0] for part in html.split('href="')[1:]]
     assert [unquote(link) for link in links] == [
-        f"{ablation.twin(name)}/report.html" for name in MEMBERS
+        f"{ablation.canonical_member(name)}/report.html" for name in MEMBERS
     ]
     assert "src=" not in html
     assert "<script" not in html

@@ -66,7 +66,7 @@ def test_scores_are_those_of_the_tables(results):
     low, high = by_name["svm_linear"]["scores"]["samm"]["interval"]["uf1"]
     assert low <= samm["uf1"] <= high
     assert by_name["svm_linear"]["as_one"] is None
-    together = ensemble.of_seeds(TABLES["ststnet"], "confidence")
+    together = ensemble.average_seeds(TABLES["ststnet"], "confidence")
     right = (together.probabilities[:, 0].argmax(axis=-1) == together.label).mean()
     assert by_name["ststnet"]["as_one"]["all"]["accuracy"] == pytest.approx(right)
 

@@ -200,7 +200,7 @@ def test_each_stream_sees_its_own_component(name):
     see = jax.jit(lambda u, v: (model.u(u), model.v(v)))
     u, v = CLIPS[..., :1], CLIPS[..., 1:]
     of_u, of_v = see(u, v)
-    features = off_apexnet.side_by_side(of_u, of_v)
+    features = off_apexnet.flatten_maps(of_u, of_v)
     np.testing.assert_array_equal(features[:, : features.shape[1] // 2], of_u.reshape(5, -1))
     for moved, unmoved in ((see(u + 1, v), 1), (see(u, v + 1), 0)):
         np.testing.assert_array_equal(moved[unmoved], (of_u, of_v)[unmoved])
@@ -241,9 +241,9 @@ def test_areas_are_eyes_and_mouth_corners():
 
 def test_blocks_and_patches_are_squares_of_the_image():
     image: Any = np.arange(64).reshape(1, 1, 8, 8, 1)
-    blocks = htnet._split(image, 4)
+    blocks = htnet._split_blocks(image, 4)
     np.testing.assert_array_equal(blocks[5, 0, :, :, 0], image[0, 0, 2:4, 2:4, 0])
-    np.testing.assert_array_equal(htnet._joined(blocks, 4), image)
+    np.testing.assert_array_equal(htnet._merge_blocks(blocks, 4), image)
     patches = htnet._patches(image, 2)
     np.testing.assert_array_equal(patches[0, 0, 1, 2], image[0, 0, 2:4, 4:6, 0].reshape(-1))
 
@@ -253,7 +253,7 @@ def test_tokens_attend_within_their_block():
     maps = drawn(1, 1, 4, 4, 6)
     moved = maps.copy()
     moved[0, 0, 0, 0] += drawn(6, seed=3)
-    attend = jax.jit(lambda x: htnet._joined(level(htnet._split(x, 2)), 2))
+    attend = jax.jit(lambda x: htnet._merge_blocks(level(htnet._split_blocks(x, 2)), 2))
     changed = np.any(attend(maps) != attend(moved), axis=-1)[0, 0]
     wanted = np.zeros((4, 4), bool)
     wanted[:2, :2] = True
@@ -267,7 +267,7 @@ def test_a_token_alone_has_all_its_attention():
     def both(x):
         normed = model.norm(x)
         parts = (part(normed) for part in (model.query, model.key, model.value))
-        return model(x), model.out(model._attended(*parts))
+        return model(x), model.out(model._attend(*parts))
 
     np.testing.assert_array_equal(*both(drawn(4, 1, 1, 1, 6)))
 

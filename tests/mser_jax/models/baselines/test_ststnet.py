@@ -45,8 +45,8 @@ def native(images, kernel, bias, rises):
 
 
 def ours(images, *others):
-    pooled = lanes.pooled(lanes.blocks(images), *others)
-    return tuple(lanes.by_clip(part)[..., : len(images)] for part in pooled)
+    pooled = lanes.conv_relu_pool(lanes.to_blocks(images), *others)
+    return tuple(lanes.from_blocks(part)[..., : len(images)] for part in pooled)
 
 
 def operands(*shape, channels=4, stack=()):
@@ -191,7 +191,7 @@ def test_dropout_leaves_out_half_of_the_pooled_values_and_needs_a_key():
 
 def test_a_coin_falls_on_either_side_equally_often():
     for shape in ((64, 64), (3, 5, 7)):  # the second is no multiple of the 32 bits of a word
-        coins = np.asarray(ststnet.coins(jax.random.key(1), shape))
+        coins = np.asarray(ststnet.random_bits(jax.random.key(1), shape))
         assert coins.shape == shape
         assert set(np.unique(coins)) == {0, 1}
         assert abs(coins.mean() - 0.5) < 2.5 / coins.size**0.5  # five deviations

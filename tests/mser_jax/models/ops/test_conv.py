@@ -122,20 +122,20 @@ def test_time_taps_are_added_where_that_is_narrower():
     ],
 )
 def test_what_auto_takes(platform, positions, patches, name):
-    assert conv.choose(platform, positions, patches) == name
+    assert conv.choose_lowering(platform, positions, patches) == name
 
 
 def test_auto_looks_at_the_shapes_and_a_block_can_ask_for_another():
     x, weights = drawn((4, 8, 34, 34, 16), (3, 3, 3, 16, 4))
-    wanted = conv.choose(jax.default_backend(), 34 * 34, 4 * 4 * 8 * 34 * 34 * 9 * 16)
-    assert conv.lowering_of(x, weights, (1, 1, 1)) == wanted
+    wanted = conv.choose_lowering(jax.default_backend(), 34 * 34, 4 * 4 * 8 * 34 * 34 * 9 * 16)
+    assert conv.lowering_for(x, weights, (1, 1, 1)) == wanted
     with conv.lowering("einsum"):
-        assert conv.lowering_of(x, weights, (1, 1, 1)) == "einsum"
-    assert conv.lowering_of(x, weights, (1, 1, 1)) == wanted
+        assert conv.lowering_for(x, weights, (1, 1, 1)) == "einsum"
+    assert conv.lowering_for(x, weights, (1, 1, 1)) == wanted
     if jax.default_backend() == "cpu":
         assert wanted == "frames"
-        assert conv.lowering_of(x[:, :, ::8, ::8], weights, (1, 1, 1)) == "einsum"
-        assert conv.lowering_of(x, weights[:, :1, :1], (1, 1, 1)) == "einsum"  # no patches at all
+        assert conv.lowering_for(x[:, :, ::8, ::8], weights, (1, 1, 1)) == "einsum"
+        assert conv.lowering_for(x, weights[:, :1, :1], (1, 1, 1)) == "einsum"  # no patches at all
 
 
 @pytest.mark.parametrize("kernel", [(3, 1, 1), (1, 7, 1), (1, 1, 3)])
@@ -224,7 +224,7 @@ def test_lifted_over_folds_each_fold_is_as_alone(name):
             return gradients(x, weights)
 
     mesh = parallel.fold_mesh()
-    lifts = [parallel.over_folds(of_fold, mesh, lift, folded=2) for lift in ("vmap", "map")]
+    lifts = [parallel.over_folds(of_fold, mesh, lift, num_fold_args=2) for lift in ("vmap", "map")]
     lifted = [jax.tree.leaves(lift(*parallel.shard((x, weights), mesh))) for lift in lifts]
     alone = jax.jit(of_fold)
     for fold in range(4):

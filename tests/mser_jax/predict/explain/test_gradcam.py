@@ -142,7 +142,7 @@ def test_a_map_is_the_sum_of_channels_weighed_by_their_mean_gradients(name):
 def test_a_head_sees_the_stages_that_move_its_answer(name):
     moved = np.stack([seen for *_, seen in by_differences(name)[1]], axis=1)
     np.testing.assert_array_equal(moved, np.array(SEEN[name], bool))
-    np.testing.assert_array_equal(explained(name).sees, moved)
+    np.testing.assert_array_equal(explained(name).uses_stage, moved)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -154,7 +154,7 @@ def test_maps_lie_over_the_clip_between_zero_and_one(name):
     largest = reason.cams.max(axis=(2, 3, 4))
     assert set(np.unique(largest)) <= {0.0, 1.0}
     assert largest.any()
-    assert not largest[~reason.sees].any()
+    assert not largest[~reason.uses_stage].any()
 
 
 @pytest.mark.parametrize("name", SETTINGS)

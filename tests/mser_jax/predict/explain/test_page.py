@@ -42,7 +42,7 @@ def reason(**changes):
     cams *= sees[:, :, None, None, None]
     logits = random.normal(0, 1, (HEADS, 3))
     fields = {
-        **{"target": 1, "logits": logits, "cams": cams, "sees": sees},
+        **{"target": 1, "logits": logits, "cams": cams, "uses_stage": sees},
         "probabilities": np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True),
         "sizes": ((2, 6, 6), (1, 3, 3), (1, 2, 2), (1, 1, 1)),
         "time_weights": np.linspace(0.2, 0.7, STEPS),
@@ -148,9 +148,9 @@ def test_pictures_are_what_lies_in_the_networks_window(write):
     )
     np.testing.assert_array_equal(seen["Flow at step 2"], colours[..., ::-1])
     apex = made["frames"][2, inside, inside, 0]
-    wanted = reason_pictures.over(apex, why.cams[1, 2].max(axis=0))
+    wanted = reason_pictures.overlay_heat(apex, why.cams[1, 2].max(axis=0))
     np.testing.assert_array_equal(seen["Grad-CAM of head 2 at X4"], wanted[..., ::-1])
-    wanted = reason_pictures.over(made["frames"][3, inside, inside, 0], why.cams[2, 0, 2])
+    wanted = reason_pictures.overlay_heat(made["frames"][3, inside, inside, 0], why.cams[2, 0, 2])
     np.testing.assert_array_equal(seen["Grad-CAM at step 3"], wanted[..., ::-1])
     assert "Grad-CAM at step 2" not in seen  # X2 has two entries for four steps
     assert {f"Strain at step {step}" for step in range(1, STEPS + 1)} <= set(seen)
@@ -159,7 +159,7 @@ def test_pictures_are_what_lies_in_the_networks_window(write):
 def test_a_map_covers_the_face_where_it_is_strong():
     face = np.full((2, 2), 100, np.uint8)
     heat = np.array([[0.0, 0.2], [0.6, 1.0]])
-    laid = reason_pictures.over(face, heat).astype(int)
+    laid = reason_pictures.overlay_heat(face, heat).astype(int)
     np.testing.assert_array_equal(laid[0, 0], [100, 100, 100])
     away = np.abs(laid - 100).sum(axis=-1).ravel()
     assert (np.diff(away) > 0).all()
@@ -188,7 +188,7 @@ def test_a_network_with_none_of_the_parts(write):
     whole = reason()
     why = dataclasses.replace(
         whole,
-        **{"cams": whole.cams[:1], "sees": whole.sees[:1], "branches": {}},
+        **{"cams": whole.cams[:1], "uses_stage": whole.uses_stage[:1], "branches": {}},
         **{"probabilities": whole.probabilities[:1], "logits": whole.logits[:1]},
         **{"time_weights": None, "space_weights": None},
     )

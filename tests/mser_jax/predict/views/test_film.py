@@ -75,7 +75,7 @@ def test_the_window_is_thick_at_the_marks(film):
 def test_class_and_bars_stand_there_while_it_lasts(film):
     images, _ = film
     panel = images[:, HEIGHT:]
-    pitch = film_panel.pitch(WIDTH)
+    pitch = film_panel.line_height(WIDTH)
     words = panel[:, : 2 * pitch, : WIDTH // 3].max(axis=(1, 2, 3)) > 180
     hues = np.abs(panel[:, : 4 * pitch, WIDTH // 2 :] - COLOURS["surprise"]).max(axis=-1)
     bars = (hues < 40).sum(axis=(1, 2)) > 100
@@ -86,7 +86,7 @@ def test_class_and_bars_stand_there_while_it_lasts(film):
 
 def test_the_cursor_runs_through_the_course(film):
     images, _ = film
-    pitch = film_panel.pitch(WIDTH)
+    pitch = film_panel.line_height(WIDTH)
     row = images[:, HEIGHT + round(4.2 * pitch) - 1].mean(axis=-1)  # just above the course
     places = row.argmax(axis=1)
     expected = np.linspace(pitch // 2, WIDTH - 1 - pitch // 2, FRAMES)
@@ -109,8 +109,8 @@ def test_any_size_becomes_one_that_can_be_read(tmp_path, width, height, wide, hi
 
 @pytest.mark.parametrize("value", [0, 255])
 def test_words_can_be_read_on_any_picture(value):
-    drawn = overlay._Film(video(FRAMES, [MOVEMENT]), HEIGHT, WIDTH)
-    image = drawn.image(24, np.full((HEIGHT, WIDTH), value, np.uint8))  # a grey one
+    drawn = overlay._FrameRenderer(video(FRAMES, [MOVEMENT]), HEIGHT, WIDTH)
+    image = drawn.render(24, np.full((HEIGHT, WIDTH), value, np.uint8))  # a grey one
     tag = image[2:26, 40:110].astype(int)
     plate = np.abs(tag - COLOURS["surprise"]).max(axis=-1) < 20
     ink = np.abs(tag - film_panel.LIGHT).max(axis=-1) < 40
@@ -120,9 +120,9 @@ def test_words_can_be_read_on_any_picture(value):
 
 def test_what_has_no_window_is_told_in_words():
     parts = (Stretch(5, 9, "no face"), Stretch(10, 14, "unread"))
-    drawn = overlay._Film(video(FRAMES, [MOVEMENT], stretches=parts), HEIGHT, WIDTH)
+    drawn = overlay._FrameRenderer(video(FRAMES, [MOVEMENT], stretches=parts), HEIGHT, WIDTH)
     (plain, away, lost, moving) = (
-        drawn.image(number, np.full((HEIGHT, WIDTH, 3), GREY, np.uint8))
+        drawn.render(number, np.full((HEIGHT, WIDTH, 3), GREY, np.uint8))
         for number in (0, 6, 12, 24)
     )
     alert = [
@@ -137,8 +137,10 @@ def test_what_has_no_window_is_told_in_words():
 
 def test_of_two_movements_the_nearer_apex_is_told():
     other = movement(26, 34, 40, "others")
-    drawn = overlay._Film(video(FRAMES, [MOVEMENT, other]), HEIGHT, WIDTH)
-    assert [drawn._moving[n].label for n in (20, 26, 28, 30)] == ["surprise"] * 3 + ["others"]
+    drawn = overlay._FrameRenderer(video(FRAMES, [MOVEMENT, other]), HEIGHT, WIDTH)
+    assert [drawn._answers_by_frame[n].label for n in (20, 26, 28, 30)] == ["surprise"] * 3 + [
+        "others"
+    ]
 
 
 def test_marks_that_were_given_make_a_film_too(tmp_path):

@@ -158,7 +158,7 @@ def test_given_marks_are_shown_alone():
 
 def test_where_nothing_was_found_the_picture_says_so():
     figure = timeline.timeline(video())
-    assert [text.get_text() for text in figure.axes[0].texts] == [answer_view.NOTHING]
+    assert [text.get_text() for text in figure.axes[0].texts] == [answer_view.NO_MOVEMENT]
     assert len(figure.axes) == 1
     assert figure.get_supxlabel() == wording.WARNING
     for empty in (video(course=course(0)), video(course=None, stretches=())):

@@ -248,14 +248,14 @@ def test_a_reused_stage_keeps_the_time_of_its_making():
 
 def test_the_run_again_command_is_that_of_the_training():
     again = {"event": "start", "mode": "report", "command": "other"}
-    assert history.started([*EVENTS, again]) == EVENTS[0]
-    assert history.started([again]) == again
+    assert history.start_event([*EVENTS, again]) == EVENTS[0]
+    assert history.start_event([again]) == again
 
 
 def test_what_is_fitted_without_epochs_was_started_by_its_own_command():
     fitted = {"event": "stage", "name": "fit", "seconds": 1.0, "reused": False}
     again = {"event": "start", "mode": "report", "command": "other"}
-    assert history.started([EVENTS[0], fitted, again]) == EVENTS[0]
+    assert history.start_event([EVENTS[0], fitted, again]) == EVENTS[0]
 
 
 @pytest.mark.parametrize("mode", ["--mode=train", "--mode train", "-mode=train"])
