@@ -200,7 +200,7 @@ def _has_image_recipe(config: Any) -> bool:
     if "data" in config and (config.data.dataset in IMAGES) != finished:
         raise UserError(
             f"config.data.dataset is {config.data.dataset!r}, but config.prep is for "
-            f"{'finished images' if finished else 'videos'}. Remedy: a configuration of that data "
+            f"{'finished images' if finished else 'videos'}. Fix: a configuration of that data "
             f"set, --config=configs/{config.data.dataset}.py."
         )
     return finished

@@ -52,7 +52,7 @@ def export(run: Path, out: Path) -> dict[str, Any]:
         be written.
     """
     if not run.is_dir():
-        raise UserError(f"{run}: there is no such run. Remedy: correct the path.")
+        raise UserError(f"{run}: there is no such run. Fix: correct the path.")
     model_folder.check_replaceable(out)
     facts = final.read_facts(run)
     config = workdir.read_config(run)
@@ -64,7 +64,7 @@ def export(run: Path, out: Path) -> dict[str, Any]:
             _write(folder, run, described)
     except OSError as error:
         raise UserError(
-            f"{out} cannot be written: {error.strerror or error}. Remedy: make room, or give "
+            f"{out} cannot be written: {error.strerror or error}. Fix: make room, or give "
             "another folder."
         ) from error
     return described
@@ -76,7 +76,7 @@ def _held_out_scores(run: Path, config: ConfigDict, facts: Mapping[str, Any]) ->
     if rule == selection.UPPER_BOUND:
         raise UserError(
             f"{run}: the rule {rule!r} reads the label of the clip that it answers for, which a "
-            "new video has not. Remedy: --mode=report --config.evaluation.select=confidence."
+            "new video has not. Fix: --mode=report --config.evaluation.select=confidence."
         )
     if not path.is_file():
         return {}
@@ -85,7 +85,7 @@ def _held_out_scores(run: Path, config: ConfigDict, facts: Mapping[str, Any]) ->
     if list(predictions.class_names) != facts["class_names"]:
         raise UserError(
             f"{path}: its classes are {', '.join(predictions.class_names)}, those of the final "
-            f"training {', '.join(facts['class_names'])}. Remedy: train both anew, in one "
+            f"training {', '.join(facts['class_names'])}. Fix: train both anew, in one "
             "--workdir."
         )
     scores = scoring.score(predictions, rule)
@@ -100,7 +100,7 @@ def _check_same_clips(run: Path, facts: Mapping[str, Any]) -> None:
     seen = [event.get("digest") for event in Log(run / "log.jsonl").read() if "clips" in event]
     if seen and seen[-1] not in (None, facts["digest"]):
         raise UserError(
-            f"{run}: its folds and its final training are of different clips. Remedy: the command "
+            f"{run}: its folds and its final training are of different clips. Fix: the command "
             "that made the run once more, without --mode, in another --workdir, then with "
             "--mode=final."
         )
@@ -112,7 +112,7 @@ def _check_recipe(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> No
     if facts["fingerprint"] != now:
         raise UserError(
             f"{run}: the network was trained on clips that this version of mser_jax makes in "
-            "another way. Remedy: export it with the version that trained it "
+            "another way. Fix: export it with the version that trained it "
             f"({facts['versions'].get('mser_jax', 'not said')}), or train it anew in another "
             "--workdir."
         )
@@ -205,7 +205,7 @@ def _message(out: Path, description: Mapping[str, Any]) -> str:
     if figures is None:
         lines.append(
             "Note: the run has no held-out predictions. The model has no figures, and its "
-            "confidence is not calibrated.\nRemedy: the run's command without --mode, then export "
+            "confidence is not calibrated.\nFix: the run's command without --mode, then export "
             "again."
         )
     else:

@@ -55,7 +55,7 @@ def join_processes() -> None:
         )
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"The processes of this run did not meet: {error}\nRemedy: start all of them at about "
+            f"The processes of this run did not meet: {error}\nFix: start all of them at about "
             f"the same time, by srun or mpirun, or set {', '.join(_ENVIRONMENT_VARIABLES)} for each; without "
             "--distributed a process runs alone."
         ) from error
@@ -75,7 +75,7 @@ def check_devices() -> None:
         asked = os.environ.get("JAX_PLATFORMS", "")
         raise UserError(
             f"JAX finds no device (JAX_PLATFORMS={asked!r}): {str(error) or 'none of that kind'}. "
-            "Remedy: leave JAX_PLATFORMS unset, or install what the device needs (for NVIDIA's "
+            "Fix: leave JAX_PLATFORMS unset, or install what the device needs (for NVIDIA's "
             "GPUs: pip install '.[cuda]')."
         ) from error
 

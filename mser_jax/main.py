@@ -41,7 +41,7 @@ def main(config: ConfigDict) -> None:
     kind = next((section for section in kinds if section in config), None)
     if kind and MODE.value == "final":
         raise UserError(
-            f"--mode=final trains one network, but {config.name} names several. Remedy: the "
+            f"--mode=final trains one network, but {config.name} names several. Fix: the "
             "configuration of one, as configs/synthetic.py or configs/megc2019.py:ststnet."
         )
     start = kinds[kind] if kind else run.run

@@ -35,9 +35,7 @@ def main(config: ConfigDict) -> None:
 
     validation.validate(config)
     if "model" not in config or not networks.is_network(config):
-        raise UserError(
-            f"{config.preset} is no network. Remedy: a network, as megc2019.py:ststnet."
-        )
+        raise UserError(f"{config.preset} is no network. Fix: a network, as megc2019.py:ststnet.")
     if FOLDS.value < 0:
         raise UserError(f"--folds is {FOLDS.value}; it must be at least 1.")
     classes, clip = len(class_names(config)), networks.clip_shape(config)

@@ -64,7 +64,7 @@ def run_and_get_status(work: Callable[[], object]) -> int:
         if not error.filename:  # no path of the user's
             raise
         print(
-            f"\n{error.filename}: {error.strerror or error}. Remedy: correct the path, or who may "
+            f"\n{error.filename}: {error.strerror or error}. Fix: correct the path, or who may "
             "read and write it.",
             file=sys.stderr,
         )

@@ -7,7 +7,7 @@ try:
 except ImportError as error:  # slim containers lack libGL or libgthread
     raise UserError(
         f"OpenCV cannot be loaded: {error}.\n"
-        "Remedy, one of:\n"
+        "Fix, one of:\n"
         "  apt-get install -y libgl1 libglib2.0-0        (Debian, Ubuntu)\n"
         "  pip uninstall -y opencv-python && pip install --force-reinstall opencv-python-headless"
     ) from error

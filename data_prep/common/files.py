@@ -29,7 +29,7 @@ def atomic_file(path: Path, suffix: str = "") -> Iterator[Path]:
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error}).\n"
-            "Remedy: make room, or choose another folder; then the same command again."
+            "Fix: make room, or choose another folder; then the same command again."
         ) from error
     finally:
         with contextlib.suppress(OSError):  # the error that matters is already on its way

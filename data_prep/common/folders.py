@@ -78,7 +78,7 @@ def check_replaceable(path: Path, marker: str, alternative: str = "another --out
     """
     if path.resolve() == Path.cwd():
         raise UserError(
-            f"{path} is the folder that the command is run in, which cannot be replaced. Remedy: "
+            f"{path} is the folder that the command is run in, which cannot be replaced. Fix: "
             f"give {alternative}."
         )
     if path.is_dir():
@@ -90,7 +90,7 @@ def check_replaceable(path: Path, marker: str, alternative: str = "another --out
     if strange:
         raise UserError(
             f"{path} holds what this command did not write ({strange[0]}); it is left alone. "
-            f"Remedy: give {alternative}."
+            f"Fix: give {alternative}."
         )
 
 
@@ -142,7 +142,7 @@ def damaged_file_error(file: Path, reason: str, remedy: str = "") -> UserError:
         "configuration (clips that are in the cache are taken from there), or copy the folder "
         "again from where it is whole"
     )
-    return UserError(f"{file}: damaged: {reason}.\nRemedy: {remedy or prepare}.")
+    return UserError(f"{file}: damaged: {reason}.\nFix: {remedy or prepare}.")
 
 
 @contextlib.contextmanager
@@ -190,7 +190,7 @@ def lock(folder: Path, alternative: str = "another --workdir") -> Iterator[None]
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(
-                    f"{folder}: another process is at work in this folder. Remedy: wait for it, "
+                    f"{folder}: another process is at work in this folder. Fix: wait for it, "
                     f"stop it, or give {alternative}."
                 ) from error
             except OSError:  # no locks here

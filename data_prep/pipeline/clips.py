@@ -101,7 +101,7 @@ def run(
     except BrokenProcessPool as error:
         raise UserError(
             "A worker process was ended from outside, perhaps for want of memory.\n"
-            "Remedy: run the same command again with --config.data.workers=1; the clips that are "
+            "Fix: run the same command again with --config.data.workers=1; the clips that are "
             "finished are kept."
         ) from error
 

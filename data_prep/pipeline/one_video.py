@@ -57,7 +57,7 @@ def prepare(
             _write(folder, video, history, made, recipe)
     except OSError as error:
         raise UserError(
-            f"{out} cannot be written: {error.strerror or error}. Remedy: make room, or give "
+            f"{out} cannot be written: {error.strerror or error}. Fix: make room, or give "
             "another --out."
         ) from error
     _print_summary(out, history["source"], made, print_line)

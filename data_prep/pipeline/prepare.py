@@ -147,7 +147,7 @@ def _check_writable(folder: Path) -> None:
     except OSError as error:
         raise UserError(
             f"{folder} cannot be written: {error.strerror}. "
-            "Remedy: --config.data.data_dir=/another/folder."
+            "Fix: --config.data.data_dir=/another/folder."
         ) from error
 
 
@@ -159,7 +159,7 @@ def _explain_disk_errors(data_dir: str) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"{error.filename or data_dir}: {error.strerror or error}. What is finished is kept. "
-            "Remedy: make room (--config.data.cache=clips needs less), or give another "
+            "Fix: make room (--config.data.cache=clips needs less), or give another "
             "--config.data.data_dir."
         ) from error
 

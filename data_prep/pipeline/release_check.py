@@ -75,7 +75,7 @@ def _check_training(config: Any, entries: Sequence[Any]) -> None:
         lacks.append("clips of one subject only")
     if lacks:
         raise UserError(
-            f"It can be prepared, but not trained on: {', '.join(lacks)}. Remedy: other classes "
+            f"It can be prepared, but not trained on: {', '.join(lacks)}. Fix: other classes "
             "(--config.data.classes), or more of the release."
         )
 

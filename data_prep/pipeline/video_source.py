@@ -81,7 +81,7 @@ class VideoSource:
         count = offset - onset + 1
         if count > MAX_FRAMES:
             raise UserError(
-                f"{entry.path}: more than {MAX_FRAMES} frames from onset to offset. Remedy: say where "
+                f"{entry.path}: more than {MAX_FRAMES} frames from onset to offset. Fix: say where "
                 "the movement begins and ends, in frames: --onset=120 --offset=180."
             )
         fps = resolve_fps(entry.path, entry.fps, frames.fps)

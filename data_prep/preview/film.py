@@ -79,7 +79,7 @@ def _explain_write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         raise UserError(
             f"{path}: the preview cannot be written ({error}).\n"
-            "Remedy: make room, choose another folder, or switch the preview off."
+            "Fix: make room, choose another folder, or switch the preview off."
         ) from error
 
 

@@ -84,7 +84,7 @@ class Shards:
     def __init__(self, path: Path):
         if not is_finished(path):
             raise UserError(
-                f"{path}: no finished set of clips. Remedy: python -m data_prep --config=..."
+                f"{path}: no finished set of clips. Fix: python -m data_prep --config=..."
             )
         _check_description(path)
         with _quiet():
@@ -154,7 +154,7 @@ def load_shards(path: Path | str, recipe: Recipe | None = None) -> Shards:
         if differing:
             raise UserError(
                 f"{path}: made with another recipe:\n  " + "\n  ".join(differing) + "\n"
-                "Remedy: python -m data_prep with the present configuration, or set these fields."
+                "Fix: python -m data_prep with the present configuration, or set these fields."
             )
     return shards
 
@@ -197,7 +197,7 @@ def write(
     """
     path = set_path(data_dir, name, fingerprint)
     if path.exists() and not is_finished(path):
-        raise UserError(f"{path}: not a whole set of clips. Remedy: remove this folder.")
+        raise UserError(f"{path}: not a whole set of clips. Fix: remove this folder.")
     features = _features(recipe, class_names)
     serialized = (shard_files.serialize(features, record) for record in records)
     try:
@@ -284,7 +284,7 @@ def _read_metadata(path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(Info)]
     if not {*names} <= metadata.keys():
         raise UserError(
-            f"{path}: made by an earlier version of this program. Remedy: prepare the clips again, "
+            f"{path}: made by an earlier version of this program. Fix: prepare the clips again, "
             "python -m data_prep with the same configuration."
         )
     return {name: metadata[name] for name in names} | {

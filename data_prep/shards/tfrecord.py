@@ -58,7 +58,7 @@ def check(out: Path) -> None:
     """
     _crc32c()
     if out.exists():
-        raise UserError(f"{out} is there already. Remedy: remove it, or name another folder.")
+        raise UserError(f"{out} is there already. Fix: remove it, or name another folder.")
 
 
 def frame_record(record: bytes, crc32c: Callable[[bytes], int]) -> bytes:
@@ -81,7 +81,7 @@ def _crc32c() -> Callable[[bytes], int]:
         return importlib.import_module("google_crc32c").value
     except ImportError as error:
         raise UserError(
-            f"Writing TFRecord needs google-crc32c ({error}).\nRemedy: pip install '.[tfrecord]'"
+            f"Writing TFRecord needs google-crc32c ({error}).\nFix: pip install '.[tfrecord]'"
         ) from error
 
 

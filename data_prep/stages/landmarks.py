@@ -46,7 +46,7 @@ def detect(frame: np.ndarray, *, model: str = "", name: str = "frame") -> tuple[
     if not faces:
         height, width = image.shape
         raise UserError(
-            f"{name}: dlib finds no face in a frame of {width}x{height} pixels.\nRemedy, one of: "
+            f"{name}: dlib finds no face in a frame of {width}x{height} pixels.\nFix, one of: "
             "landmarks from a file (--landmarks of a video, config.data.landmarks_dir of a "
             "database); another onset; for frames that are cropped to the face already, "
             "--config.prep.face.points=box."
@@ -104,7 +104,7 @@ def load_detector(model: str) -> tuple[Any, Any]:
         dlib: Any = importlib.import_module("dlib")  # an extra without types, slow to import
     except ImportError as error:
         raise UserError(
-            f"Finding faces needs dlib ({error}).\nRemedy: {_REMEDY}, or give the landmarks, or "
+            f"Finding faces needs dlib ({error}).\nFix: {_REMEDY}, or give the landmarks, or "
             "set face.points = 'box' for frames that are cropped already."
         ) from error
     path = _model_path(model)
@@ -112,7 +112,7 @@ def load_detector(model: str) -> tuple[Any, Any]:
         return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(path))
     except RuntimeError as error:
         raise UserError(
-            f"{path}: not a 68-point model that dlib can read ({error}).\nRemedy: {_REMEDY}, or "
+            f"{path}: not a 68-point model that dlib can read ({error}).\nFix: {_REMEDY}, or "
             "set face.model to a whole file."
         ) from error
 
@@ -128,13 +128,13 @@ def _model_path(model: str) -> pathlib.Path:
         spec = importlib.util.find_spec(_MODEL_PACKAGE)
         if spec is None or not spec.submodule_search_locations:
             raise UserError(
-                f"dlib's 68-point model is not installed.\nRemedy: {_REMEDY}, or set face.model to "
+                f"dlib's 68-point model is not installed.\nFix: {_REMEDY}, or set face.model to "
                 f"the path of {_MODEL_FILE}."
             )
         folder = spec.submodule_search_locations[0]
         path, remedy = pathlib.Path(folder, "models", _MODEL_FILE), _REMEDY
     if not path.is_file():
-        raise UserError(f"dlib's 68-point model is not at {path}.\nRemedy: {remedy}.")
+        raise UserError(f"dlib's 68-point model is not at {path}.\nFix: {remedy}.")
     return path
 
 

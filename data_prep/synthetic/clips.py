@@ -328,7 +328,7 @@ def _write_clip(source: SyntheticSource, entry: Entry, folder: Path) -> tuple:
     for index, frame in enumerate(clip.frames):
         file = folder / path / f"{index:04d}.png"
         if not cv2.imwrite(str(file), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)):
-            raise UserError(f"{file} cannot be written. Remedy: another --out, or make room.")
+            raise UserError(f"{file} cannot be written. Fix: another --out, or make room.")
     np.savez_compressed(
         folder / path / "truth.npz",
         landmarks=np.asarray(clip.landmarks),

@@ -123,7 +123,7 @@ def resolve_fps(path: Path, user_fps: float | None, file_fps: float | None) -> f
     fps = file_fps if user_fps is None else user_fps
     if fps is None:
         raise UserError(
-            f"{path} does not say how many frames a second it has. Remedy: --fps=200, for example."
+            f"{path} does not say how many frames a second it has. Fix: --fps=200, for example."
         )
     if not MIN_FPS <= fps <= MAX_FPS:
         raise UserError(f"--fps={fps:g}: it must be {MIN_FPS:g} to {MAX_FPS:g} a second.")

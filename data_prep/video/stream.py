@@ -134,7 +134,7 @@ class _Folder:
         if absent > len(frames.numbers):
             raise UserError(
                 f"{path}: {absent} numbers between the frames are absent, most of them before "
-                f"{frames.files[int(np.argmax(steps)) + 1].name}. Is that a frame? Remedy: move "
+                f"{frames.files[int(np.argmax(steps)) + 1].name}. Is that a frame? Fix: move "
                 "other pictures out of the folder, or number the frames one after the other."
             )
 

@@ -127,7 +127,7 @@ def _validate_input(config: ConfigDict) -> None:
     if (kind == "images") != (config.data.dataset == "megc2019"):
         raise UserError(
             f"config.input.kind is {kind!r}, but the data set {config.data.dataset} has "
-            f"{'images' if kind != 'images' else 'flow and frames'}. Remedy: leave it as it was."
+            f"{'images' if kind != 'images' else 'flow and frames'}. Fix: leave it as it was."
         )
     if (kind == "images" and scale == "clip") or (kind != "images" and scale == "unit"):
         raise UserError(
@@ -136,7 +136,7 @@ def _validate_input(config: ConfigDict) -> None:
         )
     if kind == "images" and "magnitude" in config.input.channels:
         raise UserError(
-            "config.input.channels holds 'magnitude', which the images have lost. Remedy: u, v and "
+            "config.input.channels holds 'magnitude', which the images have lost. Fix: u, v and "
             "strain."
         )
 
@@ -153,12 +153,12 @@ def _validate_model(config: ConfigDict) -> None:
     if config.model.name != config.preset:
         raise UserError(
             f"config.model.name is {config.model.name!r}, but the fields are those of "
-            f"{config.preset}. Remedy: --config=configs/megc2019.py:{config.model.name}."
+            f"{config.preset}. Fix: --config=configs/megc2019.py:{config.model.name}."
         )
     if zoo.model(config.preset).classical and config.train.seeds > 1:
         raise UserError(
             f"config.train.seeds is {config.train.seeds}, but {config.preset} draws nothing at "
-            "random, and every seed would answer alike. Remedy: leave it at 1."
+            "random, and every seed would answer alike. Fix: leave it at 1."
         )
 
 
@@ -167,7 +167,7 @@ def _validate_loss(config: ConfigDict) -> None:
     if (config.train.loss == "margin") != capsules:
         raise UserError(
             f"config.train.loss is {config.train.loss!r}: the margin loss is for CapsuleNet, whose "
-            "outputs are lengths, and no other is. Remedy: leave it as it was."
+            "outputs are lengths, and no other is. Fix: leave it as it was."
         )
 
 
@@ -203,7 +203,7 @@ def _validate_ablation(config: ConfigDict) -> None:
         if check.get(config, part.field) != part.enabled_value:
             raise UserError(
                 f"config.{part.field} is {check.get(config, part.field)}, but each member of the "
-                "ablation sets it. Remedy: leave it out, or choose with config.ablation.members."
+                "ablation sets it. Fix: leave it out, or choose with config.ablation.members."
             )
 
 

@@ -178,7 +178,7 @@ def _check_finite(facts: Sequence[_Facts]) -> None:
     if broken:
         raise UserError(
             f"The flow of these clips is not finite: {', '.join(broken)}.\n"
-            "Remedy: look at their frames, then prepare them again (python -m data_prep ...)."
+            "Fix: look at their frames, then prepare them again (python -m data_prep ...)."
         )
 
 

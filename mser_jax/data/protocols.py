@@ -82,5 +82,5 @@ def _check_enough_units(protocol: str, units: list[str], parts: int) -> None:
     other = "fewer folds" if protocol == "k_fold" else "another config.evaluation.protocol"
     raise UserError(
         f"The protocol {protocol}{asked} needs at least {least} {kind}; the data set has {found}. "
-        f"Remedy: a data set with more of them, or {other}."
+        f"Fix: a data set with more of them, or {other}."
     )

@@ -122,7 +122,7 @@ def fit_temperature(predictions: Predictions, rule: str) -> Calibration:
     if rule == selection.UPPER_BOUND:
         raise UserError(
             f"The rule {rule!r} reads the label of the clip that it answers for: there is no "
-            "confidence to calibrate. Remedy: another --config.evaluation.select."
+            "confidence to calibrate. Fix: another --config.evaluation.select."
         )
     table = failures.drop_failed(predictions)
     raw, label = apply_temperature(selection.choose(table, rule)[0], 1.0), table.label

@@ -7,7 +7,7 @@ from collections import Counter
 from data_prep.common.errors import UserError
 from mser_jax.evaluate.predictions import Predictions
 
-REMEDY = "Remedy: train anew with a smaller --config.train.learning_rate."
+REMEDY = "Fix: train anew with a smaller --config.train.learning_rate."
 
 
 def rows_per_training(predictions: Predictions) -> Counter[tuple[str, int]]:

@@ -27,7 +27,7 @@ _LAST_LOSSES = (
     "; the head by the training losses after the last epoch, as those of the others are not kept"
 )
 _REMEDY = (
-    "Remedy: train anew, in another --workdir, with --config.report.inflated=True from the start; "
+    "Fix: train anew, in another --workdir, with --config.report.inflated=True from the start; "
     "or leave it False."
 )
 _TOLERANCE = 0.05  # how far two programs may be apart in a probability, with bfloat16 maps

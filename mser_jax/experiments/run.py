@@ -91,13 +91,11 @@ def _train_final(config: ConfigDict, folder: Path, log: Log) -> None:
     """Train one network on every clip, to be kept."""
     if not networks.is_network(config):
         raise UserError(
-            f"{config.model.name} is no network, and there is nothing to keep of it. Remedy: a "
+            f"{config.model.name} is no network, and there is nothing to keep of it. Fix: a "
             "configuration of a network, as configs/synthetic.py."
         )
     if jax.process_count() > 1:
-        raise UserError(
-            "--mode=final is one training, for one process. Remedy: drop --distributed."
-        )
+        raise UserError("--mode=final is one training, for one process. Fix: drop --distributed.")
     with log.stage("prepare clips") as stage:
         prepared = prepare(config)
         stage.reused = prepared.reused
@@ -128,9 +126,7 @@ def _train_final(config: ConfigDict, folder: Path, log: Log) -> None:
 def _prepare_and_train(config: ConfigDict, folder: Path, log: Log, mode: str) -> None:
     fitted = not networks.is_network(config)
     if mode == "evaluate" and not (fitted or (folder / "checkpoints").is_dir()):
-        raise UserError(
-            f"{folder}: nothing is trained yet. Remedy: the same command without --mode."
-        )
+        raise UserError(f"{folder}: nothing is trained yet. Fix: the same command without --mode.")
     with log.stage("prepare clips") as stage, hosts.first_process_first():
         prepared = prepare(config)
         stage.reused = prepared.reused
@@ -240,7 +236,7 @@ def _evaluate(
     if not rounds or any(each.updates_left() for each in rounds):
         raise UserError(
             f"{folder}: not all {engine.trainer.settings.epochs} epochs are trained, and only the "
-            "last one is evaluated. Remedy: --mode=train, or no --mode."
+            "last one is evaluated. Fix: --mode=train, or no --mode."
         )
     with log.stage("evaluate") as stage:
         newest = max(
@@ -281,7 +277,7 @@ def _report(
 def _read_with_rule(path: Path, rule: str) -> Predictions:
     """Read the predictions of an earlier call; the rule that answers may be another by now."""
     if not path.is_file():
-        raise UserError(f"{path} is not there. Remedy: the same command without --mode.")
+        raise UserError(f"{path} is not there. Fix: the same command without --mode.")
     predictions = predictions_csv.read_csv(path)
     predictions_csv.write_csv(path, predictions, rule)
     return predictions

@@ -161,7 +161,7 @@ def check_classes(dataset: Dataset, folds: Sequence[Fold]) -> None:
     if absent := _absent_classes(dataset, tested):
         raise UserError(
             f"No clip that is tested is of class {', '.join(absent)}; UF1 and UAR would not be "
-            "defined. Remedy: prepare more clips, or take other classes (--config.data.classes)."
+            "defined. Fix: prepare more clips, or take other classes (--config.data.classes)."
         )
     warn_untrained_classes(dataset, folds)
 

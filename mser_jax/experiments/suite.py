@@ -45,7 +45,7 @@ def run_suite(config: ConfigDict, workdir: str, mode: str) -> None:
     validation.validate(config)
     if jax.process_count() > 1:
         raise UserError(
-            "All models run in one process. Remedy: without --distributed, or one network: "
+            "All models run in one process. Fix: without --distributed, or one network: "
             "--config=configs/megc2019.py:htnet --distributed."
         )
     hosts.use_compilation_cache()
@@ -63,7 +63,7 @@ def _run_all(config: ConfigDict, folder: Path, mode: str) -> None:
         if trains or (folder / name / "config.json").is_file()
     }
     if not members:
-        raise UserError(f"{folder}: nothing has run here yet. Remedy: the command without --mode.")
+        raise UserError(f"{folder}: nothing has run here yet. Fix: the command without --mode.")
     if trains:  # so that the page shows the command that trained
         Log(folder / "log.jsonl").write("start", **provenance.provenance(config, mode))
     faults: dict[str, str] = {}

@@ -68,7 +68,7 @@ def open_workdir(config: ConfigDict, workdir: str) -> Path:
             part.replace(stored)
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be written: {error.strerror}. Remedy: give another --workdir."
+            f"{folder} cannot be written: {error.strerror}. Fix: give another --workdir."
         ) from error
     return folder
 
@@ -113,7 +113,7 @@ def _check_same_settings(config_path: Path, config: ConfigDict) -> None:
         raise UserError(
             f"{config_path.parent} holds a run with other settings:\n"
             + "\n".join(lines)
-            + "\nRemedy: give another --workdir, or set these fields as they were."
+            + "\nFix: give another --workdir, or set these fields as they were."
         )
 
 
@@ -140,7 +140,7 @@ def _read_json(config_path: Path) -> dict[str, Any]:
 
 def _unreadable_message(config_path: Path, reason: str) -> str:
     return (
-        f"{config_path} cannot be read: {reason}. Remedy: give another --workdir, or remove the file if "
+        f"{config_path} cannot be read: {reason}. Fix: give another --workdir, or remove the file if "
         "this is the folder's own configuration."
     )
 

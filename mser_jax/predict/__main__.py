@@ -65,7 +65,7 @@ def _predict(flags: argparse.Namespace) -> None:
     if len(paths) > 1 and (marks != (None, None, None) or flags.landmarks):
         raise UserError(
             f"--onset, --apex, --offset and --landmarks are of one video, but {len(paths)} are "
-            "given. Remedy: one command for each."
+            "given. Fix: one command for each."
         )
     # Here, so that a mistake above is answered at once.
     from mser_jax import hosts

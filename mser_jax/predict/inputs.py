@@ -22,7 +22,7 @@ def checked_frames(frames: Iterable[np.ndarray], fps: float) -> Iterator[np.ndar
     """
     if isinstance(frames, str | Path):
         raise UserError(
-            f"{frames} is a path, and frames are arrays. Remedy: python -m mser_jax.predict MODEL "
+            f"{frames} is a path, and frames are arrays. Fix: python -m mser_jax.predict MODEL "
             f"{frames}, or read the video's frames (imageio, OpenCV) and hand them over."
         )
     if not (isinstance(fps, numbers.Real) and MIN_FPS <= fps <= MAX_FPS):
@@ -44,7 +44,7 @@ def _iterate_checked(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         if frame.shape != (shape or frame.shape):
             raise UserError(
                 f"Frame {number} is of shape {list(frame.shape)}, the one before of "
-                f"{list(shape or ())}. Remedy: frames of one size."
+                f"{list(shape or ())}. Fix: frames of one size."
             )
         shape = frame.shape
         yield frame
@@ -57,9 +57,9 @@ def _to_float32(frame: np.ndarray, number: int) -> np.ndarray:
         raise UserError(f"Frame {number} holds {frame.dtype}; numbers of 0..255 are needed.")
     frame = frame.astype(np.float32)
     if 0 < frame.max() <= 1 and not number:
-        raise UserError("Frame 0 holds 0..1, and 0..255 is needed. Remedy: frames times 255.")
+        raise UserError("Frame 0 holds 0..1, and 0..255 is needed. Fix: frames times 255.")
     if not np.isfinite(frame).all():
-        raise UserError(f"Frame {number} holds what is no number. Remedy: leave it out.")
+        raise UserError(f"Frame {number} holds what is no number. Fix: leave it out.")
     return frame
 
 
@@ -85,7 +85,7 @@ def marked_clip(
     if not whole or marks != sorted(marks) or not 0 <= first < last < len(frames):
         raise UserError(
             f"onset {first}, apex {apex}, offset {last} of {len(frames)} frames: indices from 0 in "
-            "this order are needed, and onset before offset. Remedy: correct the marks."
+            "this order are needed, and onset before offset. Fix: correct the marks."
         )
     kept = math.ceil(context_seconds * fps)
     start = max(0, first - kept)

@@ -67,7 +67,7 @@ class Model:
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{file.parent}: this program knows no such network ({error}). Remedy: load it "
+                f"{file.parent}: this program knows no such network ({error}). Fix: load it "
                 f"with mser_jax {description['version']}, or export it anew."
             ) from error
         return cls(description, network, *weights.load(file, network))
@@ -167,7 +167,7 @@ class Model:
         if self.config.input.kind == "images":
             raise UserError(
                 f"The model {self.description['name']} sees images of flow that others have made, "
-                "and how they were made from videos is not known. Remedy: its program.stablehlo "
+                "and how they were made from videos is not known. Fix: its program.stablehlo "
                 "on such images, or a model that was trained on videos."
             )
 

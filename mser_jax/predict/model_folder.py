@@ -61,7 +61,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     if not (path / MODEL).is_file():
         raise UserError(
-            f"{path}: no exported model ({MODEL} is not there). Remedy: python -m mser_jax.export "
+            f"{path}: no exported model ({MODEL} is not there). Fix: python -m mser_jax.export "
             "RUN MODEL"
         )
     described = _read_description(path / MODEL)
@@ -109,7 +109,7 @@ def _check_format(path: Path, description: Mapping[str, Any]) -> None:
     found = description.get("format")
     if found != FORMAT:
         raise UserError(
-            f"{path}: the format of this model is {found!r}, this program reads {FORMAT}. Remedy: "
+            f"{path}: the format of this model is {found!r}, this program reads {FORMAT}. Fix: "
             "export it anew with this version of mser_jax, or load it with the version that "
             f"exported it ({description.get('version', 'not said')})."
         )
@@ -125,6 +125,6 @@ def _check_recipe(path: Path, description: Mapping[str, Any]) -> None:
         changed = [f"{name}: {old}, now {new}" for name, old, new in fields.differences(then, now)]
         raise UserError(
             f"{path}: this version of mser_jax prepares clips in another way than the one that "
-            f"trained the model ({'; '.join(changed)}). Remedy: load it with mser_jax "
+            f"trained the model ({'; '.join(changed)}). Fix: load it with mser_jax "
             f"{description.get('version', '')}, or train and export it anew."
         )

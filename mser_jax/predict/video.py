@@ -119,7 +119,7 @@ def answer_video(
         raise
     except OSError as error:
         raise UserError(
-            f"{error.filename or folder}: {error.strerror or error}. Remedy: make room, correct who "
+            f"{error.filename or folder}: {error.strerror or error}. Fix: make room, correct who "
             "may read and write there, or give another --out; then run the same command again."
         ) from error
     return result, False

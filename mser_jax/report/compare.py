@@ -47,7 +47,7 @@ def write(folder: Path, results: Mapping[str, Any]) -> Path:
         path.write_text(render(results), encoding="utf-8")
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be written: {error.strerror}. Remedy: give another --out."
+            f"{folder} cannot be written: {error.strerror}. Fix: give another --out."
         ) from error
     return path
 

@@ -153,7 +153,7 @@ class Checkpoints:
         trouble = self._failure_message(position, size)
         if seconds_left <= 0:
             raise UserError(
-                f"{trouble}. Remedy: free space, then run the same command again: it goes on there."
+                f"{trouble}. Fix: free space, then run the same command again: it goes on there."
             )
         _print_message(f"{trouble}. Free space, or Ctrl-C. Trying again for {seconds_left:.0f} s.")
         time.sleep(min(PAUSE, seconds_left))
@@ -201,7 +201,7 @@ class Checkpoints:
             yield
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
-                f"{self.path(position)} cannot be read: {_first_line(error)}. Remedy: remove this "
+                f"{self.path(position)} cannot be read: {_first_line(error)}. Fix: remove this "
                 "folder; the same command then goes on from the checkpoint before it."
             ) from error
 

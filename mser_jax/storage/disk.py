@@ -60,12 +60,12 @@ def check_space(folder: Path, size: int, contents: str) -> None:
             pass
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be written: {error.strerror}. Remedy: give another --workdir, or the "
+            f"{folder} cannot be written: {error.strerror}. Fix: give another --workdir, or the "
             "right to write there."
         ) from error
     room = free_space(folder)
     if room is not None and room < size:
         raise UserError(
             f"{folder} has not the room for {contents}: {format_size(size)} are needed, {format_size(room)} are "
-            f"free. Remedy: free {format_size(size - room)}, or give a --workdir on another disk."
+            f"free. Fix: free {format_size(size - room)}, or give a --workdir on another disk."
         )

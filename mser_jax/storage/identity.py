@@ -57,7 +57,7 @@ def check(folder: object, theirs: Mapping[str, Any], ours: Mapping[str, Any]) ->
         raise UserError(
             f"{folder}: these checkpoints are of {' and '.join(_DIFFERENCES[name] for name in differ)}:\n"
             + "\n".join(shown)
-            + f"\nRemedy: {_remedy(differ, theirs)}give another --workdir, or remove this folder "
+            + f"\nFix: {_remedy(differ, theirs)}give another --workdir, or remove this folder "
             "to train anew."
         )
 

@@ -52,9 +52,7 @@ def load(path: Path, network: Network) -> tuple[Tree, Tree]:
     try:
         stored = load_file(path)
     except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise UserError(
-            f"{path}: no weights can be read ({error}). Remedy: export anew."
-        ) from error
+        raise UserError(f"{path}: no weights can be read ({error}). Fix: export anew.") from error
     trees = dict(zip(("params", "stats"), jax.eval_shape(network.init, jax.random.key(0))))
     wanted = {k: v for name, tree in trees.items() for k, v in _named_leaves(name, tree).items()}
     _check(path, stored, wanted)
@@ -77,7 +75,7 @@ def _check(path: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]) -
         if found != asked:
             raise UserError(
                 f"{path}: {name} is {found}, the network of this program has {asked} there. "
-                "Remedy: load the model with the version of mser_jax that exported it, or export "
+                "Fix: load the model with the version of mser_jax that exported it, or export "
                 "it anew."
             )
 

@@ -233,7 +233,7 @@ def _save(path: Path, values: jax.Array) -> None:
         np.save(path, np.asarray(values))
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written: {error}. Remedy: free space, then run the same command "
+            f"{path} cannot be written: {error}. Fix: free space, then run the same command "
             "again: it goes on from the newest checkpoint."
         ) from error
 

@@ -87,7 +87,7 @@ def read_facts(run_folder: Path) -> dict[str, Any]:
     path = run_folder / FOLDER / FACTS_FILE
     if not (path.is_file() and path.with_name(WEIGHTS_FILE).is_file()):
         raise UserError(
-            f"{run_folder}: the network on all clips is not trained yet. Remedy: the command that made "
+            f"{run_folder}: the network on all clips is not trained yet. Fix: the command that made "
             "this run, with --mode=final."
         )
     try:
@@ -97,7 +97,7 @@ def read_facts(run_folder: Path) -> dict[str, Any]:
         return facts
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} cannot be read: {error}. Remedy: remove it, then the command that made this "
+            f"{path} cannot be read: {error}. Fix: remove it, then the command that made this "
             "run with --mode=final; the training is kept."
         ) from error
 
@@ -110,7 +110,7 @@ def _final_state(engine: Engine) -> State:
     if state.failed[0] >= 0:
         raise UserError(
             f"{engine.folder}: the training on all clips diverged in epoch {state.failed[0] + 1}, "
-            "and there is no network to keep. Remedy: a smaller --config.train.learning_rate, in "
+            "and there is no network to keep. Fix: a smaller --config.train.learning_rate, in "
             "another --workdir."
         )
     return state

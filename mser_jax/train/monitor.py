@@ -120,7 +120,7 @@ class Monitor:
             )
         if (failed[:, 0] >= 0).all() and self._rounds == 1:  # the folds of other rounds go on
             raise UserError(
-                "Every fold has diverged: loss or gradient is not finite. Remedy: a smaller "
+                "Every fold has diverged: loss or gradient is not finite. Fix: a smaller "
                 "--config.train.learning_rate, and another --workdir."
             )
 

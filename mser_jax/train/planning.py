@@ -42,7 +42,7 @@ class Plan:
             part.replace(path)
         except OSError as error:
             raise UserError(
-                f"{path} cannot be written: {error.strerror}. Remedy: free space, or give another "
+                f"{path} cannot be written: {error.strerror}. Fix: free space, or give another "
                 "--workdir."
             ) from error
 
@@ -59,7 +59,7 @@ class Plan:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
-                f"{path} cannot be read: {error}. Remedy: remove it; it is made anew, and the run "
+                f"{path} cannot be read: {error}. Fix: remove it; it is made anew, and the run "
                 "goes on if the same number of folds trains at once."
             ) from error
 
@@ -147,7 +147,7 @@ def choose_plan(
     if one.total_memory > limit:
         raise UserError(
             f"One fold needs {one.total_memory / 1e9:.1f} GB of a device's {limit / 1e9:.1f} GB. "
-            "Remedy: a smaller --config.train.batch_size, --config.model.remat=True (not on "
+            "Fix: a smaller --config.train.batch_size, --config.model.remat=True (not on "
             "CPUs), --config.model.dtype=bfloat16, or --config.parallel.data=streamed."
         )
     each = max(_compile_plan(trainer, feed, 2)[1].total_memory - one.total_memory, 1)

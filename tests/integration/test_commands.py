@@ -151,4 +151,4 @@ def test_several_networks_have_no_final_one(config, tmp_path):
     status, told = command("mser_jax.main", *arguments)
     assert status == 2
     assert "--mode=final trains one network" in told
-    assert "Remedy" in told
+    assert "Fix" in told

@@ -68,7 +68,7 @@ class Composite:
         if config.data.sheet:
             raise UserError(
                 f"config.data.sheet is {config.data.sheet!r}, but the composite reads several. "
-                "Remedy: leave it out, and keep the other sheets elsewhere."
+                "Fix: leave it out, and keep the other sheets elsewhere."
             )
         return [_part_config(config, name) for name in READERS]
 
@@ -85,7 +85,7 @@ class Composite:
             told = "; ".join(f"{name}: {', '.join(each)}" for name, each in names.items())
             raise UserError(
                 f"Under config.data.classes {chosen!r} the databases have different classes "
-                f"({told}). Remedy: --config.data.classes=megc2019."
+                f"({told}). Fix: --config.data.classes=megc2019."
             )
         return next(iter(names.values()))
 

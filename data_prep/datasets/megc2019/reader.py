@@ -233,7 +233,7 @@ class Megc2019:
             )
             told = "\n".join([*faults[:MAX_FAULTS_SHOWN], *more])
             raise UserError(
-                f"{told}\nRemedy: {self._restore_remedy()} The names end in a blank before .png, which a "
+                f"{told}\nFix: {self._restore_remedy()} The names end in a blank before .png, which a "
                 "program that copies or unpacks may have removed."
             )
         return digests
@@ -263,7 +263,7 @@ class Megc2019:
             yield Repair(clip, "image", file.name, repairs.LEFT_OUT, reason)
 
     def _sheet_error(self, reason: str) -> UserError:
-        return UserError(f"{self.sheet}: {reason}. Remedy: {self._restore_remedy()}")
+        return UserError(f"{self.sheet}: {reason}. Fix: {self._restore_remedy()}")
 
     def _restore_remedy(self) -> str:
         differ = f"git -C {self.images.parent.parent} status"

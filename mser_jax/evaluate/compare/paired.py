@@ -15,7 +15,7 @@ from mser_jax.evaluate.predictions import Predictions
 
 Key = tuple[Any, ...]  # (dataset, subject, clip), and the seed where it counts
 
-_REMEDY = "Remedy: run both on the same prepared clips, with the same seed and protocol."
+_REMEDY = "Fix: run both on the same prepared clips, with the same seed and protocol."
 
 
 class Discordant(NamedTuple):

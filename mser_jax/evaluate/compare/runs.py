@@ -50,12 +50,12 @@ def read(folder: str) -> Run:
         _ = run.rule, config["evaluation"]["protocol"], config["name"]
     except OSError as error:
         raise UserError(
-            f"{path}: {error.strerror}. Remedy: give the folder of a finished run, as --workdir "
+            f"{path}: {error.strerror}. Fix: give the folder of a finished run, as --workdir "
             "named it; each member of an ablation has one of its own."
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is not the configuration of a run ({type(error).__name__}: {error}). Remedy: "
+            f"{path} is not the configuration of a run ({type(error).__name__}: {error}). Fix: "
             "remove it, and repeat the command of the run with --mode=report, which writes it anew."
         ) from error
     return run
@@ -158,13 +158,13 @@ def _restrict_to_shared(baseline: Run, candidate: Run) -> tuple[Predictions, Pre
     if not clips:
         raise UserError(
             f"{baseline.folder} and {candidate.folder} tested no clip in common, as {'/'.join(min(first))} "
-            f"of the one and {'/'.join(min(second))} of the other. Remedy: runs of the same data."
+            f"of the one and {'/'.join(min(second))} of the other. Fix: runs of the same data."
         )
     for clip in sorted(clips):
         if first[clip] != second[clip]:
             raise UserError(
                 f"{baseline.folder} and {candidate.folder} do not agree on the clip {'/'.join(clip)}: its "
-                f"label is {first[clip]} in the one and {second[clip]} in the other. Remedy: runs "
+                f"label is {first[clip]} in the one and {second[clip]} in the other. Fix: runs "
                 "on the same annotation and classes (config.data.sheet, config.data.classes)."
             )
     return _take_clips(baseline, clips), _take_clips(candidate, clips)
@@ -178,7 +178,7 @@ def _take_clips(run: Run, clips: set[tuple]) -> Predictions:
     if len(shared) != seeds * len(clips):
         raise UserError(
             f"{run.folder}: {seeds} seeds and {len(clips)} clips are {seeds * len(clips)} rows, "
-            f"but predictions.csv has {len(shared)}. Remedy: write it again with --mode=evaluate."
+            f"but predictions.csv has {len(shared)}. Fix: write it again with --mode=evaluate."
         )
     return shared
 
@@ -187,7 +187,7 @@ def _check_same_classes(baseline: Run, candidate: Run) -> None:
     names = [", ".join(run.predictions.class_names) for run in (baseline, candidate)]
     if names[0] != names[1]:
         raise UserError(
-            f"{baseline.folder} has the classes {names[0]}; {candidate.folder} has {names[1]}. Remedy: runs "
+            f"{baseline.folder} has the classes {names[0]}; {candidate.folder} has {names[1]}. Fix: runs "
             "with the same classes (config.data.classes)."
         )
 

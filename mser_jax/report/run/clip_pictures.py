@@ -25,7 +25,7 @@ MIN_REACH = 0.1  # px of the full colour: else the noise of a clip at rest would
 _LEGEND = 160  # px
 _NOT_NOTED = "This run did not note where its prepared clips are."
 _REMEDY = (
-    "Remedy: the same command with --mode=evaluate, which prepares them again where they are gone, "
+    "Fix: the same command with --mode=evaluate, which prepares them again where they are gone, "
     "and ends with this page."
 )
 

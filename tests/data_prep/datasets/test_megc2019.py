@@ -180,7 +180,7 @@ def test_an_image_that_cannot_be_used_is_named(tree, content, what):
     file.unlink() if content is None else file.write_bytes(content)
     told = refusal(tree)
     assert f"{file}: {what}" in told
-    assert "Remedy: take the files as the repository has them" in told
+    assert "Fix: take the files as the repository has them" in told
     assert "a blank before .png" in told
 
 
@@ -243,7 +243,7 @@ def test_a_sheet_that_cannot_be_used_is_named(tree, change, what):
     told = refusal(tree)
     assert told.startswith(f"{tree / SHEET}: ")
     assert what in told
-    assert "Remedy: take the files as the repository has them" in told
+    assert "Fix: take the files as the repository has them" in told
 
 
 @pytest.mark.parametrize("text", ["", "dataset,sub,filename_o,label\n", "dataset,sub,filename_o\n"])
@@ -392,7 +392,7 @@ def test_the_recipe_and_the_clips_are_of_one_kind(drawn):
     with pytest.raises(UserError, match=r"'samm', but config\.prep is for finished images"):
         configs.validate(videos)
     images = ConfigDict({"data": configs.data("megc2019"), "prep": configs.recipe()})
-    with pytest.raises(UserError, match=r"is for videos\. Remedy: .*configs/megc2019\.py"):
+    with pytest.raises(UserError, match=r"is for videos\. Fix: .*configs/megc2019\.py"):
         configs.validate(images)
 
 

@@ -542,7 +542,7 @@ def test_composite_tells_at_once_all_that_is_missing(three):
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [
-        ("classes", "paper", "Remedy: --config.data.classes=megc2019."),
+        ("classes", "paper", "Fix: --config.data.classes=megc2019."),
         ("classes", "five", "unknown classes of smic"),
         ("sheet", "one.xlsx", "the composite reads several"),
     ],

@@ -175,7 +175,7 @@ def test_detector_that_is_not_installed_is_missed_where_it_is_needed(samm, tmp_p
     said, good = told(asked)
     assert not good
     assert "landmarks: missing" in said
-    assert "Remedy" in said
+    assert "Fix" in said
     assert "all 6 2 159" in said
 
 

@@ -349,7 +349,7 @@ def test_what_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UserError, match=r"file: .*cannot be written"):
         preview.write(tmp_path / "file", history, record)
     (tmp_path / "synthetic-s00-00.mp4").mkdir()
-    with pytest.raises(UserError, match="Remedy"):
+    with pytest.raises(UserError, match="Fix"):
         preview.write(tmp_path, history, record)
     with pytest.raises(UserError, match=r"slices\.png"):
         preview.write_slices(tmp_path / "none" / "slices.png", history)

@@ -108,7 +108,7 @@ def told(path: Path, file: Path, content: bytes) -> bool:
     try:
         found = read_all(path)
     except UserError as error:
-        return str(error).startswith(f"{file}: damaged: ") and "Remedy: remove" in str(error)
+        return str(error).startswith(f"{file}: damaged: ") and "Fix: remove" in str(error)
     finally:
         file.write_bytes(good)
     for record, wanted in zip(found, expected, strict=True):

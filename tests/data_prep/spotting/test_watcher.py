@@ -43,7 +43,7 @@ def recipe(**fields):
 
 
 def watched(frames, watcher):
-    spotted = [movement for frame in frames for movement in watcher.see(frame)]
+    spotted = [movement for frame in frames for movement in watcher.update(frame)]
     return spotted + watcher.end()
 
 

@@ -107,7 +107,7 @@ def test_a_folder_needs_a_rate_and_the_frame_asked_for(tmp_path):
 def test_a_stray_picture_with_a_number_is_no_frame_of_a_long_video(tmp_path):
     folder(tmp_path, range(20))
     cv2.imwrite(str(tmp_path / "cover_20240105.png"), np.zeros((9, 9), np.uint8))
-    with pytest.raises(UserError, match=r"before cover_20240105\.png.*Remedy"):
+    with pytest.raises(UserError, match=r"before cover_20240105\.png.*Fix"):
         open_stream(tmp_path, fps=50.0)
 
 

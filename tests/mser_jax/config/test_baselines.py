@@ -52,7 +52,7 @@ def test_an_unknown_model_is_answered_with_the_nearest():
         ("input.scale", "clip", "'clip' needs the flow in px"),
         ("input.channels", ("u", "magnitude"), "which the images have lost"),
         ("train.loss", "margin", "the margin loss is for CapsuleNet"),
-        ("model.name", "rcn", "Remedy: --config=configs/megc2019.py:rcn"),
+        ("model.name", "rcn", "Fix: --config=configs/megc2019.py:rcn"),
     ],
 )
 def test_what_the_images_cannot_be_is_refused(field, value, told):

@@ -111,7 +111,7 @@ def test_flow_that_is_not_finite_names_the_clips(tmp_path, bad):
     for record in spoilt[1:]:
         record["flow"][1, 3, 4, 0] = bad
     path = written(tmp_path, spoilt)
-    with pytest.raises(UserError, match=r"not finite: s1/a, s2/a\.\nRemedy:"):
+    with pytest.raises(UserError, match=r"not finite: s1/a, s2/a\.\nFix:"):
         load(path)
     assert len(load(path, kind="frames").clip) == 3  # the flow is not read
 

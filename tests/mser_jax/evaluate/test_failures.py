@@ -70,7 +70,7 @@ def test_a_resample_without_any_answered_clip_is_not_an_accuracy_of_0():
 def test_a_class_that_the_failed_folds_leave_without_an_answer_is_refused(seed):
     whole = made([0, 1, 2] * 2, [0, 1, 2] * 2, subject=list("xyz") * 2, seed=[0, 0, 0, 1, 1, 1])
     partial = fail(whole, (whole.subject == "y") & (whole.seed == seed))
-    told = rf"1 of 6 trainings diverged, and no clip of class b .* seed {seed}: .* Remedy: .*rate"
+    told = rf"1 of 6 trainings diverged, and no clip of class b .* seed {seed}: .* Fix: .*rate"
     with pytest.raises(UserError, match=told):
         scoring.score(partial, "mean")
 
@@ -125,7 +125,7 @@ def test_a_run_with_a_failed_fold_is_not_compared():
     runs = [compare.Run(f"runs/{name}", config(), each) for name, each in zip("ab", (whole, whole))]
     compare.results(*runs)
     runs[0] = runs[0]._replace(predictions=partial)
-    told = r"runs/a: 1 of 3 trainings diverged \(fold made/y, seed 0\).*Remedy"
+    told = r"runs/a: 1 of 3 trainings diverged \(fold made/y, seed 0\).*Fix"
     with pytest.raises(UserError, match=told):
         compare.results(*runs)
     with pytest.raises(UserError, match=told):

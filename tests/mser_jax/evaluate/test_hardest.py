@@ -190,7 +190,7 @@ def test_faces_go_even_where_the_prepared_clips_have_gone(tmp_path, prepared):
     found = clip_pictures.draw(tmp_path, table(), config(faces=False), gone)
     assert not (tmp_path / "hardest").exists()
     assert not found.files
-    told = f"not at {tmp_path / 'gone'} any more. Remedy: .*--mode=evaluate"
+    told = f"not at {tmp_path / 'gone'} any more. Fix: .*--mode=evaluate"
     assert re.search(told, found.missing_reason)
     page = report.write(tmp_path, table(), config(faces=False), gone, found).read_text()
     assert re.search(f"Pictures are missing. .*{told}", page)

@@ -134,7 +134,7 @@ def test_a_file_that_is_not_there_is_named_with_what_makes_it(tmp_path, gone):
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"inflated/round-1-epoch-1\.npy: No such file.*Remedy"):
+    with pytest.raises(UserError, match=r"inflated/round-1-epoch-1\.npy: No such file.*Fix"):
         inflated.read(tmp_path, four_heads(), epochs=3)
 
 
@@ -166,7 +166,7 @@ def spoiled(folder, what):
 )
 def test_files_of_another_training_are_refused(tmp_path, what, told):
     spoiled(keep(tmp_path, four_heads(), epochs=3), what)
-    with pytest.raises(UserError, match=f"{told}.*Remedy: train anew"):
+    with pytest.raises(UserError, match=f"{told}.*Fix: train anew"):
         inflated.read(tmp_path, four_heads(), epochs=3)
 
 

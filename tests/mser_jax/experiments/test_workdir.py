@@ -82,7 +82,7 @@ def test_folder_of_other_settings_is_refused_with_the_differences(tmp_path, resu
     assert lines[0] == f"{tmp_path} holds a run with other settings:"
     assert "  train.epochs: the run has 30, now 5" in lines
     assert sum(line.startswith("  ") for line in lines) == 2
-    assert lines[-1].startswith("Remedy:")
+    assert lines[-1].startswith("Fix:")
     assert (tmp_path / "config.json").read_bytes() == before
     assert open_workdir(config(), str(tmp_path)) == tmp_path  # the same settings go on
 
@@ -99,7 +99,7 @@ def test_folder_in_which_nothing_was_trained_is_taken_over(tmp_path):
 @pytest.mark.parametrize("text", [b'{"name": "my-package"}', b"[]", b'{"preset": ', b"\xff\xfe"])
 def test_a_file_of_something_else_is_not_overwritten(tmp_path, text):
     (tmp_path / "config.json").write_bytes(text)
-    with pytest.raises(UserError, match=r"config\.json cannot be read: .*Remedy: .*--workdir"):
+    with pytest.raises(UserError, match=r"config\.json cannot be read: .*Fix: .*--workdir"):
         open_workdir(config(), str(tmp_path))
     assert (tmp_path / "config.json").read_bytes() == text
 
@@ -133,7 +133,7 @@ def test_how_many_at_once_and_what_is_kept_or_reported_is_no_other_run():
 def test_folder_that_cannot_be_written_is_a_users_mistake(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(UserError, match=r"cannot be written: .*Remedy: .*--workdir"):
+        with pytest.raises(UserError, match=r"cannot be written: .*Fix: .*--workdir"):
             open_workdir(config(), str(folder))
 
 

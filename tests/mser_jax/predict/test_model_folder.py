@@ -131,7 +131,7 @@ def test_a_changed_file_is_refused_by_name(folder, name, fault):
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 1
         file.write_bytes(content)
-    with pytest.raises(UserError, match=rf"{name}.*(?s:.)*Remedy"):
+    with pytest.raises(UserError, match=rf"{name}.*(?s:.)*Fix"):
         load(folder)
 
 
@@ -209,7 +209,7 @@ def test_a_description_that_is_not_whole_is_refused(folder, name, value):
         del inner[last]
     (folder / model_folder.MODEL).write_text(json.dumps(told))
     resigned(folder)
-    with pytest.raises(UserError, match=r"(?s)model.*Remedy"):
+    with pytest.raises(UserError, match=r"(?s)model.*Fix"):
         load(folder)
 
 
@@ -263,5 +263,5 @@ def test_a_run_that_gives_no_model_says_why(run, tmp_path, capsys, fault, told):
     assert export.main([str(copy), str(tmp_path / "model")]) == 2
     error = capsys.readouterr().err
     assert re.search(told, error), error
-    assert "Remedy" in error
+    assert "Fix" in error
     assert not (tmp_path / "model").exists()

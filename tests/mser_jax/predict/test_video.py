@@ -471,7 +471,7 @@ def test_what_are_no_frames_is_said(model, drawn, frames, fps, told):
     "marks", [{"onset": 99}, {"onset": -1}, {"offset": 10}, {"apex": 20}, {"onset": 1.5}]
 )
 def test_marks_that_cannot_be_are_said(model, drawn, marks):
-    with pytest.raises(UserError, match=r"of 10 frames.*Remedy"):
+    with pytest.raises(UserError, match=r"of 10 frames.*Fix"):
         load(model).predict(
             np.zeros((10, 64, 64), np.uint8), 50, landmarks=drawn.landmarks, **marks
         )

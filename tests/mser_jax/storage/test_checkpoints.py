@@ -170,13 +170,13 @@ def test_checkpoints_of_others_are_refused(checkpoints, kind):
     changed = dataclasses.replace(checkpoints, **fields)
     with pytest.raises(UserError) as caught:
         changed.position()  # nor is a finished training of theirs taken for this one's
-    with pytest.raises(UserError, match="Remedy:"):
+    with pytest.raises(UserError, match="Fix:"):
         changed.restore(states(0))
     told = str(caught.value).splitlines()
     other = kind.partition(",")[0]
     assert told[0] == f"{checkpoints.folder}: these checkpoints are of {other}:"
     assert told[1] == f"  {shown}"
-    assert told[2].startswith("Remedy: give another --workdir")
+    assert told[2].startswith("Fix: give another --workdir")
 
 
 def test_of_many_folds_that_differ_a_few_are_named(checkpoints):
@@ -220,7 +220,7 @@ def test_one_that_a_power_cut_spoiled_is_named_with_a_remedy_that_works(checkpoi
     spoiled = checkpoints.path(2) / part
     for file in (spoiled,) if spoiled.is_file() else spoiled.iterdir():
         os.truncate(file, 10)
-    with pytest.raises(UserError, match=r"/2 cannot be read: .* Remedy: remove this folder"):
+    with pytest.raises(UserError, match=r"/2 cannot be read: .* Fix: remove this folder"):
         checkpoints.restore(states(0, width=1000))
     shutil.rmtree(checkpoints.path(2))
     assert checkpoints.restore(states(0, width=1000))[0] == 1
@@ -231,7 +231,7 @@ def test_one_that_lacks_a_file_is_named_already_where_only_its_position_is_asked
     with checkpoints:
         checkpoints.save(1, states(1))
     (checkpoints.path(1) / part).unlink()
-    with pytest.raises(UserError, match=r"/1 cannot be read: .* Remedy: remove this folder"):
+    with pytest.raises(UserError, match=r"/1 cannot be read: .* Fix: remove this folder"):
         checkpoints.position()
 
 
@@ -260,7 +260,7 @@ def test_a_folder_without_the_room_is_refused_before_the_training(checkpoints, m
     size = sum(leaf.nbytes + 2048 for leaf in jax.tree.leaves(tree))
     assert str(caught.value) == (
         f"{checkpoints.folder} has not the room for 3 checkpoints of {size / 1e3:.1f} kB: "
-        f"{(3 * size - there) / 1e3:.1f} kB are needed, 200.0 kB are free. Remedy: free "
+        f"{(3 * size - there) / 1e3:.1f} kB are needed, 200.0 kB are free. Fix: free "
         f"{(3 * size - there - 200_000) / 1e3:.1f} kB, or give a --workdir on another disk."
     )
     with pytest.raises(UserError, match="for 7 checkpoints"):
@@ -271,7 +271,7 @@ def test_a_folder_without_the_room_is_refused_before_the_training(checkpoints, m
 def test_a_folder_that_cannot_be_written_is_refused_before_the_training(checkpoints):
     checkpoints.folder.parent.mkdir()
     checkpoints.folder.write_text("")
-    with pytest.raises(UserError, match=r"checkpoints cannot be written: .*Remedy: .*--workdir"):
+    with pytest.raises(UserError, match=r"checkpoints cannot be written: .*Fix: .*--workdir"):
         checkpoints.check_disk_space(states(1))
 
 
@@ -318,7 +318,7 @@ def test_a_disk_that_goes_on_failing_ends_in_what_is_safe(checkpoints, impatient
             checkpoints.save(8, states(8), wait=True)
     told = " ".join(str(caught.value).split())
     assert "epoch 2 cannot be saved: File too large" in told
-    assert "epoch 1 is safe. Remedy: free space" in told
+    assert "epoch 1 is safe. Fix: free space" in told
     assert capfd.readouterr().err.count("Free space, or Ctrl-C.") > 1
     assert checkpoints.restore(states(0))[0] == 4
 

@@ -47,12 +47,12 @@ def test_another_networks_weights_are_refused_with_the_first_difference(file, fa
         name = "params.other"
         arrays[name] = np.zeros(2, np.float32)
     save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, file)
-    with pytest.raises(UserError, match=rf"{name} is .*Remedy"):
+    with pytest.raises(UserError, match=rf"{name} is .*Fix"):
         weights.load(file, NETWORK)
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights at all", b"\x80\x04\x95pickle"])
 def test_what_is_no_safetensors_is_refused(tmp_path, content):
     (tmp_path / "w").write_bytes(content)
-    with pytest.raises(UserError, match=r"w: no weights can be read.*Remedy"):
+    with pytest.raises(UserError, match=r"w: no weights can be read.*Fix"):
         weights.load(tmp_path / "w", NETWORK)

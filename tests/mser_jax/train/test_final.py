@@ -32,7 +32,7 @@ def test_the_one_fold_has_every_clip_and_tests_none():
 
 def test_what_is_no_network_is_refused_before_anything_is_prepared(tmp_path):
     config = defaults.get_config("megc2019", "svm_linear")
-    with pytest.raises(UserError, match=r"svm_linear is no network.*Remedy"):
+    with pytest.raises(UserError, match=r"svm_linear is no network.*Fix"):
         run.run(config, str(tmp_path / "run"), "final")
 
 
@@ -105,5 +105,5 @@ def test_a_training_that_diverged_leaves_no_network(trained, monkeypatch):
     home, engine, dataset, state = trained
     broken = state._replace(failed=0 * state.failed + 1)
     monkeypatch.setattr("mser_jax.train.engine.Round.restore", lambda self: broken)
-    with pytest.raises(UserError, match=r"diverged in epoch 2.*Remedy"):
+    with pytest.raises(UserError, match=r"diverged in epoch 2.*Fix"):
         final.save(home, engine, np.asarray(dataset.clips.labels), dataset.facts(), KNOWN)

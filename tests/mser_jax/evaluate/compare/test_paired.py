@@ -140,7 +140,7 @@ def changed(table: Predictions, name, value):
         ("subject", "zz", "2 are in one of them only"),
         ("seed", 5, "2 are in one of them only"),
         ("label", 2, r"do not agree on the clip made/s0/0: label a .* and c "),
-        ("fold", "F", r"do not agree on the clip made/s0/0: .* and a in F\. Remedy"),
+        ("fold", "F", r"do not agree on the clip made/s0/0: .* and a in F\. Fix"),
     ],
 )
 def test_tables_of_other_clips_are_refused_by_name(name, value, told):
