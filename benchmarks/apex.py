@@ -1,13 +1,12 @@
-"""How well the apex is estimated where nobody has marked it, on synthetic clips of known movement.
+"""The error of the estimated apex on synthetic clips of known movement.
 
     taskset -c 0 python -m benchmarks.apex
 
-The seed and the subjects are those of no configuration; what `data_prep.stages.apex` and its fields
-hold was chosen on other seeds. A method is given onset and offset, and the apex is hidden from it.
-Clips are made at 200 frames a second; fewer a second are every second of them or less. Synthetic
-apexes lie near the middle, so the second table moves them: it skips frames of the rise or of the
-fall, or ends the clip before the movement does. TV-L1 takes its time and is in the first table's
-last rows.
+No configuration uses this seed and these subjects: `data_prep.stages.apex` and its fields were
+tuned on other seeds. A method gets onset and offset; the apex is hidden from it. Clips have 200
+frames per second; a lower rate keeps every second frame. Synthetic apexes lie near the middle, so
+the second table moves them: it skips frames of the rise or of the fall, or ends the clip before the
+movement ends. TV-L1 is slow and appears only in the last rows of the first table.
 """
 
 import argparse
@@ -25,9 +24,9 @@ from data_prep.stages import apex, face
 from data_prep.stages.flow import flow
 from data_prep.synthetic import clips as synthetic
 
-SEED = 50_507  # of no configuration and no test
+SEED = 50_507  # No configuration or test uses this seed.
 FPS = 200.0
-AMPLITUDES = ((0.3, 1.0), (1.0, 3.0))  # px of a frame of 320
+AMPLITUDES = ((0.3, 1.0), (1.0, 3.0))  # px of a frame 320 px wide.
 MIDDLE = "middle frame"
 MEASURES = ("error, frames", "ms", "ms more than the middle [95 %]")
 HEAD = ("method", *MEASURES, "within 3 frames", "within 20 ms")
@@ -38,7 +37,12 @@ View = Callable[[Clip], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A clip whose apex is hidden, and where it is: a number of frames from the start."""
+    """A clip whose apex is hidden.
+
+    Attributes:
+      clip: Clip without its apex.
+      apex: Frames from the start to the true apex.
+    """
 
     clip: Clip
     apex: float
@@ -48,7 +52,7 @@ def main() -> None:
     """Parse the flags and print two tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--subjects", type=int, default=12)
-    parser.add_argument("--clips", type=int, default=3, help="of a subject and amplitude")
+    parser.add_argument("--clips", type=int, default=3, help="clips per subject and amplitude")
     parser.add_argument("--toy", action="store_true", help="two clips, to see that it runs")
     flags = parser.parse_args()
     if flags.toy:
@@ -58,14 +62,14 @@ def main() -> None:
     print(timing.heading("CPU", ["numpy", "opencv-python", "jax"]), end="\n\n")
     print(f"Seed {SEED}; {flags.subjects} subjects of {flags.clips} clips an amplitude.\n")
     print(timing.table(list(_by_rate(clips))), end="\n\n")
-    print(timing.table(list(_by_course([clip for some in clips.values() for clip in some]))))
+    print(timing.table(list(_by_course([clip for group in clips.values() for clip in group]))))
 
 
 def _clips(subjects: int, clips_per_subject: int, amplitude: tuple[float, float]) -> Iterator[Clip]:
-    """The crops from onset to offset, as the full recipe makes them."""
+    """Yield the crops from onset to offset, as the full recipe makes them."""
     spec, recipe = config.synthetic(), config.recipe()
     spec.update(seed=SEED, subjects=subjects, clips_per_subject=clips_per_subject, fps=FPS)
-    spec.update(size=320, amplitude=amplitude)  # so that the crop is not larger than the face
+    spec.update(size=320, amplitude=amplitude)  # The crop must not be larger than the face.
     source = synthetic.SyntheticSource(spec)
     sides = {"size": recipe.size, "margin": config.margin(recipe.size)}
     for entry in source.entries():
@@ -73,17 +77,17 @@ def _clips(subjects: int, clips_per_subject: int, amplitude: tuple[float, float]
 
 
 def _by_rate(clips: dict[tuple[float, float], list[Clip]]) -> Iterator[tuple[object, ...]]:
-    """The first table: frame rates and amplitudes."""
+    """Yield the rows of the first table: frame rates and amplitudes."""
     yield ("frames a second", "amplitude, px", *HEAD)
     for step in (1, 2):
-        for (low, high), some in clips.items():
-            samples = [_sample(clip, _every_nth(step)(clip), step) for clip in some]
+        for (low, high), group in clips.items():
+            samples = [_sample(clip, _every_nth(step)(clip), step) for clip in group]
             for row in _rows(samples, METHODS | REFERENCE if step > 1 else METHODS):
                 yield f"{FPS / step:g}", f"{low:g} to {high:g}", *row
 
 
 def _by_course(clips: list[Clip]) -> Iterator[tuple[object, ...]]:
-    """The second table: courses of the movement, all amplitudes together."""
+    """Yield the rows of the second table: courses of the movement, all amplitudes."""
     yield ("course", "apex at", *HEAD)
     for name, view in COURSES.items():
         samples = [_sample(clip, view(clip)) for clip in clips]
@@ -94,7 +98,7 @@ def _by_course(clips: list[Clip]) -> Iterator[tuple[object, ...]]:
 
 
 def _rows(samples: list[Sample], methods: dict[str, Method]) -> Iterator[tuple[object, ...]]:
-    """A row for each method: its errors over the samples."""
+    """Yield a row for each method: its errors over the samples."""
     fps = samples[0].clip.fps
     subjects = np.array([sample.clip.subject for sample in samples])
     errors = {
@@ -102,23 +106,25 @@ def _rows(samples: list[Sample], methods: dict[str, Method]) -> Iterator[tuple[o
         for name, method in methods.items()
     }
     for name, frames in errors.items():
-        more = (frames - errors[MIDDLE]) * 1e3 / fps
-        low, high = timing.interval(more, subjects)
+        difference = (frames - errors[MIDDLE]) * 1e3 / fps
+        low, high = timing.interval(difference, subjects)
         yield (
             *(name, f"{frames.mean():.2f}", f"{frames.mean() * 1e3 / fps:.1f}"),
-            "" if name == MIDDLE else f"{more.mean():+.1f} [{low:+.1f}, {high:+.1f}]",
+            "" if name == MIDDLE else f"{difference.mean():+.1f} [{low:+.1f}, {high:+.1f}]",
             f"{np.mean(frames <= 3):.0%}",
             f"{np.mean(frames * 1e3 / fps <= 20 + 1e-9):.0%}",
         )
 
 
 def _sample(clip: Clip, indices: np.ndarray, step: int = 1) -> Sample:
-    """The clip of the frames that are kept, at a rate `step` times lower."""
+    """Create a sample from some frames of a clip, at a rate `step` times lower."""
     assert clip.apex is not None
-    place = float(np.interp(clip.apex, indices, np.arange(len(indices))))
+    apex_index = float(np.interp(clip.apex, indices, np.arange(len(indices))))
     marks = {"onset": 0, "apex": None, "offset": len(indices) - 1}
     frames = np.asarray(clip.frames)[indices]
-    return Sample(dataclasses.replace(clip, frames=frames, fps=clip.fps / step, **marks), place)
+    return Sample(
+        dataclasses.replace(clip, frames=frames, fps=clip.fps / step, **marks), apex_index
+    )
 
 
 def _every_nth(step: int) -> View:
@@ -126,15 +132,21 @@ def _every_nth(step: int) -> View:
 
 
 def _course(rise: int, fall: int, end: float = 1.0) -> View:
-    """Keep every so many-th frame before and after the apex, and the fall up to a share of it."""
+    """Return a function that selects frames of a clip.
 
-    def kept(clip: Clip) -> np.ndarray:
+    Args:
+      rise: Step between the frames up to the apex.
+      fall: Step between the frames after the apex.
+      end: Share of the fall that is kept.
+    """
+
+    def indices(clip: Clip) -> np.ndarray:
         assert clip.apex is not None
-        last = clip.apex + round(end * (clip.offset - clip.apex))
+        end_index = clip.apex + round(end * (clip.offset - clip.apex))
         before = np.arange(clip.apex, clip.onset - 1, -rise)[::-1]
-        return np.r_[before, np.arange(clip.apex + fall, last + 1, fall)]
+        return np.r_[before, np.arange(clip.apex + fall, end_index + 1, fall)]
 
-    return kept
+    return indices
 
 
 COURSES: dict[str, View] = {
@@ -147,19 +159,19 @@ COURSES: dict[str, View] = {
 
 def _estimate(clip: Clip, rule: str) -> float:
     smoothing = config.recipe().apex.smoothing
-    found = apex.estimate(clip, rule=rule, smoothing=smoothing).apex
-    assert found is not None
-    return float(found)
+    apex_index = apex.estimate(clip, rule=rule, smoothing=smoothing).apex
+    assert apex_index is not None
+    return float(apex_index)
 
 
 def _frame_difference(clip: Clip) -> float:
-    """The frame that differs most from the onset frame, pixel by pixel."""
+    """Find the frame that differs most from the onset frame, pixel by pixel."""
     frames = np.asarray(clip.frames)
     return _peak(clip, np.abs(frames - frames[0]).mean(axis=(1, 2)))
 
 
 def _estimate_by_tvl1(clip: Clip) -> float:
-    """As the program estimates it, with its own flow in place of Farneback's."""
+    """Estimate the apex as the program does, with TV-L1 in place of Farneback's flow."""
     fields = config.recipe().flow
     return _peak(
         clip,

@@ -1,9 +1,9 @@
-"""The convolutions of the full network: our lowerings beside XLA's own and PyTorch's.
+"""The convolutions of the full network: our lowerings, XLA's own and PyTorch's.
 
     taskset -c 0 python -m benchmarks.conv --batch 4
 
-On a CPU the processor's time is counted, on a GPU the wall clock; `taskset` gives one core. Without
-PyTorch its column is left out.
+Times are CPU time on a CPU and wall-clock time on a GPU; `taskset` gives one core. Without PyTorch
+its column is left out.
 """
 
 import argparse
@@ -24,7 +24,7 @@ except ImportError:
 
 Run = Callable[[], object]
 
-# Input without the batch, kernel, strides: the kinds of convolution that the full network has.
+# Input without the batch axis, kernel, strides: the kinds of convolution in the full network.
 LAYERS = (
     ((16, 134, 134, 3), (3, 7, 7, 3, 64), (1, 2, 2)),
     ((8, 34, 34, 64), (1, 1, 1, 64, 256), (1, 1, 1)),
@@ -44,7 +44,7 @@ LAYERS = (
 def main() -> None:
     """Parse the flags and print one table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--batch", type=int, default=4, help="clips of a step")
+    parser.add_argument("--batch", type=int, default=4, help="clips per step")
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--toy", action="store_true", help="small sizes, to see that it runs")
@@ -60,7 +60,7 @@ def _measure(candidates: dict[str, Run], flags: argparse.Namespace) -> dict[str,
 
 
 def _layers(flags: argparse.Namespace) -> list[Sequence[object]]:
-    """Milliseconds of each kind of convolution, forward / forward and backward."""
+    """Measure each kind of convolution: ms forward / ms forward and backward."""
     names = [*conv.LOWERINGS, *(["PyTorch"] if conv_torch is not None else [])]
     rows: list[Sequence[object]] = [("input, kernel, strides", "auto is", *names)]
     for shape, kernel, strides in LAYERS[:2] if flags.toy else LAYERS:
@@ -70,38 +70,44 @@ def _layers(flags: argparse.Namespace) -> list[Sequence[object]]:
         x = rng.standard_normal((flags.batch, *shape)).astype(np.float32)
         weights = rng.standard_normal(kernel).astype(np.float32)
         operands = jnp.asarray(x, flags.dtype), jnp.asarray(weights, flags.dtype)
-        ways = {name: _ours(name, *operands, strides) for name in conv.LOWERINGS}
+        runs = {name: _ours(name, *operands, strides) for name in conv.LOWERINGS}
         if conv_torch is not None:
-            ways["PyTorch"] = conv_torch.layer(x, weights, strides, flags.dtype)
-        forward, both = (
-            _measure({name: way[part] for name, way in ways.items()}, flags) for part in (0, 1)
+            runs["PyTorch"] = conv_torch.layer(x, weights, strides, flags.dtype)
+        forward, with_backward = (
+            _measure({name: pair[part] for name, pair in runs.items()}, flags) for part in (0, 1)
         )
-        taken = conv.lowering_for(*operands, strides)
-        cells = [f"{1e3 * forward[name]:.1f} / {1e3 * both[name]:.1f}" for name in names]
-        what = f"{_format_sizes(shape)}, {_format_sizes(kernel)}, {_format_sizes(strides)}"
-        rows.append((what, taken, *cells))
+        auto = conv.lowering_for(*operands, strides)
+        cells = [f"{1e3 * forward[name]:.1f} / {1e3 * with_backward[name]:.1f}" for name in names]
+        sizes = f"{_format_sizes(shape)}, {_format_sizes(kernel)}, {_format_sizes(strides)}"
+        rows.append((sizes, auto, *cells))
         print(" | ".join(map(str, rows[-1])), flush=True)
     return rows
 
 
 def _ours(name: str, x: jax.Array, weights: jax.Array, strides: conv.Size) -> tuple[Run, Run]:
-    """Forward, and with the gradients; by the clips only where something before them learns."""
-    learns = x.shape[-1] != 3
+    """Create the runs of a lowering: forward, and forward with gradients.
+
+    The gradient with respect to the input is left out for the first layer (3 channels), which does
+    not need it.
+    """
+    needs_input_gradient = x.shape[-1] != 3
 
     def forward(x: jax.Array, weights: jax.Array) -> jax.Array:
         with conv.lowering(name):
             return conv.conv3d(x, weights, strides)
 
-    def both(x: jax.Array, weights: jax.Array, cotangent: jax.Array):
-        outputs, back = jax.vjp(forward, x, weights)
-        gradients = back(cotangent)
-        return outputs, gradients if learns else gradients[1]
+    def forward_and_backward(x: jax.Array, weights: jax.Array, cotangent: jax.Array):
+        outputs, backward = jax.vjp(forward, x, weights)
+        gradients = backward(cotangent)
+        return outputs, gradients if needs_input_gradient else gradients[1]
 
-    one, two = jax.jit(forward), jax.jit(both)
-    cotangent = jax.random.normal(jax.random.key(0), jax.eval_shape(one, x, weights).shape, x.dtype)
+    run_forward, run_both = jax.jit(forward), jax.jit(forward_and_backward)
+    cotangent = jax.random.normal(
+        jax.random.key(0), jax.eval_shape(run_forward, x, weights).shape, x.dtype
+    )
     return (
-        lambda: jax.block_until_ready(one(x, weights)),
-        lambda: jax.block_until_ready(two(x, weights, cotangent)),
+        lambda: jax.block_until_ready(run_forward(x, weights)),
+        lambda: jax.block_until_ready(run_both(x, weights, cotangent)),
     )
 
 

@@ -17,15 +17,22 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 def layer(
     x: np.ndarray, weights: np.ndarray, strides: Sequence[int], dtype: str
 ) -> tuple[Run, Run]:
-    """A convolution forward, and forward and backward; operands in the layout of ours.
+    """Create the runs of a convolution: forward, and forward with gradients.
 
-    The gradient by the clips themselves (three channels) is left out, as nothing needs it.
+    The gradient with respect to the input is left out for the first layer (3 channels), which does
+    not need it.
+
+    Args:
+      x: `[b, t, h, w, c_in]`.
+      weights: `[kt, kh, kw, c_in, c_out]`.
+      strides: Strides of time, height and width.
+      dtype: Name of the type of all tensors.
     """
-    kind = getattr(torch, dtype)
-    inputs = torch.tensor(np.moveaxis(x, -1, 1).copy(), device=DEVICE, dtype=kind)
-    kernel = torch.tensor(weights.transpose(4, 3, 0, 1, 2).copy(), device=DEVICE, dtype=kind)
-    moving = [kernel] if x.shape[-1] == 3 else [inputs, kernel]
-    for tensor in moving:
+    torch_dtype = getattr(torch, dtype)
+    inputs = torch.tensor(np.moveaxis(x, -1, 1).copy(), device=DEVICE, dtype=torch_dtype)
+    kernel = torch.tensor(weights.transpose(4, 3, 0, 1, 2).copy(), device=DEVICE, dtype=torch_dtype)
+    variables = [kernel] if x.shape[-1] == 3 else [inputs, kernel]
+    for tensor in variables:
         tensor.requires_grad_()
     padding = tuple(size // 2 for size in weights.shape[:3])
 
@@ -39,11 +46,11 @@ def layer(
             convolve()
         _wait()
 
-    def both() -> None:
-        torch.autograd.grad(convolve(), moving, cotangent)
+    def forward_and_backward() -> None:
+        torch.autograd.grad(convolve(), variables, cotangent)
         _wait()
 
-    return forward, both
+    return forward, forward_and_backward
 
 
 def _wait() -> None:

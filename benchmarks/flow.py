@@ -1,12 +1,12 @@
-"""Optical flow: our TV-L1 beside OpenCV's and scikit-image's, DIS and Farneback.
+"""Optical flow: our TV-L1, OpenCV's, scikit-image's, DIS and Farneback.
 
     taskset -c 0 python -m benchmarks.flow errors    against the known motion of synthetic faces
-    taskset -c 0 python -m benchmarks.flow speed     milliseconds a pair
-    python -m benchmarks.flow batches                pairs a second, for a GPU
+    taskset -c 0 python -m benchmarks.flow speed     milliseconds per pair
+    python -m benchmarks.flow batches                pairs per second, for a GPU
 
-OpenCV's TV-L1 is in its contrib package alone, which shares its module with opencv-python. In an
-environment of its own, then: `pip install -e . && pip uninstall -y opencv-python && pip install
-opencv-contrib-python-headless`. Without it its rows are left out.
+OpenCV's TV-L1 is only in its contrib package, which shares its module with opencv-python. Use a
+separate environment: `pip install -e . && pip uninstall -y opencv-python && pip install
+opencv-contrib-python-headless`. Without the contrib package its rows are left out.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from data_prep.stages.flow_images import PYRAMID_STEP
 Method = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Rows = list[Sequence[object]]
 
-HELD_OUT = 202  # the seed of the clips here; the recipe's fields were chosen on those of 101
+HELD_OUT = 202  # Seed of the clips. The recipe's fields were tuned on seed 101.
 TV_L1 = "OpenCV TV-L1"
-TUNED = {"Theta": 0.15, "Lambda": 0.25, "WarpingsNumber": 3}  # on the clips of 101
-# Bytes that one inner iteration moves for a pixel when the flow and its dual are a pass each: the
-# first reads 4 constants and 6 fields and writes 2, the second reads 6 and writes 4.
+TUNED = {"Theta": 0.15, "Lambda": 0.25, "WarpingsNumber": 3}  # Tuned on seed 101.
+# Bytes per pixel that one inner iteration moves if the flow and its dual take one pass each: the
+# first pass reads 4 constants and 6 fields and writes 2, the second reads 6 and writes 4.
 TRAFFIC = 4 * (4 + 6 + 2 + 6 + 4)
 
 
@@ -41,15 +41,20 @@ def main() -> None:
     """Parse the flags and print one table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", choices=("errors", "speed", "batches"))
-    parser.add_argument("--seed", type=int, default=HELD_OUT, help="of the synthetic clips")
+    parser.add_argument("--seed", type=int, default=HELD_OUT, help="seed of the synthetic clips")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--bandwidth", type=float, help="batches: of the device's memory, GB/s")
+    parser.add_argument(
+        "--bandwidth", type=float, help="batches: bandwidth of the device's memory, GB/s"
+    )
     parser.add_argument("--toy", action="store_true", help="small sizes, to see that it runs")
     flags = parser.parse_args()
     cv2.setNumThreads(1)
     rows = {"errors": _errors, "speed": _speed, "batches": _batches}[flags.what](flags)
     if not hasattr(cv2, "optflow"):
-        print(f"Without {TV_L1}: see this module's docstring for how to get it.", file=sys.stderr)
+        print(
+            f"{TV_L1} is not installed. Fix: see the docstring of benchmarks/flow.py.",
+            file=sys.stderr,
+        )
     packages = ["jax", "jaxlib", "scikit-image"]
     heading = timing.heading(jax.devices()[0].device_kind, packages)
     print(f"{heading} OpenCV {cv2.__version__}.", end="\n\n")
@@ -57,8 +62,11 @@ def main() -> None:
 
 
 def methods() -> dict[str, Method]:
-    """Every method at hand, by name: float32 `[h, w]` twice, 0..255, to `[h, w, 2]`."""
-    found: dict[str, Method] = {
+    """Return the available methods by name.
+
+    A method maps two frames, float32 `[h, w]` in 0..255, to the flow `[h, w, 2]`.
+    """
+    available: dict[str, Method] = {
         "ours": ours(),
         "ours, gain off": ours(gain=False),
         "ours, epsilon 0.01": ours(epsilon=0.01),
@@ -68,20 +76,20 @@ def methods() -> dict[str, Method]:
         "Farneback, window 11": _farneback(11),
     }
     if hasattr(cv2, "optflow"):
-        found[TV_L1] = opencv_tvl1()
-        found[f"{TV_L1}, tuned, evened"] = _with_equal_brightness(opencv_tvl1(**TUNED))
-    return found
+        available[TV_L1] = opencv_tvl1()
+        available[f"{TV_L1}, tuned, evened"] = _with_equal_brightness(opencv_tvl1(**TUNED))
+    return available
 
 
 def ours(**changes: Any) -> Method:
-    """TV-L1 with the recipe's fields, some of them changed."""
+    """Create our TV-L1 with the recipe's fields, except for `changes`."""
     settings = {**config.recipe().flow.to_dict(), **changes}
     del settings["reference"]
     return lambda first, second: np.asarray(tvl1(first[None], second[None], **settings))[0]
 
 
 def opencv_tvl1(**changes: float) -> Method:
-    """OpenCV's TV-L1, with its defaults but for `changes` (`Theta=0.15` and the like)."""
+    """Create OpenCV's TV-L1 with its defaults, except for `changes` (`Theta=0.15`)."""
     method = cv2.optflow.DualTVL1OpticalFlow_create()  # type: ignore[attr-defined]
     for name, value in changes.items():
         getattr(method, f"set{name}")(value)
@@ -89,7 +97,7 @@ def opencv_tvl1(**changes: float) -> Method:
 
 
 def _with_equal_brightness(method: Method) -> Method:
-    """`method`, the second frame scaled to the mean brightness of the first."""
+    """Wrap a method: scale the second frame to the mean brightness of the first."""
     return lambda first, second: method(first, second * (first.mean() / second.mean()))
 
 
@@ -118,15 +126,15 @@ def _to_uint8(frame: np.ndarray) -> np.ndarray:
 
 
 def _errors(flags: argparse.Namespace) -> Rows:
-    """Mean endpoint error in the area of the expression, px, by class and by length."""
+    """Compute mean endpoint errors in the expression's area, px, by class and length."""
     subjects, clips, size = (1, 4, 48) if flags.toy else (4, 8, 134)
     pairs = flow_clips.make(flags.seed, subjects, clips, size)
     masks = flow_clips.groups(pairs)
-    counted = [f"{name} ({mask.sum()})" for name, mask in masks.items()]
-    rows: Rows = [("endpoint error, px (pairs)", *counted, f"all ({len(pairs.first)})")]
+    titles = [f"{name} ({mask.sum()})" for name, mask in masks.items()]
+    rows: Rows = [("endpoint error, px (pairs)", *titles, f"all ({len(pairs.first)})")]
     for name, method in methods().items():
-        found = np.stack([method(*pair) for pair in zip(pairs.first, pairs.second)])
-        error = flow_clips.errors(found, pairs)
+        flows = np.stack([method(*pair) for pair in zip(pairs.first, pairs.second)])
+        error = flow_clips.errors(flows, pairs)
         means = [error[mask].mean() for mask in masks.values() if mask.any()]
         rows.append((name, *(f"{mean:.3f}" for mean in (*means, error.mean()))))
         print(" | ".join(map(str, rows[-1])), file=sys.stderr, flush=True)
@@ -134,17 +142,18 @@ def _errors(flags: argparse.Namespace) -> Rows:
 
 
 def _speed(flags: argparse.Namespace) -> Rows:
-    """Milliseconds of CPU a pair, and the ratio to ours, for a short and a long motion."""
-    sizes, clips = ((32,), 1) if flags.toy else ((110, 134, 209), 4)  # 134, 164 and 255 px a side
+    """Measure ms of CPU per pair and the ratio to ours, for a short and a long motion."""
+    # With their margins the crops have sides of 134, 164 and 255 px.
+    sizes, clips = ((32,), 1) if flags.toy else ((110, 134, 209), 4)
     rows: Rows = [("side, px", "longest motion, px", "method", "ms a pair", "ratio")]
     for size in sizes:
         pairs = flow_clips.make(flags.seed, 1, clips, size)
         lengths = np.linalg.norm(pairs.motion, axis=-1).max((1, 2))
         for index in (lengths.argmin(), lengths.argmax()):
             seconds = _time_methods(pairs.first[index], pairs.second[index], flags.rounds)
-            for name, taken in seconds.items():
-                place = (pairs.first.shape[1], f"{lengths[index]:.1f}", name)
-                rows.append((*place, f"{1e3 * taken:.1f}", f"{taken / seconds['ours']:.2f}"))
+            for name, duration in seconds.items():
+                labels = (pairs.first.shape[1], f"{lengths[index]:.1f}", name)
+                rows.append((*labels, f"{1e3 * duration:.1f}", f"{duration / seconds['ours']:.2f}"))
                 print(" | ".join(map(str, rows[-1])), file=sys.stderr, flush=True)
     return rows
 
@@ -155,7 +164,7 @@ def _time_methods(first: np.ndarray, second: np.ndarray, rounds: int) -> dict[st
 
 
 def _batches(flags: argparse.Namespace) -> Rows:
-    """Pairs a second of our flow in batches, and what of the memory's bandwidth it would take."""
+    """Measure pairs per second in batches, and the share of the memory's bandwidth."""
     size, batches = (48, (2, 4)) if flags.toy else (134, (64, 128, 256, 512))
     settings = config.recipe().flow.to_dict()
     del settings["reference"]
@@ -165,14 +174,14 @@ def _batches(flags: argparse.Namespace) -> Rows:
         images = [jax.device_put(np.resize(part, (batch, *part.shape[1:]))) for part in pairs[:2]]
         run = {"ours": lambda images=images: jax.block_until_ready(tvl1(*images, **settings))}
         seconds = timing.side_by_side(run, flags.rounds, time.perf_counter)["ours"]
-        moved = batch * _traffic(images[0].shape[1], settings) / seconds / 1e9
-        share = f"{moved / flags.bandwidth:.0%}" if flags.bandwidth else "give --bandwidth"
-        rows.append((batch, f"{batch / seconds:.0f}", f"{moved:.0f}", share))
+        rate = batch * _traffic(images[0].shape[1], settings) / seconds / 1e9
+        share = f"{rate / flags.bandwidth:.0%}" if flags.bandwidth else "give --bandwidth"
+        rows.append((batch, f"{batch / seconds:.0f}", f"{rate:.0f}", share))
     return rows
 
 
 def _traffic(side: int, settings: dict[str, Any]) -> float:
-    """Bytes that the inner loop of a pair moves, all levels together."""
+    """Count the bytes that the inner loop moves for one pair, over all levels."""
     pixels = sum((side * PYRAMID_STEP**level) ** 2 for level in range(settings["scales"]))
     return TRAFFIC * pixels * settings["warps"] * settings["iterations"]
 

@@ -10,19 +10,20 @@ from data_prep.common.cv import cv2
 from data_prep.stages import face
 from data_prep.synthetic.clips import CLASSES, Entry, SyntheticSource
 
-AREA = 0.25  # of the longest displacement by the expression: where it is less is not its area
-FRAME = 320  # px: the crop at full size is then smaller than what it is cut from
+# Share of the longest displacement by the expression that a pixel of its area must reach.
+AREA = 0.25
+FRAME = 320  # px. The crop at full size is smaller than the region it is cut from.
 
 
 class Pairs(NamedTuple):
-    """The onset frame against the frame half way to the apex, and against the apex.
+    """Pairs of the onset frame with the apex frame, and with the frame half way to it.
 
     Attributes:
-      first: float32 `[n, s, s]`, the onset frame as the face stage crops it.
-      second: float32 `[n, s, s]`.
-      motion: float32 `[n, s, s, 2]`: all that moves, px of the crop.
-      expression: float32 `[n, s, s, 2]`: the action units alone.
-      labels: `[n]`, names of the classes.
+      first: Onset frames as the face stage crops them, float32 `[n, s, s]`.
+      second: Later frames, float32 `[n, s, s]`.
+      motion: Whole motion in px of the crop, float32 `[n, s, s, 2]`.
+      expression: Motion by the action units alone, float32 `[n, s, s, 2]`.
+      labels: Names of the classes, `[n]`.
     """
 
     first: np.ndarray
@@ -33,9 +34,15 @@ class Pairs(NamedTuple):
 
 
 def make(seed: int, subjects: int, clips: int, size: int) -> Pairs:
-    """Two pairs a clip, at a crop of `size` px and its margin.
+    """Make two pairs from each clip.
 
     The longest displacement is drawn from 0.5 to 5 px of a frame, 0.3 to 3.5 px of a crop of 134.
+
+    Args:
+      seed: Seed of the synthetic clips.
+      subjects: Number of subjects.
+      clips: Clips per subject.
+      size: Side of the crop in px, without its margin.
     """
     spec = config.synthetic()
     spec.seed, spec.subjects, spec.clips_per_subject, spec.size = seed, subjects, clips, FRAME
@@ -59,24 +66,40 @@ def _pairs(source: SyntheticSource, entry: Entry, size: int) -> Iterator[tuple]:
 
 
 def warp_to_crop(field: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
-    """A displacement field of the frame `[h, w, 2]` as one of the crop `[side, side, 2]`, px.
+    """Warp a displacement field of the frame, in px, to the crop.
 
     It is resampled, turned and scaled as the crop is, and zero where the crop leaves the frame.
+
+    Args:
+      field: Displacement in px of the frame, `[h, w, 2]`.
+      matrix: Affine map from the frame to the crop, `[2, 3]`.
+      side: Side of the crop in px.
+
+    Returns:
+      Displacement in px of the crop, `[side, side, 2]`.
     """
-    there = cv2.warpAffine(field.astype(np.float32), matrix, (side, side))
-    return there @ matrix[:, :2].T.astype(np.float32)
+    resampled = cv2.warpAffine(field.astype(np.float32), matrix, (side, side))
+    return resampled @ matrix[:, :2].T.astype(np.float32)
 
 
 def errors(flow: np.ndarray, pairs: Pairs) -> np.ndarray:
-    """Mean endpoint error `[n]` of `[n, s, s, 2]` where the expression moves, px."""
-    wrong = np.linalg.norm(flow - pairs.motion, axis=-1)
-    moves = np.linalg.norm(pairs.expression, axis=-1)
-    area = moves >= AREA * moves.max((1, 2), keepdims=True)
-    return (wrong * area).sum((1, 2)) / area.sum((1, 2))
+    """Compute the mean endpoint error of each pair in px, where the expression moves.
+
+    Args:
+      flow: Estimated flow in px, `[n, s, s, 2]`.
+      pairs: Pairs with their true motion.
+
+    Returns:
+      `[n]`.
+    """
+    error = np.linalg.norm(flow - pairs.motion, axis=-1)
+    length = np.linalg.norm(pairs.expression, axis=-1)
+    area = length >= AREA * length.max((1, 2), keepdims=True)
+    return (error * area).sum((1, 2)) / area.sum((1, 2))
 
 
 def groups(pairs: Pairs) -> dict[str, np.ndarray]:
-    """Masks `[n]`: each class, then pairs whose expression is shorter and longer than 1 px."""
+    """Return masks `[n]` by name: each class, then expressions under and over 1 px."""
     longest = np.linalg.norm(pairs.expression, axis=-1).max((1, 2))
     by_class = {name: pairs.labels == name for name in CLASSES}
     return {**by_class, "under 1 px": longest < 1, "1 px or more": longest >= 1}

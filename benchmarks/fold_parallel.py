@@ -1,13 +1,13 @@
-"""Many folds at once: lifts and numbers of devices, beside PyTorch's ways with the same network.
+"""Many folds at once: lifts and numbers of devices, and PyTorch with the same network.
 
     taskset -c 0 python -m benchmarks.fold_parallel ways        16 folds x 50 steps of STSTNet
     taskset -c 0 python -m benchmarks.fold_parallel lowerings   a step of the smoke network
     taskset -c 0 python -m benchmarks.fold_parallel devices     the small network on 1, 2, 4, 8
-    python -m benchmarks.fold_parallel full --dtype bfloat16    for a GPU: folds a device
+    python -m benchmarks.fold_parallel full --dtype bfloat16    for a GPU: folds per device
 
-On a CPU the processor's time is counted and its devices are fake: threads of one process, on the
-cores that `taskset` gives. They show what a device more costs, and not how much faster it is.
-PyTorch's network is the twin of tests/helpers; without PyTorch its rows are left out.
+On a CPU the times are CPU time, and the devices are fake: threads of one process on the cores that
+`taskset` gives. They show what each further device costs, not how much faster it is. PyTorch's
+network is the twin in tests/helpers; without PyTorch its rows are left out.
 """
 
 import argparse
@@ -35,7 +35,7 @@ Row = Sequence[object]
 
 LIFTS = ("vmap", "map")
 LOOP = "PyTorch, fold by fold"
-# CASME II as the paper trains on it: folds, clips with their variants, epochs.
+# Clips seen when training on CASME II as in the paper: folds, clips, variants per clip, epochs.
 CASME2 = 26 * 237 * 6 * 100
 
 
@@ -46,8 +46,12 @@ def main() -> None:
     )
     parser.add_argument("what", choices=TABLES)
     parser.add_argument("--folds", type=int, default=16)
-    parser.add_argument("--steps", type=int, help="of an epoch; 50, or 3 of the larger networks")
-    parser.add_argument("--batch", type=int, help="clips of a step; 64, or 4 of the others")
+    parser.add_argument(
+        "--steps", type=int, help="steps per epoch; default 50, or 3 for the larger networks"
+    )
+    parser.add_argument(
+        "--batch", type=int, help="clips per step; default 64, or 4 for the larger networks"
+    )
     parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--lifts", nargs="+", choices=LIFTS, default=[*LIFTS])
     parser.add_argument("--folds-per-device", type=int, nargs="+", default=[1, 2, 4, 8, 16])
@@ -80,99 +84,114 @@ def _time_unit() -> str:
 
 
 def _small_setup(flags: argparse.Namespace) -> tuple[Callable[..., Trainer], Clips]:
-    """A trainer of the small network for a lift and a number of devices, and its clips."""
+    """Create the small network's clips and a function that creates its trainers.
+
+    Returns:
+      (make, clips): `make(lift, devices=1)` creates the trainer; the clips are random.
+    """
     side = 10 if flags.toy else 28
     network, view = training.ststnet(side), View(side, ("original",), ())
     clips = training.clips(flags.steps * flags.batch, (1, side, side, 3))
 
-    def trainer(lift: str, devices: int = 1) -> Trainer:
+    def make(lift: str, devices: int = 1) -> Trainer:
         mesh = parallel.fold_mesh(jax.devices()[:devices])
         sizes = {"folds": flags.folds, "batch": flags.batch}
         return training.make_trainer(network, view, clips, mesh=mesh, lift=lift, **sizes)
 
-    return trainer, clips
+    return make, clips
 
 
 def _large_run(
     network: Network, clips: Clips, folds: int, lift: str, batch: int
 ) -> tuple[Run, float]:
-    """Folds of a network of flow on one device, and the temporary memory of their program, GB."""
+    """Create the run of a flow network's folds on one device.
+
+    Returns:
+      (run, memory): the run, and the temporary memory of its program in GB.
+    """
     view = View(clips.pixels.shape[2], ("original",), training.FLOW)
     mesh = parallel.fold_mesh(jax.devices()[:1])
     sizes = {"folds": folds, "batch": batch}
-    of = training.make_trainer(network, view, clips, mesh=mesh, lift=lift, **sizes)
-    return training.lifted_run(of, clips)
+    trainer = training.make_trainer(network, view, clips, mesh=mesh, lift=lift, **sizes)
+    return training.lifted_run(trainer, clips)
 
 
 def _ways(flags: argparse.Namespace) -> list[Row]:
-    """Every way to train the folds of the small network, on one device."""
-    trainer, clips = _small_setup(flags)
-    ways = {"ours, fold by fold": _fold_by_fold(trainer("map"), clips)}
-    ways |= {f"ours, {lift}": training.lifted_run(trainer(lift), clips)[0] for lift in flags.lifts}
+    """Measure every way to train the folds of the small network on one device."""
+    make, clips = _small_setup(flags)
+    runs = {"ours, fold by fold": _fold_by_fold(make("map"), clips)}
+    runs |= {f"ours, {lift}": training.lifted_run(make(lift), clips)[0] for lift in flags.lifts}
     if fold_parallel_torch is not None:
-        ways |= fold_parallel_torch.ways(clips, flags.folds, flags.steps, flags.batch)
-    seconds = _measure(ways, flags)
+        runs |= fold_parallel_torch.ways(clips, flags.folds, flags.steps, flags.batch)
+    seconds = _measure(runs, flags)
     reference = LOOP if LOOP in seconds else next(iter(seconds))
     rows: list[Row] = [
         ("way", _time_unit(), "ms a fold and step", f"times as fast as: {reference}")
     ]
-    for name, taken in seconds.items():
-        each = 1e3 * taken / flags.folds / flags.steps
-        rows.append((name, f"{taken:.2f}", f"{each:.2f}", f"{seconds[reference] / taken:.2f}"))
+    for name, duration in seconds.items():
+        per_step = 1e3 * duration / flags.folds / flags.steps
+        rows.append(
+            (name, f"{duration:.2f}", f"{per_step:.2f}", f"{seconds[reference] / duration:.2f}")
+        )
     return rows
 
 
 def _fold_by_fold(trainer: Trainer, clips: Clips) -> Run:
-    """What everybody does: a program of one fold, called for each."""
-    alone = [dataclasses.replace(trainer, folds=[fold], slots=1) for fold in trainer.folds]
-    feed = Resident(clips, alone[0].mesh)
-    compiled = training.program(alone[0], feed)
-    runs = [training.runner(compiled, one, feed) for one in alone]
+    """Create the usual run: a program of one fold, called for each fold in turn."""
+    trainers = [dataclasses.replace(trainer, folds=[fold], slots=1) for fold in trainer.folds]
+    feed = Resident(clips, trainers[0].mesh)
+    compiled = training.program(trainers[0], feed)
+    runs = [training.runner(compiled, fold_trainer, feed) for fold_trainer in trainers]
     return lambda: [run() for run in runs]
 
 
 def _lowerings(flags: argparse.Namespace) -> list[Row]:
-    """Each lift of each lowering of the convolutions, with the network of `smoke`."""
+    """Measure each lift of each lowering of the convolutions, with the smoke network."""
     steps, side = (4, 20) if flags.toy else (8, 56)
     clips = training.clips(flags.steps * flags.batch, (steps, side, side, 2))
-    ways = {}
+    runs = {}
     switches = training.TOY if flags.toy else training.SMOKE
     for lowering in ("xla", "auto"):
         network = training.msres3d(lowering, dtype=flags.dtype, **switches)
         for lift in flags.lifts:
             run, _ = _large_run(network, clips, flags.folds, lift, flags.batch)
-            ways[f"{lowering}, {lift}"] = run
-    seconds = _measure(ways, flags)
+            runs[f"{lowering}, {lift}"] = run
+    seconds = _measure(runs, flags)
     rows: list[Row] = [("lowering, lift", f"{_time_unit()} a fold and step", "ratio to the last")]
-    last = [*seconds.values()][-1]
-    for name, taken in seconds.items():
-        rows.append((name, f"{taken / flags.folds / flags.steps:.4f}", f"{taken / last:.2f}"))
+    reference = [*seconds.values()][-1]
+    for name, duration in seconds.items():
+        rows.append(
+            (name, f"{duration / flags.folds / flags.steps:.4f}", f"{duration / reference:.2f}")
+        )
     return rows
 
 
 def _devices(flags: argparse.Namespace) -> list[Row]:
-    """The same folds on as many devices as asked for and there; on a CPU they share the cores."""
-    trainer, clips = _small_setup(flags)
-    lift, there = flags.lifts[-1], [n for n in flags.devices if n <= jax.device_count()]
-    ways = {str(n): training.lifted_run(trainer(lift, n), clips)[0] for n in there}
-    seconds = _measure(ways, flags)
+    """Measure the same folds on several numbers of devices.
+
+    Numbers above that of the devices present are skipped. On a CPU the devices share the cores.
+    """
+    make, clips = _small_setup(flags)
+    lift, counts = flags.lifts[-1], [n for n in flags.devices if n <= jax.device_count()]
+    runs = {str(n): training.lifted_run(make(lift, n), clips)[0] for n in counts}
+    seconds = _measure(runs, flags)
     fake = jax.default_backend() == "cpu"
-    first = seconds[str(there[0])] * (1 if fake else there[0])
+    first = seconds[str(counts[0])] * (1 if fake else counts[0])
     rows: list[Row] = [(f"{'fake ' if fake else ''}devices ({lift})", _time_unit(), "of linear")]
-    for name, taken in seconds.items():
+    for name, duration in seconds.items():
         linear = first if fake else first / int(name)
-        rows.append((name, f"{taken:.2f}", f"{linear / taken:.0%}"))
+        rows.append((name, f"{duration:.2f}", f"{linear / duration:.0%}"))
     return rows
 
 
 def _full(flags: argparse.Namespace) -> list[Row]:
-    """Folds of a device at full size: throughput, memory, and the time of a whole CASME II LOSO."""
+    """Measure folds per device at full size: throughput, memory, hours of CASME II."""
     steps, side = (4, 20) if flags.toy else (16, 134)
     switches: dict[str, Any] = training.TOY if flags.toy else {}
     network = training.msres3d("auto", dtype=flags.dtype, **switches)
-    counted = training.msres3d("xla", dtype=flags.dtype, **switches)
+    native_network = training.msres3d("xla", dtype=flags.dtype, **switches)
     clips = training.clips(flags.steps * flags.batch, (steps, side, side, 2))
-    work = training.operations(counted, (steps, side, side, len(training.FLOW)))
+    work = training.operations(native_network, (steps, side, side, len(training.FLOW)))
     peak = throughput.peak_flops(parallel.fold_mesh(jax.devices()[:1]), flags.dtype)
     rows: list[Row] = [
         (
@@ -188,11 +207,11 @@ def _full(flags: argparse.Namespace) -> list[Row]:
     for folds in flags.folds_per_device:
         for lift in flags.lifts:
             run, memory = _large_run(network, clips, folds, lift, flags.batch)
-            taken = _measure({"": run}, flags)[""] / flags.steps
-            rate = folds * flags.batch / taken
+            duration = _measure({"": run}, flags)[""] / flags.steps
+            rate = folds * flags.batch / duration
             hours, share = CASME2 / rate / 3600, work * rate / peak
             figures = (
-                f"{taken:.3g}",
+                f"{duration:.3g}",
                 f"{rate:.1f}",
                 f"{memory:.2f}",
                 f"{share:.0%}",

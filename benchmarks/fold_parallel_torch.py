@@ -21,7 +21,7 @@ RATE = 1e-5
 
 
 class OneStream(nn.Module):
-    """The small network, its three streams as one of 16 filters, which is how ours are computed."""
+    """The small network with its three streams as one of 16 filters, as we compute them."""
 
     def __init__(self, classes: int, side: int):
         super().__init__()
@@ -31,19 +31,19 @@ class OneStream(nn.Module):
         self.dropout, self.fc = streams.dropout, streams.fc
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[b, 3, 1, h, w]` to logits `[b, 1, classes]`."""
+        """Compute logits `[b, 1, classes]` of clips `[b, 3, 1, h, w]`."""
         pooled = self.dropout(self.maxpool(self.bn(self.conv(x.squeeze(2)).relu())))
         return self.fc(self.avgpool(pooled).flatten(1))[:, None]
 
 
 def ways(clips: Clips, folds: int, steps: int, batch: int) -> dict[str, Run]:
-    """Steps of every fold, each of random clips.
+    """Create one run for each way to train all folds on random batches.
 
     Args:
-      clips: pixels `[n, 1, h, w, 3]`.
-      folds: how many.
-      steps: how many each.
-      batch: clips of a step.
+      clips: Clips with pixels `[n, 1, h, w, 3]`.
+      folds: Number of folds.
+      steps: Number of steps per fold.
+      batch: Clips per step.
     """
     torch.manual_seed(0)
     pixels = torch.tensor(np.moveaxis(np.asarray(clips.pixels), -1, 1).copy(), device=DEVICE)
@@ -58,11 +58,11 @@ def ways(clips: Clips, folds: int, steps: int, batch: int) -> dict[str, Run]:
     def one_stream() -> nn.Module:
         return OneStream(classes, side).to(DEVICE).to(memory_format=torch.channels_last)
 
-    last = pixels.squeeze(2).contiguous(memory_format=torch.channels_last).unsqueeze(2)
+    channels_last = pixels.squeeze(2).contiguous(memory_format=torch.channels_last).unsqueeze(2)
     return {
         "PyTorch, fold by fold": _loop(authors, pixels, labels, order),
         "PyTorch, fold by fold, streams as one, channels last": _loop(
-            one_stream, last, labels, order
+            one_stream, channels_last, labels, order
         ),
         "PyTorch, torch.func": _vmap_folds(authors, pixels, labels, order),
     }
@@ -73,8 +73,8 @@ def _loop(make: Callable[[], nn.Module], pixels: Tensor, labels: Tensor, order: 
     optimizers = [torch.optim.Adam(model.parameters(), RATE, fused=True) for model in models]
 
     def run() -> None:
-        for model, optimizer, own in zip(models, optimizers, order):
-            for entries in own:
+        for model, optimizer, batches in zip(models, optimizers, order):
+            for entries in batches:
                 optimizer.zero_grad()
                 logits = model(pixels[entries])[:, 0]
                 nn.functional.cross_entropy(logits, labels[entries]).backward()
@@ -87,7 +87,7 @@ def _loop(make: Callable[[], nn.Module], pixels: Tensor, labels: Tensor, order: 
 def _vmap_folds(
     make: Callable[[], nn.Module], pixels: Tensor, labels: Tensor, order: Tensor
 ) -> Run:
-    """All folds as one function of stacked parameters, PyTorch's way to ensembles."""
+    """Create a run of all folds at once over stacked parameters, PyTorch's ensembling."""
     models = [make() for _ in order]
     params, buffers = torch.func.stack_module_state(models)
     params = {name: value.detach() for name, value in params.items()}

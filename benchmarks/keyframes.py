@@ -1,10 +1,10 @@
-"""Which rule for key frames lands nearest to the apex, on synthetic clips of known movement.
+"""The distance of each rule's key frames from the apex, on synthetic clips of known movement.
 
     taskset -c 0 python -m benchmarks.keyframes
 
-The seed and the subjects are those of no configuration. A rule is given onset and offset, and the
-apex is hidden from it. What it chose is then held against the true course of the expression, which
-rises from 0 at the onset to 1 at the apex and falls to 0 at the offset.
+No configuration uses this seed and these subjects. A rule gets onset and offset; the apex is hidden
+from it. Its key frames are then compared with the true course of the expression, which rises from 0
+at the onset to 1 at the apex and falls to 0 at the offset.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from data_prep.stages import face, keyframes, magnify
 from data_prep.synthetic import clips as synthetic
 from data_prep.synthetic.motion import Timing, expression_course
 
-SEED = 20_241  # of no configuration and no test
-SETTINGS = (  # name, rule, radius, on the magnified clip
+SEED = 20_241  # No configuration or test uses this seed.
+SETTINGS = (  # Name, rule, radius, whether the clip is magnified.
     ("uniform", "uniform", 0, False),
     ("TIM", "tim", 0, False),
     ("slices, r = 2", "slices", 2, False),
@@ -40,7 +40,7 @@ def main() -> None:
     """Parse the flags and print one table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--subjects", type=int, default=12)
-    parser.add_argument("--clips", type=int, default=8, help="of a subject")
+    parser.add_argument("--clips", type=int, default=8, help="clips per subject")
     parser.add_argument("--fps", type=float, nargs="+", default=[100.0, 200.0])
     parser.add_argument("--counts", type=int, nargs="+", default=[17, 9])
     parser.add_argument("--toy", action="store_true", help="two clips, to see that it runs")
@@ -60,10 +60,10 @@ def main() -> None:
 
 
 def _clips(subjects: int, clips_per_subject: int, fps: float) -> Iterator[tuple[Clip, Clip]]:
-    """Every clip's crop as the full recipe makes it, plain and magnified."""
+    """Yield each clip's crop as the full recipe makes it, plain and magnified."""
     spec, recipe = config.synthetic(), config.recipe()
     spec.update(seed=SEED, subjects=subjects, clips_per_subject=clips_per_subject, fps=fps)
-    spec.size = 320  # so that the crop is not larger than the face
+    spec.size = 320  # The crop must not be larger than the face.
     source = synthetic.SyntheticSource(spec)
     sides: dict[str, Any] = {"size": recipe.size, "margin": config.margin(recipe.size)}
     for entry in source.entries():
@@ -72,7 +72,7 @@ def _clips(subjects: int, clips_per_subject: int, fps: float) -> Iterator[tuple[
 
 
 def _rows(clips: list[tuple[Clip, Clip]], count: int) -> Iterator[tuple[object, ...]]:
-    """A row for each setting at one number of key frames."""
+    """Yield a row for each setting at one number of key frames."""
     figures = {
         name: np.array([_figures(pair[magnified], count, rule, radius) for pair in clips])
         for name, rule, radius, magnified in SETTINGS
@@ -81,22 +81,23 @@ def _rows(clips: list[tuple[Clip, Clip]], count: int) -> Iterator[tuple[object, 
     fps = clips[0][0].fps
     for name, columns in figures.items():
         frames, highest, longest = columns.mean(axis=0)
-        more = (columns - figures["uniform"])[:, 0] * 1e3 / fps
-        low, high = timing.interval(more, subjects)
+        difference = (columns - figures["uniform"])[:, 0] * 1e3 / fps
+        low, high = timing.interval(difference, subjects)
         yield (
             *(f"{fps:g}", count, name, f"{frames:.2f}", f"{frames * 1e3 / fps:.1f}"),
-            "" if name == "uniform" else f"{more.mean():+.1f} [{low:+.1f}, {high:+.1f}]",
+            "" if name == "uniform" else f"{difference.mean():+.1f} [{low:+.1f}, {high:+.1f}]",
             f"{np.quantile(columns[:, 0], 0.9) * 1e3 / fps:.0f}",
             *(f"{highest:.3f}", f"{longest:.2f}"),
         )
 
 
 def _figures(clip: Clip, count: int, rule: str, radius: int) -> tuple[float, float, float]:
-    """What a rule's key frames show of the movement.
+    """Compare a rule's key frames with the movement.
 
     Returns:
-      Frames from the apex to the nearest key frame; the highest course that a key frame shows; the
-      longest step of the course from one key frame to the next (2 / (count - 1) were even).
+      (distance, highest, longest): frames from the apex to the nearest key frame; highest value of
+      the course at a key frame; longest step of the course between neighbouring key frames, which
+      even steps would make 2 / (count - 1).
     """
     assert clip.apex is not None
     hidden = dataclasses.replace(clip, apex=None)

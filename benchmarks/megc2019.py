@@ -1,13 +1,13 @@
-"""STSTNet over the 68 subjects of MEGC 2019 as published: our engine, beside PyTorch.
+"""STSTNet over the 68 subjects of MEGC 2019 as published: our engine and PyTorch.
 
     taskset -c 0 python -m benchmarks.megc2019
     taskset -c 0 python -m benchmarks.megc2019 --epochs 10 --folds 8
 
-Some epochs of some folds, and from them 800 epochs of 68 folds. 442 clips of noise, 28x28x3, and
-batches of up to 256. "As published" is the loop of github.com/christy1206/STSTNet, its authors':
-plain Adam, a DataLoader, and the test subject asked after every epoch, which ours asks at the end.
-On a CPU the processor's time is counted. PyTorch's network is the twin of tests/helpers; without
-PyTorch its rows are left out.
+Some epochs of some folds are timed and scaled to 800 epochs of 68 folds. The data are 442 clips of
+noise, 28x28x3, in batches of up to 256. "As published" is the authors' loop of
+github.com/christy1206/STSTNet: plain Adam, a DataLoader, and a prediction for the test subject
+after every epoch; ours predicts only at the end. On a CPU the times are CPU time. PyTorch's network
+is the twin in tests/helpers; without PyTorch its rows are left out.
 """
 
 import argparse
@@ -42,8 +42,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--epochs", type=int, default=5, help="that are timed; 800 are said")
-    parser.add_argument("--folds", type=int, default=4, help="that are timed; 68 are said")
+    parser.add_argument(
+        "--epochs", type=int, default=5, help="epochs to time; the table is for 800"
+    )
+    parser.add_argument("--folds", type=int, default=4, help="folds to time; the table is for 68")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--toy", action="store_true", help="small sizes, to see that it runs")
     flags = parser.parse_args()
@@ -62,33 +64,42 @@ def main() -> None:
 def _rows(
     clips: Clips, folds: Sequence[Fold], batch: int, flags: argparse.Namespace
 ) -> list[Sequence[object]]:
-    ways = {OURS: _ours(clips, folds, batch, flags.epochs)}
+    runs = {OURS: _ours(clips, folds, batch, flags.epochs)}
     if megc2019_torch is not None:
-        ways |= megc2019_torch.ways(clips, folds, batch, flags.epochs, RATE)
-    seconds = timing.side_by_side(ways, flags.rounds, timing.clock(jax.default_backend()))
-    seen = sum(len(fold.train) for fold in folds) * flags.epochs
+        runs |= megc2019_torch.ways(clips, folds, batch, flags.epochs, RATE)
+    seconds = timing.side_by_side(runs, flags.rounds, timing.clock(jax.default_backend()))
+    num_clips = sum(len(fold.train) for fold in folds) * flags.epochs
     reference = PUBLISHED if PUBLISHED in seconds else OURS
     rows: list[Sequence[object]] = [
         ("way", "us a clip and step", "s in all", "h in all", f"times as fast as: {reference}")
     ]
-    for name, taken in seconds.items():
-        whole = taken * SUBJECTS / len(folds) * EPOCHS / flags.epochs
-        ratio = f"{seconds[reference] / taken:.1f}"
+    for name, duration in seconds.items():
+        total = duration * SUBJECTS / len(folds) * EPOCHS / flags.epochs
+        ratio = f"{seconds[reference] / duration:.1f}"
         rows.append(
-            (name, f"{1e6 * taken / seen:.1f}", f"{whole:.0f}", f"{whole / 3600:.2f}", ratio)
+            (
+                name,
+                f"{1e6 * duration / num_clips:.1f}",
+                f"{total:.0f}",
+                f"{total / 3600:.2f}",
+                ratio,
+            )
         )
     return rows
 
 
 def _clips(count: int) -> Clips:
-    """Images of noise."""
+    """Make clips of noise."""
     pixels = np.random.default_rng(0).integers(256, size=(count, 1, SIDE, SIDE, 3), dtype=np.uint8)
     labels = np.arange(count, dtype=np.int32) % training.CLASSES
     return Clips(pixels, np.ones(count, np.float32), labels)
 
 
 def _ours(clips: Clips, folds: Sequence[Fold], batch: int, epochs: int) -> Run:
-    """Epochs of all folds, which go on from where the ones before ended; orders are drawn too."""
+    """Create a run of some epochs of all folds; it continues where the last one ended.
+
+    Drawing the order of the clips is part of the run.
+    """
     settings = Settings(
         epochs=EPOCHS, batch_size=batch, learning_rate=RATE, augment="none", checkpoint_every=1
     )
@@ -103,14 +114,14 @@ def _ours(clips: Clips, folds: Sequence[Fold], batch: int, epochs: int) -> Run:
         lift=parallel.choose_lift("auto"),
     )
     feed = Resident(clips, trainer.mesh)
-    compiled, kept = training.program(trainer, feed), [trainer.init_state()]
+    compiled, states = training.program(trainer, feed), [trainer.init_state()]
 
     def run() -> None:
         for epoch in range(epochs):
             (window,) = feed.windows(trainer.schedule(epoch), 0, trainer.steps)
-            call, metrics = trainer.step_range(epoch, 0, trainer.steps), trainer.zero_metrics()
-            kept[0], _ = compiled(kept[0], metrics, window.schedule, None, call, window.clips)
-        jax.block_until_ready(kept)
+            steps, metrics = trainer.step_range(epoch, 0, trainer.steps), trainer.zero_metrics()
+            states[0], _ = compiled(states[0], metrics, window.schedule, None, steps, window.clips)
+        jax.block_until_ready(states)
 
     return run
 

@@ -1,4 +1,4 @@
-"""PyTorch's side of benchmarks/megc2019.py: the authors' loop, and the fastest that we found."""
+"""PyTorch's side of benchmarks/megc2019.py: the authors' loop, and the fastest we found."""
 
 # pyright: reportMissingImports=false, reportCallIssue=false
 
@@ -20,28 +20,28 @@ Run = Callable[[], object]
 def ways(
     clips: Clips, folds: Sequence[Fold], batch: int, epochs: int, rate: float
 ) -> dict[str, Run]:
-    """Epochs of every fold, which go on from where the ones before ended.
+    """Create a run for each way to train all folds; it continues where the last ended.
 
     Args:
-      clips: pixels `[n, 1, h, w, 3]`.
-      folds: who trains on what.
-      batch: clips of a step, at most.
-      epochs: how many.
-      rate: of Adam.
+      clips: Clips with pixels `[n, 1, h, w, 3]`.
+      folds: Training and test clips of each fold.
+      batch: Maximum number of clips per step.
+      epochs: Number of epochs of one run.
+      rate: Learning rate of Adam.
     """
     torch.manual_seed(0)
     pixels = np.asarray(clips.pixels).squeeze(1)
-    images = torch.tensor(pixels).float().permute(0, 3, 1, 2)  # as the authors' code has them
+    images = torch.tensor(pixels).float().permute(0, 3, 1, 2)  # The layout of the authors' code.
     labels = torch.tensor(np.asarray(clips.labels)).long()
-    every = TensorDataset(images, labels)
+    dataset = TensorDataset(images, labels)
     side, classes = images.shape[-1], int(labels.max()) + 1
 
     def authors(fold: Fold) -> Callable[[], None]:
         model = torch_twin.STSTNet(classes, side=side).to(DEVICE)
         adam = torch.optim.Adam(model.parameters(), rate)
         train, test = (
-            DataLoader(TensorDataset(*every[own]), batch_size=batch)
-            for own in (fold.train, fold.test)
+            DataLoader(TensorDataset(*dataset[indices]), batch_size=batch)
+            for indices in (fold.train, fold.test)
         )
 
         def epoch() -> None:
@@ -55,14 +55,14 @@ def ways(
     def fast(fold: Fold) -> Callable[[], None]:
         model = OneStream(classes, side).to(DEVICE).to(memory_format=torch.channels_last)
         adam = torch.optim.Adam(model.parameters(), rate, fused=True)
-        last = images[fold.train].contiguous(memory_format=torch.channels_last)
-        last, own = last[:, :, None].to(DEVICE), labels[fold.train].to(DEVICE)
+        x = images[fold.train].contiguous(memory_format=torch.channels_last)
+        x, y = x[:, :, None].to(DEVICE), labels[fold.train].to(DEVICE)
 
         def epoch() -> None:
-            for entries in torch.randperm(len(own)).tensor_split(-(-len(own) // batch)):
+            for entries in torch.randperm(len(y)).tensor_split(-(-len(y) // batch)):
                 adam.zero_grad()
-                logits = model(last[entries])[:, 0]
-                nn.functional.cross_entropy(logits, own[entries]).backward()
+                logits = model(x[entries])[:, 0]
+                nn.functional.cross_entropy(logits, y[entries]).backward()
                 adam.step()
 
         return epoch
@@ -93,7 +93,10 @@ def _loop(
     batches: Iterable[tuple[Tensor, Tensor]],
     adam: torch.optim.Optimizer | None = None,
 ) -> tuple[float, int]:
-    """The authors' epoch: the gradient is recorded in the test too, and each batch is asked for."""
+    """Run the authors' epoch of training, or of testing if there is no optimizer.
+
+    Like their code, it records gradients in the test too, and reads the loss of every batch.
+    """
     total, correct = 0.0, 0
     for images, labels in batches:
         if adam is not None:

@@ -1,4 +1,4 @@
-"""Batch normalisation with ReLU, forward and backward: ours beside Flax's, with a mask.
+"""Batch normalisation with ReLU and a mask, forward and backward: ours and Flax's.
 
 taskset -c 0 python -m benchmarks.norm
 """
@@ -18,7 +18,7 @@ TOY = ((2, 2, 6, 6, 4),)
 
 
 def main() -> None:
-    """Print milliseconds for each shape."""
+    """Parse the flags and print milliseconds for each shape."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--toy", action="store_true", help="small sizes, to see that it runs")
@@ -37,9 +37,16 @@ def main() -> None:
 
 
 def _step(norm: nnx.Module, shape: tuple[int, ...], elementwise_mask: bool) -> Callable[[], object]:
-    """Outputs and gradients; Flax's mask has an entry for every element's clip."""
+    """Create a run of the forward and the backward pass.
+
+    Args:
+      norm: Batch normalisation.
+      shape: Shape of the input, batch first.
+      elementwise_mask: Whether the mask broadcasts to the input, as Flax needs it; ours has one
+        entry per clip.
+    """
     graph, *trees = nnx.split(norm, nnx.Param, nnx.BatchStat)
-    params, stats = map(nnx.to_pure_dict, trees)  # a State would keep its trace
+    params, stats = map(nnx.to_pure_dict, trees)  # An nnx.State would keep its trace.
     x = jax.random.normal(jax.random.key(0), shape)
     mask = jnp.arange(shape[0]) < shape[0] - 1
     mask = mask.reshape(-1, 1, 1, 1, 1) if elementwise_mask else mask
@@ -49,8 +56,8 @@ def _step(norm: nnx.Module, shape: tuple[int, ...], elementwise_mask: bool) -> C
         def output(params, x):
             return jax.nn.relu(nnx.merge(graph, params, stats)(x, mask=mask))
 
-        y, back = jax.vjp(output, params, x)
-        return y, back(cotangent)
+        y, backward = jax.vjp(output, params, x)
+        return y, backward(cotangent)
 
     return lambda: jax.block_until_ready(step(params, x, x))
 

@@ -1,11 +1,12 @@
-"""How fast a model answers a video: what watching costs, and what a movement does.
+"""The speed of a model on videos: watching, classifying movements, drawing reasons.
 
     python -m benchmarks.predict MODEL [VIDEO ...]
 
-MODEL is an exported model, a VIDEO a file; without one a synthetic video is drawn and written. Each
-is watched as `python -m mser_jax.predict` does it: decoded, the face found by dlib, movements
-spotted; then every movement is classified (magnification, key frames, flow, network), and the
-reason for it is drawn. What is compiled or loaded once (the start) is done before. Wall-clock time.
+MODEL is an exported model, VIDEO a file; without a file a synthetic video is drawn. Each video is
+watched as by `python -m mser_jax.predict`: it is decoded, dlib finds the face, movements are
+spotted. Then every movement is classified (magnification, key frames, flow, network), and the
+reason page is written. Loading and compilation come first and are not timed. Times are wall-clock
+times.
 """
 
 import argparse
@@ -28,11 +29,11 @@ from mser_jax.predict.explain import movement as reasons
 from mser_jax.predict.model import Model
 
 SEED, FPS, SIZE = 90_909, 30.0, 320
-ROUNDS = 3  # of which the median is taken
+ROUNDS = 3  # The median of the rounds is reported.
 
 
 class Timings(NamedTuple):
-    """Seconds: of watching a video, and of its movements."""
+    """Seconds for watching a video, and for classifying and explaining all its movements."""
 
     watch: float
     classify: float
@@ -44,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("videos", type=Path, nargs="*")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of the synthetic video")
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of the synthetic video")
     flags = parser.parse_args()
     hosts.use_compilation_cache()
     model = load(flags.model)
@@ -71,49 +72,49 @@ def _draw_video(path: Path, seconds: float) -> Path:
 
 def _row(model: Model, video: Path, folder: Path) -> str:
     landmarks.load_detector(model.recipe["face"]["model"])
-    found, frames, fps = _watch(model, video)
+    movements, frames, fps = _watch(model, video)
     page = folder / "reason.html"
 
-    def explain(each: ClassifiedMovement) -> None:
-        reasons.write(page, model, each, title=video.name, faces=True)
+    def explain(movement: ClassifiedMovement) -> None:
+        reasons.write(page, model, movement, title=video.name, faces=True)
 
-    classified = [model.classify(each) for each in found]  # and compiled
-    for each in classified[:1]:
-        explain(each)
-    taken = Timings(
+    classified = [model.classify(movement) for movement in movements]  # Compiles, too.
+    for movement in classified[:1]:
+        explain(movement)
+    timings = Timings(
         _median(lambda: _watch(model, video)),
-        _median(lambda: [model.classify(each) for each in found]),
-        _median(lambda: [explain(each) for each in classified]),
+        _median(lambda: [model.classify(movement) for movement in movements]),
+        _median(lambda: [explain(movement) for movement in classified]),
     )
-    shown, count = frames / fps, len(found)
+    duration, count = frames / fps, len(movements)
     cells = [
         video.name,
         frames,
         count,
-        f"{frames / taken.watch:.0f}",
-        f"{shown / taken.watch:.1f}",
-        f"{count / taken.classify:.2f}" if count else "",
-        f"{count / taken.explain:.2f}" if count else "",
-        f"{shown / sum(taken):.1f}",
+        f"{frames / timings.watch:.0f}",
+        f"{duration / timings.watch:.1f}",
+        f"{count / timings.classify:.2f}" if count else "",
+        f"{count / timings.explain:.2f}" if count else "",
+        f"{duration / sum(timings):.1f}",
     ]
     return f"| {' | '.join(map(str, cells))} |"
 
 
 def _watch(model: Model, video: Path) -> tuple[list[SpottedMovement], int, float]:
-    """The movements of a video, how many frames it has, and how many a second."""
+    """Spot the movements of a video; return them, its number of frames and its rate."""
     stream = open_stream(video)
     watcher = Watcher(model.recipe, stream.fps)
-    found = [each for _, frame in stream for each in watcher.update(frame)]
-    found += watcher.end()
-    return found, watcher.frames_seen, stream.fps
+    movements = [movement for _, frame in stream for movement in watcher.update(frame)]
+    movements += watcher.end()
+    return movements, watcher.frames_seen, stream.fps
 
 
 def _median(work: Callable[[], Any]) -> float:
     seconds = []
     for _ in range(ROUNDS):
-        began = time.perf_counter()
+        start = time.perf_counter()
         work()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - start)
     return sorted(seconds)[ROUNDS // 2]
 
 

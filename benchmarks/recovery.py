@@ -1,20 +1,22 @@
-"""Which recipe recovers a known movement: magnification, order of stages, reference of the flow.
+"""The recovery of a known motion by magnification, order of stages and reference of the flow.
 
     taskset -c 0 python -m benchmarks.recovery
 
-Synthetic clips go through the stages and the flow as the recipe has them; the flow of the apex is
-compared with the true motion, seen in the crop. Three figures for every variant:
+Synthetic clips pass through the stages and the flow of the recipe. The flow at the apex is compared
+with the true motion in the crop. Every variant gets three figures:
 
-- error: mean endpoint distance in px in the action-unit area (where the expression's displacement
-  is at least half of its longest). The flow is multiplied by one factor first, that of least
-  squares for the variant and the range of movement: a magnified flow is longer by 1 + alpha where
-  all goes well, and a network does not mind a factor;
-- cosine between flow and truth over that area, clip by clip: direction and place without length;
-- class: how often linear discriminant analysis finds the class of a subject that it has not seen,
-  from the flow's means over the cells of a grid, divided by their root mean square.
+- error: mean endpoint error in px over the action-unit area, where the expression's displacement is
+  at least half of its maximum. The flow is first multiplied by one least-squares factor for the
+  variant and the range of movement: magnification ideally lengthens the flow by 1 + alpha, and a
+  constant factor makes no difference to a network.
+- cosine between flow and truth over that area, for each clip: direction and place without length.
+- class: the share of clips whose class linear discriminant analysis finds, tested on subjects that
+  it was not trained on. Its features are the flow's means over the cells of a grid, divided by
+  their root mean square.
 
-Under 'previous' the flow of the apex is the sum of the steps to it, each read where the ones before
-have led. Differences are paired by clip; the intervals are bootstraps over subjects.
+Under 'previous' the flow at the apex is the sum of the steps up to it; each step is sampled at the
+positions that the steps before lead to. Differences are paired by clip; intervals are bootstrap
+intervals over subjects.
 """
 
 from __future__ import annotations
@@ -49,20 +51,21 @@ from data_prep.synthetic import subject as synthetic_subject
 from data_prep.synthetic.clips import SyntheticSource
 from data_prep.synthetic.motion import pixels
 
-ENLARGED = 1.41  # scale of a crop, times the frame's side over the input's: the synthetic faces'
-AREA = 0.5  # of the longest displacement
-CELLS = 8  # a side of the grid
+# Scale of a crop of a synthetic face, times the frame's side over the input's side.
+ENLARGED = 1.41
+AREA = 0.5  # Share of the longest displacement that a pixel of the area must reach.
+CELLS = 8  # Cells along one side of the grid.
 ORDERS = (("magnify", "keyframes"), ("keyframes", "magnify"))
 
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """A cropped clip and what is known of it.
+    """A cropped clip and its true motion.
 
     Attributes:
-      clip: after the face stage.
-      truth: `[S, S, 2]` px of the crop: where the pixels of the onset frame have gone at the apex.
-      expression: as truth, with nothing but the expression.
+      clip: Clip after the face stage.
+      truth: Displacement of the onset frame's pixels at the apex, in px of the crop, `[S, S, 2]`.
+      expression: As truth, by the expression alone.
     """
 
     clip: Clip
@@ -75,21 +78,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seed", type=int, default=4, help="of the clips; no default has it")
+    parser.add_argument(
+        "--seed", type=int, default=4, help="seed of the clips; no configuration has 4 by default"
+    )
     parser.add_argument("--subjects", type=int, default=20)
-    parser.add_argument("--clips", type=int, default=8, help="of a subject; a multiple of 4")
+    parser.add_argument("--clips", type=int, default=8, help="clips per subject, a multiple of 4")
     parser.add_argument("--size", type=int, default=256, help="side of a frame, px")
     parser.add_argument("--alphas", type=float, nargs="+", default=[2.0, 4.0, 8.0])
-    parser.add_argument("--wavelength", type=float, help="of the magnification, px")
-    parser.add_argument("--toy", action="store_true", help="small, to see that it runs")
+    parser.add_argument("--wavelength", type=float, help="wavelength of the magnification, px")
+    parser.add_argument("--toy", action="store_true", help="small sizes, to see that it runs")
     flags, recipe = parser.parse_args(), config.recipe()
     recipe.magnify.wavelength = flags.wavelength or recipe.magnify.wavelength
     if flags.toy:
         flags.subjects, flags.clips, flags.size, flags.alphas, recipe.size = 3, 4, 160, [4.0], 84
     rows = variants(flags.alphas)
-    drawn = samples(recipe, flags.seed, flags.subjects, flags.clips, flags.size)
+    clips = samples(recipe, flags.seed, flags.subjects, flags.clips, flags.size)
     total = flags.subjects * flags.clips
-    outcomes = [outcome(sample, rows, recipe) for sample in tqdm(drawn, total=total, unit="clip")]
+    outcomes = [outcome(sample, rows, recipe) for sample in tqdm(clips, total=total, unit="clip")]
     print(timing.heading(jax.devices()[0].platform, ["jax", "numpy", "opencv-python"]))
     print(f"\n{total} clips of {flags.subjects} subjects. Recipe: {recipe.to_json()}\n")
     print(f"Error, px\n\n{report(errors, outcomes, rows, 3)}\n")
@@ -98,7 +103,11 @@ def main() -> None:
 
 
 def variants(alphas: Sequence[float]) -> list[Variant]:
-    """Every order with every amplification, without one, and both references of each."""
+    """List the variants: none or each order and amplification, with each reference.
+
+    Args:
+      alphas: Amplifications.
+    """
     magnified = [(stages, alpha) for stages in ORDERS for alpha in alphas]
     return [
         Variant(stages, alpha, reference)
@@ -110,7 +119,15 @@ def variants(alphas: Sequence[float]) -> list[Variant]:
 def samples(
     recipe: ConfigDict, seed: int, subjects: int, clips: int, size: int
 ) -> Iterator[Sample]:
-    """Clips of every subject, the ranges of movement in turn."""
+    """Yield samples of every subject; the ranges of movement take turns.
+
+    Args:
+      recipe: Preprocessing.
+      seed: Seed of the clips.
+      subjects: Number of subjects.
+      clips: Clips per subject.
+      size: Side of a frame in px.
+    """
     per_pixel = size / (ENLARGED * recipe.size)
     spec = config.synthetic()
     spec.update(seed=seed, subjects=subjects, clips_per_subject=clips, size=size)
@@ -124,7 +141,13 @@ def samples(
 
 
 def sample(source: SyntheticSource, entry: Any, recipe: ConfigDict) -> Sample:
-    """Make a clip, cut out its face, and see its motion as the crop does."""
+    """Make one sample: crop the face of a clip, and warp its true motion to the crop.
+
+    Args:
+      source: Source of the clip.
+      entry: Entry of the clip in its source.
+      recipe: Preprocessing.
+    """
     clip = source.load(entry)
     size, margin = recipe.size, config.margin(recipe.size)
     matrix = face.align(np.asarray(clip.landmarks), size, margin)
@@ -136,7 +159,13 @@ def sample(source: SyntheticSource, entry: Any, recipe: ConfigDict) -> Sample:
 
 
 def outcome(sample: Sample, rows: Sequence[Variant], recipe: ConfigDict) -> Outcome:
-    """The flow of the apex in every variant."""
+    """Compute the flow at the apex in every variant, and reduce it to an outcome.
+
+    Args:
+      sample: Clip with its true motion.
+      rows: Variants.
+      recipe: Preprocessing.
+    """
     fields = {TRUTH: sample.truth}
     for (stages, alpha), group in itertools.groupby(rows, lambda row: (row.stages, row.alpha)):
         frames = to_apex(sample.clip, stages, alpha, recipe)
@@ -156,7 +185,14 @@ def outcome(sample: Sample, rows: Sequence[Variant], recipe: ConfigDict) -> Outc
 
 
 def to_apex(clip: Clip, stages: Sequence[str], alpha: float, recipe: ConfigDict) -> np.ndarray:
-    """The key frames from the onset to the apex, after the stages."""
+    """Run the stages; return the key frames from the onset to the apex, `[t, h, w]`.
+
+    Args:
+      clip: Cropped clip.
+      stages: Names of the stages in order, 'magnify' and 'keyframes'.
+      alpha: Amplification.
+      recipe: Preprocessing.
+    """
     for stage in stages:
         if stage == "magnify":
             clip = magnify.magnify(clip, **{**recipe.magnify, "alpha": alpha})
@@ -167,9 +203,13 @@ def to_apex(clip: Clip, stages: Sequence[str], alpha: float, recipe: ConfigDict)
 
 
 def apex_flow(frames: np.ndarray, settings: Mapping[str, Any]) -> np.ndarray:
-    """The flow `[h, w, 2]` from the first frame to the last.
+    """Compute the flow `[h, w, 2]` from the first frame to the last.
 
-    Pair by pair, so that one program serves every number of frames.
+    Steps are computed pair by pair, so that one compiled program serves any number of frames.
+
+    Args:
+      frames: `[t, h, w]`.
+      settings: Fields of the recipe's flow; 'reference' is 'first' or 'previous'.
     """
     if settings["reference"] == "first":
         return flow.flow(frames[[0, -1]], **settings)[0]
@@ -182,7 +222,7 @@ def apex_flow(frames: np.ndarray, settings: Mapping[str, Any]) -> np.ndarray:
 
 
 def cell_means(field: np.ndarray) -> np.ndarray:
-    """Means of `[h, w, 2]` over the cells of a grid, divided by their root mean square."""
+    """Average a flow `[h, w, 2]` over the cells of a grid, with root mean square 1."""
     means = cv2.resize(field, (CELLS, CELLS), interpolation=cv2.INTER_AREA).ravel()
     return means / np.sqrt(np.mean(means**2))
 

@@ -1,4 +1,4 @@
-"""The figures of `recovery`, each with an interval: errors, cosines and classes found."""
+"""The figures of `recovery` with their intervals: errors, cosines and classes found."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ RANGES = ((0.3, 0.5), (0.5, 1.0), (1.0, 2.0), (2.0, 3.0))
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """A row of the tables: stages after the face, amplification, reference of the flow."""
+    """A row of the tables.
+
+    Attributes:
+      stages: Stages after the face stage.
+      alpha: Amplification.
+      reference: Reference of the flow, 'first' or 'previous'.
+    """
 
     stages: tuple[str, ...]
     alpha: float
@@ -37,14 +43,14 @@ TRUTH = Variant((), 0.0, "")
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What the flows of a clip's apex have come to, in every variant and in truth.
+    """The flows of one clip at its apex, for every variant and for the truth.
 
     Attributes:
-      subject: who is seen.
-      label: the class.
-      range: index into RANGES.
-      area: `[n, 2]` px, the flow in the action-unit area.
-      cells: `[m]`, the flow's means over the cells of a grid, of root mean square 1.
+      subject: Name of the subject.
+      label: Name of the class.
+      range: Index into RANGES.
+      area: Flow in the action-unit area, in px, `[n, 2]`.
+      cells: Means of the flow over the cells of a grid, with root mean square 1, `[m]`.
     """
 
     subject: str
@@ -58,24 +64,45 @@ Figure = Callable[[Sequence[Outcome], Variant], np.ndarray]
 
 
 def errors(outcomes: Sequence[Outcome], row: Variant) -> np.ndarray:
-    """The mean error of each clip in px, after the row's factor for each range: `[clips]`."""
-    found = np.zeros(len(outcomes))
+    """Compute the mean error of each clip in px, `[clips]`.
+
+    The flow is first multiplied by the least-squares factor of the variant for each range.
+
+    Args:
+      outcomes: Outcomes of all clips.
+      row: Variant.
+    """
+    errors_px = np.zeros(len(outcomes))
     for index in range(len(RANGES)):
-        inside = [place for place, outcome in enumerate(outcomes) if outcome.range == index]
-        pairs = [(outcomes[place].area[row], outcomes[place].area[TRUTH]) for place in inside]
+        clips = [i for i, outcome in enumerate(outcomes) if outcome.range == index]
+        pairs = [(outcomes[i].area[row], outcomes[i].area[TRUTH]) for i in clips]
         factor = sum(np.vdot(f, t) for f, t in pairs) / sum(np.vdot(f, f) for f, _ in pairs)
-        found[inside] = [np.linalg.norm(factor * f - t, axis=-1).mean() for f, t in pairs]
-    return found
+        errors_px[clips] = [np.linalg.norm(factor * f - t, axis=-1).mean() for f, t in pairs]
+    return errors_px
 
 
 def cosines(outcomes: Sequence[Outcome], row: Variant) -> np.ndarray:
-    """The cosine between flow and truth of each clip, over both components: `[clips]`."""
+    """Compute the cosine between flow and truth of each clip, `[clips]`.
+
+    Both components of the area's flow form one vector.
+
+    Args:
+      outcomes: Outcomes of all clips.
+      row: Variant.
+    """
     pairs = [(outcome.area[row], outcome.area[TRUTH]) for outcome in outcomes]
     return np.array([np.vdot(f, t) / (np.linalg.norm(f) * np.linalg.norm(t)) for f, t in pairs])
 
 
 def hits(outcomes: Sequence[Outcome], row: Variant) -> np.ndarray:
-    """Whether the class of each clip is found, subject by subject, in per cent: `[clips]`."""
+    """Return 100 for each clip whose class is found, else 0, `[clips]`.
+
+    The classifier is linear discriminant analysis, tested by leave-one-subject-out.
+
+    Args:
+      outcomes: Outcomes of all clips.
+      row: Variant.
+    """
     cells = np.stack([outcome.cells[row] for outcome in outcomes])
     labels = np.array([outcome.label for outcome in outcomes])
     classifier = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
@@ -87,17 +114,24 @@ def hits(outcomes: Sequence[Outcome], row: Variant) -> np.ndarray:
 def report(
     figure: Figure, outcomes: Sequence[Outcome], rows: Sequence[Variant], digits: int
 ) -> str:
-    """The table of a figure: its mean by range and over all, and how far from the first row's."""
+    """Format the table of a figure: means by range and over all, change to first row.
+
+    Args:
+      figure: Function that computes the figure of each clip.
+      outcomes: Outcomes of all clips.
+      rows: Variants; changes are relative to the first.
+      digits: Digits after the decimal point.
+    """
     ranges = np.array([outcome.range for outcome in outcomes])
     subjects = np.array([outcome.subject for outcome in outcomes])
     first = figure(outcomes, rows[0])
     names = [f"{low:g}-{high:g} px" for low, high in RANGES]
     table = [["magnification", "reference", *names, "all", "less the first row (95 %)"]]
     for row in rows:
-        found = figure(outcomes, row)
-        means = [found[ranges == index].mean() for index in range(len(RANGES))]
-        low, high = timing.interval(found - first, subjects)
-        cells = [f"{mean:.{digits}f}" for mean in (*means, found.mean())]
-        change = f"{(found - first).mean():+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+        values = figure(outcomes, row)
+        means = [values[ranges == index].mean() for index in range(len(RANGES))]
+        low, high = timing.interval(values - first, subjects)
+        cells = [f"{mean:.{digits}f}" for mean in (*means, values.mean())]
+        change = f"{(values - first).mean():+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
         table.append([*row.names, *cells, "" if row == rows[0] else change])
     return timing.table(table)

@@ -1,13 +1,13 @@
-"""How many planted expressions are found in longer synthetic videos, and how well they are marked.
+"""The recall and the marks of planted expressions spotted in longer synthetic videos.
 
     taskset -c 0 python -m benchmarks.spotting
 
-A video is watched as a user's is: dlib finds the face, and nothing is known of what is planted. An
-interval counts as found when it and the planted one share at least half of what they cover together
-(the rule of the MEGC spotting challenges). The seed is that of no configuration and no test; what
-`data_prep.spotting.spotter` holds was chosen on others. In every video there are blinks, a
-wandering head, flicker and noise. "Strays" are local movements that rise and fall as an expression
-does and are counted as false: no spotter can tell them from one.
+A video is watched like a user's: dlib finds the face, and the planted expressions are unknown to
+the spotter. An expression counts as found if the intersection of its interval with a spotted one is
+at least half of their union, the rule of the MEGC spotting challenges. No configuration or test
+uses this seed; the constants of `data_prep.spotting.spotter` were tuned on other seeds. Every video
+has blinks, a wandering head, flicker and noise. "Strays" are local movements that rise and fall
+like an expression. They count as false positives, although no spotter can tell them apart.
 """
 
 import argparse
@@ -22,21 +22,22 @@ from data_prep.common.cv import cv2
 from data_prep.spotting.watcher import Watcher
 from data_prep.synthetic.long_video import LongVideo, PlantedExpression
 
-SEED = 80_808  # of no configuration and no test
+SEED = 80_808  # No configuration or test uses this seed.
 RATES = (100.0, 30.0)
-BANDS = ((0.3, 0.6), (0.6, 1.0), (1.0, 1.7), (1.7, 3.0), (0.3, 3.0))  # px of a frame of 320
+# Ranges of amplitude, px of a frame 320 px wide.
+BANDS = ((0.3, 0.6), (0.6, 1.0), (1.0, 1.7), (1.7, 3.0), (0.3, 3.0))
 KINDS = {
     "expressions": {},
     "expressions and strays": {"strays": True},
     "no expression": {"amplitude": None},
 }
-HIT = 0.5  # of the union of two intervals that they share
+HIT = 0.5  # Minimum intersection over union of a planted and a spotted interval.
 MARKS = ("onset", "apex", "offset")
 
 
 @dataclasses.dataclass(frozen=True)
 class SpottedInterval:
-    """The marks of an interval that was spotted, s."""
+    """The marks of a spotted interval, s."""
 
     onset: float
     apex: float
@@ -45,7 +46,13 @@ class SpottedInterval:
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """What a video holds, and what was found in it."""
+    """The result for one video.
+
+    Attributes:
+      seconds: Length of the video.
+      pairs: Each planted expression with the interval that hits it, or None.
+      false_positives: Number of spotted intervals that hit no expression.
+    """
 
     seconds: float
     pairs: list[tuple[PlantedExpression, SpottedInterval | None]]
@@ -56,13 +63,13 @@ def main() -> None:
     """Parse the flags and print two tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--subjects", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=16.0, help="of a video")
+    parser.add_argument("--seconds", type=float, default=16.0, help="length of a video")
     parser.add_argument("--toy", action="store_true", help="one short video, to see that it runs")
     flags = parser.parse_args()
     if flags.toy:
         flags.subjects, flags.seconds = 1, 5.0
     cv2.setNumThreads(1)
-    watched = {
+    results = {
         (fps, kind): [
             _watch(subject, flags.seconds, fps, kind) for subject in range(flags.subjects)
         ]
@@ -70,9 +77,9 @@ def main() -> None:
         for kind in KINDS
     }
     print(timing.heading("CPU", ["numpy", "opencv-python"]), end="\n\n")
-    print(f"Seed {SEED}; {flags.subjects} subjects, of each {flags.seconds:g} s a row.\n")
-    print(timing.table(list(_scores(watched))), end="\n\n")
-    print(timing.table(list(_errors(watched))))
+    print(f"Seed {SEED}; {flags.subjects} subjects, {flags.seconds:g} s of each per row.\n")
+    print(timing.table(list(_scores(results))), end="\n\n")
+    print(timing.table(list(_errors(results))))
 
 
 def _watch(subject: int, seconds: float, fps: float, kind: str) -> Video:
@@ -82,13 +89,13 @@ def _watch(subject: int, seconds: float, fps: float, kind: str) -> Video:
         spotted += watcher.update(frame)
     spotted += watcher.end()
     clips = [movement.clip for movement in spotted]
-    found = [
+    intervals = [
         SpottedInterval(*((clip.first + getattr(clip, mark)) / fps for mark in MARKS))
         for clip in clips
     ]
-    pairs = [(planted, _best(planted, found)) for planted in video.expressions]
+    pairs = [(planted, _best(planted, intervals)) for planted in video.expressions]
     hits = {id(match) for _, match in pairs if match is not None}
-    return Video(seconds, pairs, len(found) - len(hits))
+    return Video(seconds, pairs, len(intervals) - len(hits))
 
 
 def _best(planted: PlantedExpression, intervals: list[SpottedInterval]) -> SpottedInterval | None:
@@ -96,15 +103,15 @@ def _best(planted: PlantedExpression, intervals: list[SpottedInterval]) -> Spott
 
 
 def _overlap(planted: PlantedExpression, spotted: SpottedInterval) -> float:
-    """The intersection of two intervals over their union."""
-    both = min(planted.offset, spotted.offset) - max(planted.onset, spotted.onset)
-    return max(0.0, both) / (
+    """Compute the intersection over union of two intervals."""
+    intersection = min(planted.offset, spotted.offset) - max(planted.onset, spotted.onset)
+    return max(0.0, intersection) / (
         max(planted.offset, spotted.offset) - min(planted.onset, spotted.onset)
     )
 
 
 def _scores(results: dict[tuple[float, str], list[Video]]) -> Iterator[tuple[object, ...]]:
-    """The first table: what is found, and what is found that is not there."""
+    """Yield the rows of the first table: recall, precision, F1 and false positives."""
     yield ("frames a second", "video", "planted", "recall", "precision", "F1", "false a minute")
     for (fps, kind), videos in results.items():
         pairs = [pair for video in videos for pair in video.pairs]
@@ -118,7 +125,7 @@ def _scores(results: dict[tuple[float, str], list[Video]]) -> Iterator[tuple[obj
 
 
 def _errors(results: dict[tuple[float, str], list[Video]]) -> Iterator[tuple[object, ...]]:
-    """The second table: by amplitude, without strays; the errors are those of the hits."""
+    """Yield the rows of the second table: recall and errors of the hits, by amplitude."""
     yield (
         *("frames a second", "amplitude, px", "planted", "recall"),
         *(f"{mark}, ms: mean (median)" for mark in MARKS),
@@ -126,11 +133,11 @@ def _errors(results: dict[tuple[float, str], list[Video]]) -> Iterator[tuple[obj
     for fps in RATES:
         pairs = [pair for video in results[fps, "expressions"] for pair in video.pairs]
         for low, high in BANDS:
-            some = [pair for pair in pairs if low <= pair[0].amplitude <= high]
-            hits = [(planted, match) for planted, match in some if match is not None]
+            in_band = [pair for pair in pairs if low <= pair[0].amplitude <= high]
+            hits = [(planted, match) for planted, match in in_band if match is not None]
             yield (
-                *(f"{fps:g}", f"{low:g} to {high:g}", len(some)),
-                f"{len(hits) / max(1, len(some)):.2f}",
+                *(f"{fps:g}", f"{low:g} to {high:g}", len(in_band)),
+                f"{len(hits) / max(1, len(in_band)):.2f}",
                 *(_error(hits, mark) for mark in MARKS),
             )
 

@@ -17,13 +17,13 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def epoch(switches: dict[str, Any], shape: Sequence[int], steps: int, dtype: str) -> Run:
-    """Steps of the twin, each with its loss, gradients and Adam.
+    """Create a run of training steps of the twin: loss, gradients and Adam.
 
     Args:
-      switches: of `torch_twin.MSRes3D`.
-      shape: `[b, t, h, w, c]` of the clips.
-      steps: how many.
-      dtype: 'float32', or 'bfloat16' by autocast.
+      switches: Arguments of `torch_twin.MSRes3D`.
+      shape: Shape of the clips, `[b, t, h, w, c]`.
+      steps: Number of steps.
+      dtype: 'float32', or 'bfloat16' for autocast.
     """
     model = torch_twin.MSRes3D(3, **switches).to(DEVICE)
     optimizer = torch.optim.Adam(model.parameters(), 1e-5)

@@ -1,6 +1,6 @@
-"""What the benchmarks of training share: networks, clips, the real engine, its operations.
+"""Shared code of the training benchmarks: networks, clips, trainers, counts of operations.
 
-`program` and `runner` are all that knows how `mser_jax.train.trainer.Trainer` is called.
+Only `program` and `runner` know how to call `mser_jax.train.trainer.Trainer`.
 """
 
 from collections.abc import Callable
@@ -29,30 +29,50 @@ TOY: dict[str, Any] = PLAIN | SMOKE | {"width": 2, "hidden": 4}
 
 
 def ststnet(side: int) -> Network:
-    """The small network."""
+    """Create the small network.
+
+    Args:
+      side: Side of its input in px.
+    """
     return functional(lambda rngs: STSTNet(CLASSES, side=side, rngs=rngs))
 
 
 def msres3d(lowering: str, **switches: Any) -> Network:
-    """The paper's network, with fields of `MSRes3DSettings`."""
+    """Create the paper's network.
+
+    Args:
+      lowering: Lowering of its convolutions.
+      **switches: Fields of `MSRes3DSettings`.
+    """
     settings = MSRes3DSettings(classes=CLASSES, **switches)
     return functional(lambda rngs: MSRes3D(settings, rngs=rngs), lowering)
 
 
 def clips(count: int, shape: tuple[int, ...]) -> Clips:
-    """Noise, each clip of `shape`."""
+    """Make clips of noise.
+
+    Args:
+      count: Number of clips.
+      shape: Shape of a clip, `(t, h, w, c)`.
+    """
     noise = np.random.default_rng(0).standard_normal((count, *shape), np.float32)
     labels = np.arange(count, dtype=np.int32) % CLASSES
     return Clips(noise, np.ones(count, np.float32), labels)
 
 
 def heads(network: Network, view: View, clips: Clips) -> int:
-    """How many answers the network gives for a clip."""
+    """Return the number of heads of a network.
+
+    Args:
+      network: Network.
+      view: View of the clips that the network takes.
+      clips: Clips.
+    """
 
     def logits(key: jax.Array, clips: Clips) -> jax.Array:
-        first = jnp.zeros(1, jnp.int32)
+        index = jnp.zeros(1, jnp.int32)
         params, stats = network.init(key)
-        return network.apply(params, stats, view(clips, first, first), None, False)[0]
+        return network.apply(params, stats, view(clips, index, index), None, False)[0]
 
     return jax.eval_shape(logits, jax.random.key(0), clips).shape[1]
 
@@ -60,14 +80,24 @@ def heads(network: Network, view: View, clips: Clips) -> int:
 def make_trainer(
     network: Network, view: View, clips: Clips, *, folds: int, batch: int, mesh: Mesh, lift: str
 ) -> Trainer:
-    """The engine, which trains every fold on all clips, in full batches."""
+    """Create a trainer of folds that each train on all clips, in full batches.
+
+    Args:
+      network: Network.
+      view: View of the clips that the network takes.
+      clips: Clips.
+      folds: Number of folds.
+      batch: Clips per step.
+      mesh: Devices.
+      lift: Lift over the folds, 'vmap' or 'map'.
+    """
     settings = Settings(
         epochs=1, batch_size=batch, learning_rate=1e-5, augment="none", checkpoint_every=1
     )
-    every, none = np.arange(len(clips.labels)), np.arange(0)
-    named = [Fold(f"made/{fold}", every, none) for fold in range(folds)]
+    train, test = np.arange(len(clips.labels)), np.arange(0)
+    fold_list = [Fold(f"made/{fold}", train, test) for fold in range(folds)]
     return Trainer.create(
-        named,
+        fold_list,
         network=network,
         view=view,
         settings=settings,
@@ -79,25 +109,45 @@ def make_trainer(
 
 
 def program(trainer: Trainer, feed: Feed) -> Any:
-    """The compiled steps of all folds."""
+    """Compile the steps of all folds.
+
+    Args:
+      trainer: Trainer.
+      feed: Clips on the devices.
+    """
     return planning.compile_steps(trainer, feed).run
 
 
 def runner(compiled: Any, trainer: Trainer, feed: Feed) -> Run:
-    """Run an epoch, which goes on from where the one before ended."""
+    """Create a run of one epoch, which continues where the last one ended.
+
+    Args:
+      compiled: Program of `program`.
+      trainer: Trainer.
+      feed: Clips on the devices.
+    """
     (window,) = feed.windows(trainer.schedule(0), 0, trainer.steps)
-    kept, call = [], trainer.step_range(0, 0, trainer.steps)
+    carry, steps = [], trainer.step_range(0, 0, trainer.steps)
 
     def run() -> None:
-        carried = kept.pop() if kept else (trainer.init_state(), trainer.zero_metrics())
-        kept.append(compiled(*carried, window.schedule, None, call, window.clips))
-        jax.block_until_ready(kept)
+        # The program donates its carry, so the list must not keep the old one.
+        state = carry.pop() if carry else (trainer.init_state(), trainer.zero_metrics())
+        carry.append(compiled(*state, window.schedule, None, steps, window.clips))
+        jax.block_until_ready(carry)
 
     return run
 
 
 def lifted_run(trainer: Trainer, clips: Clips) -> tuple[Run, float]:
-    """All folds in one program, and the temporary memory of it, GB."""
+    """Create a run of all folds in one program.
+
+    Args:
+      trainer: Trainer.
+      clips: Clips.
+
+    Returns:
+      (run, memory): the run, and the temporary memory of its program in GB.
+    """
     feed = Resident(clips, trainer.mesh)
     compiled = program(trainer, feed)
     memory = compiled.memory_analysis()
@@ -105,15 +155,20 @@ def lifted_run(trainer: Trainer, clips: Clips) -> tuple[Run, float]:
 
 
 def operations(network: Network, shape: tuple[int, ...]) -> float:
-    """Floating-point operations of a training step for one clip `[t, h, w, c]`, as XLA counts them.
+    """Count the floating-point operations of a training step for one clip, by XLA.
 
-    Of the network as it is written down: the native convolutions, before the compiler changes them.
+    The count is that of the program before the compiler changes it.
+
+    Args:
+      network: Network with native convolutions.
+      shape: Shape of the clip, `[t, h, w, c]`.
     """
     params, stats = jax.eval_shape(network.init, jax.random.key(0))
 
     def loss(params: Any, stats: Any, x: jax.Array) -> jax.Array:
         return jnp.sum(jax.nn.logsumexp(network.apply(params, stats, x, None, True)[0], axis=-1))
 
-    x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)  # one clip alone has no variance
-    counted: Any = jax.jit(jax.grad(loss)).lower(params, stats, x).cost_analysis()
-    return counted["flops"] / 2
+    # Two clips, since a single one has no variance to normalise by.
+    x = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    cost: Any = jax.jit(jax.grad(loss)).lower(params, stats, x).cost_analysis()
+    return cost["flops"] / 2

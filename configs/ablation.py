@@ -29,7 +29,7 @@ _FORM = "After configs/ablation.py: stands DATASET, DATASET-PRESET or DATASET-PR
 
 
 def get_config(argument: str = "synthetic"):
-    """The series, or one member, of DATASET[-PRESET[-MEMBER]]."""
+    """Return the configuration of the series, or of one member of it."""
     dataset, *rest = argument.split("-")
     if dataset not in _DATASETS:
         raise UserError(f"{check.unknown_message('data set', dataset, _DATASETS)} {_FORM}")

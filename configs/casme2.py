@@ -21,5 +21,5 @@ from mser_jax.config import defaults
 
 
 def get_config(preset: str = "paper"):
-    """CASME II under `preset` ('paper', 'fast' or 'smoke')."""
+    """Return the configuration of CASME II under preset paper, fast or smoke."""
     return defaults.get_config("casme2", preset)

@@ -22,5 +22,5 @@ from mser_jax.config import defaults
 
 
 def get_config(preset: str = "paper"):
-    """CAS(ME)^3, part A, under `preset` ('paper', 'fast' or 'smoke')."""
+    """Return the configuration of CAS(ME)^3 under preset paper, fast or smoke."""
     return defaults.get_config("casme3", preset)

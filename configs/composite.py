@@ -24,5 +24,5 @@ from mser_jax.config import defaults
 
 
 def get_config(preset: str = "paper"):
-    """The composite under `preset` ('paper', 'fast' or 'smoke')."""
+    """Return the configuration of the composite under preset paper, fast or smoke."""
     return defaults.get_config("composite", preset)

@@ -21,5 +21,5 @@ from mser_jax.config import defaults
 
 
 def get_config(preset: str = "paper"):
-    """A folder of clips under `preset` ('paper', 'fast' or 'smoke')."""
+    """Return the configuration of a folder of clips under preset paper, fast or smoke."""
     return defaults.get_config("folder", preset)

@@ -23,5 +23,5 @@ from mser_jax.config import defaults
 
 
 def get_config(model: str = "all"):
-    """A model of `mser_jax.config.zoo`, or all of them."""
+    """Return the configuration of a model of `mser_jax.config.zoo`, or of all."""
     return defaults.get_config("megc2019", model)

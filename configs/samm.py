@@ -22,5 +22,5 @@ from mser_jax.config import defaults
 
 
 def get_config(preset: str = "paper"):
-    """SAMM under `preset` ('paper', 'fast' or 'smoke')."""
+    """Return the configuration of SAMM under preset paper, fast or smoke."""
     return defaults.get_config("samm", preset)

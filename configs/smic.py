@@ -20,5 +20,5 @@ from mser_jax.config import defaults
 
 
 def get_config(preset: str = "paper"):
-    """SMIC-HS under `preset` ('paper', 'fast' or 'smoke')."""
+    """Return the configuration of SMIC-HS under preset paper, fast or smoke."""
     return defaults.get_config("smic", preset)

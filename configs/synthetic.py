@@ -12,5 +12,5 @@ from mser_jax.config import defaults
 
 
 def get_config(preset: str = "smoke"):
-    """The synthetic set under `preset` ('smoke', 'fast' or 'paper')."""
+    """Return the configuration of the synthetic set under preset smoke, fast or paper."""
     return defaults.get_config("synthetic", preset)

@@ -1,6 +1,6 @@
-"""Videos of faces to optical flow and shards of it. Imports nothing of `mser_jax`.
+"""Converts face videos to optical flow and shards of it. Imports nothing of `mser_jax`.
 
-The TV-L1 flow of two images, and of a clip through the stages of the recipe:
+The TV-L1 flow of two images:
 
 >>> import numpy as np
 >>> from data_prep import tvl1
@@ -8,9 +8,9 @@ The TV-L1 flow of two images, and of a clip through the stages of the recipe:
 >>> print(np.round(np.median(flow, axis=(0, 1)), 1))
 [ 1. -2.]
 
-The other names: `Clip` (what travels through the stages), `magnify` (Eulerian magnification of a
-clip), `align` (the transform that levels a face by its 68 landmarks), `Watcher` (follows a face
-through a video and spots movements), `load_shards` (opens a prepared set).
+The other names: `Clip` (the data that passes through the stages), `magnify` (Eulerian magnification
+of a clip), `align` (the transform that levels a face by its 68 landmarks), `Watcher` (follows a
+face through a video and spots movements), `load_shards` (opens a prepared set).
 """
 
 from typing import TYPE_CHECKING

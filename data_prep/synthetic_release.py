@@ -1,4 +1,4 @@
-"""The old spelling of `python -m data_prep.synthetic.release`; it answers with the new one."""
+"""Former name of `python -m data_prep.synthetic.release`. It prints the new name."""
 
 import sys
 

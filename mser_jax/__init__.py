@@ -1,6 +1,6 @@
 """Micro-expression recognition with a multi-scale 3D residual network (Jin et al., 2024) in JAX.
 
-Ask a trained model about a video (`python -m mser_jax.export` makes its folder):
+Classify a clip with a trained model (`python -m mser_jax.export` makes its folder):
 
 >>> import mser_jax
 >>> model = mser_jax.load("model/")
@@ -8,7 +8,7 @@ Ask a trained model about a video (`python -m mser_jax.export` makes its folder)
 >>> answer.answers[0].label in model.class_names
 True
 
-Train a network of your own under leave-one-subject-out, all folds in one program:
+Train your own network under leave-one-subject-out (LOSO), all folds in one program:
 
 >>> import jax
 >>> from mser_jax import Clips, Evaluator, Resident, Settings, Trainer, View, fold_mesh, loso
@@ -32,12 +32,12 @@ Train a network of your own under leave-one-subject-out, all folds in one progra
 ...     state, metrics = train_steps(
 ...         state, trainer.zero_metrics(), window.schedule, None, steps, window.clips
 ...     )
->>> logits = Evaluator(trainer, feed).held_out_logits(state)  # of each fold's test clips
+>>> logits = Evaluator(trainer, feed).held_out_logits(state)  # one array per fold
 >>> len(logits) == len(trainer.folds)
 True
 
-The networks are in `mser_jax.models`, metrics and comparisons in `mser_jax.evaluate`, and the
-preprocessing of videos in `data_prep`. All else is internal and may move.
+Networks are in `mser_jax.models`, metrics and comparisons in `mser_jax.evaluate`, and the
+preprocessing of videos in `data_prep`. Everything else is internal and may move.
 """
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
 """The command that compares two finished runs: `python -m mser_jax.compare RUN_A RUN_B`.
 
-The runs are compared on the clips that both tested.
+It compares the runs on the clips that both tested.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mser_jax.compare", description=__doc__)
     parser.add_argument("runs", nargs=2, metavar="RUN", help="folder of a finished run")
     parser.add_argument(
-        "--out", type=Path, help="folder of the comparison (runs/compare-RUN_A-RUN_B)"
+        "--out", type=Path, help="folder to write (default: runs/compare-RUN_A-RUN_B)"
     )
     return parser
 
 
 def _compare(folders: Sequence[str], out: Path | None) -> None:
     """Write compare.html, compare.json and compare.csv, and print the table."""
-    # Here, so that a mistake among the arguments is answered at once.
+    # Imported here so that a wrong argument is reported at once.
     from mser_jax.evaluate.compare import runs
     from mser_jax.report import compare
 

@@ -1,6 +1,7 @@
-"""The command that makes a model of a run: `python -m mser_jax.export RUN MODEL`.
+"""The command that exports a trained model: `python -m mser_jax.export RUN MODEL`.
 
-RUN is the folder of a run after `--mode=final`; MODEL the folder to make (`predict.model_folder`).
+RUN is the folder of a run after `--mode=final`. MODEL is the folder to write
+(`predict.model_folder`).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from mser_jax.storage.log import Log
 from mser_jax.train import final
 
 _PATH_FIELDS = ("manual_dir", "data_dir", "landmarks_dir", "parts", "sheet")
-# Of the scores; whatever is of single subjects or clips stays where the run is.
+# Scores of single subjects and clips are left out: they stay in the run's folder.
 _EXPORTED_SCORES = (
     *("rule", "clips", "tested", "subjects", "folds", "seeds", "trainings", "class_names"),
     *("accuracy", "uf1", "uar", "f1_macro", "f1_weighted", "f1_micro", "interval", "seed_std"),
@@ -37,46 +38,46 @@ _EXPORTED_SCORES = (
 
 
 def export(run: Path, out: Path) -> dict[str, Any]:
-    """Write the folder of a model.
+    """Write a model folder from a run.
 
     Args:
-      run: the folder of a run with a final training, and with the report of its folds if the model
-        is to have figures and a calibrated confidence.
-      out: is made; a model's folder that is there is replaced.
+      run: Folder of a run with a final training. For held-out scores and a calibrated confidence
+        it also needs the report of its folds.
+      out: Folder to write. An existing model folder is replaced.
 
     Returns:
-      The description, as model.json holds it.
+      Description of the model, as stored in model.json.
 
     Raises:
-      UserError: the run has no final training, its folds are of other clips, or the folder cannot
+      UserError: The run has no final training, its folds used other clips, or the folder cannot
         be written.
     """
     if not run.is_dir():
-        raise UserError(f"{run}: there is no such run. Fix: correct the path.")
+        raise UserError(f"{run}: no such run. Fix: correct the path.")
     model_folder.check_replaceable(out)
     facts = final.read_facts(run)
     config = workdir.read_config(run)
     _check_recipe(run, config, facts)
-    described = _describe(config, facts, _held_out_scores(run, config, facts))
-    place = out.resolve()  # a link to a folder stays a link
+    description = _describe(config, facts, _held_out_scores(run, config, facts))
+    target = out.resolve()  # A symbolic link to a folder stays a link.
     try:
-        with folders.atomic_folder(place, replace=True) as folder:
-            _write(folder, run, described)
+        with folders.atomic_folder(target, replace=True) as folder:
+            _write(folder, run, description)
     except OSError as error:
         raise UserError(
-            f"{out} cannot be written: {error.strerror or error}. Fix: make room, or give "
+            f"{out}: cannot be written ({error.strerror or error}). Fix: free disk space, or give "
             "another folder."
         ) from error
-    return described
+    return description
 
 
 def _held_out_scores(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The scores of the folds and the temperature of their answers; {} where there are none."""
+    """Return held-out scores and the fitted temperature, or {} without predictions."""
     path, rule = run / "predictions.csv", config.evaluation.select
     if rule == selection.UPPER_BOUND:
         raise UserError(
-            f"{run}: the rule {rule!r} reads the label of the clip that it answers for, which a "
-            "new video has not. Fix: --mode=report --config.evaluation.select=confidence."
+            f"{run}: the rule {rule!r} reads the label of the clip it classifies, and a new video "
+            "has no label. Fix: run --mode=report --config.evaluation.select=confidence."
         )
     if not path.is_file():
         return {}
@@ -84,8 +85,8 @@ def _held_out_scores(run: Path, config: ConfigDict, facts: Mapping[str, Any]) ->
     predictions = predictions_csv.read_csv(path)
     if list(predictions.class_names) != facts["class_names"]:
         raise UserError(
-            f"{path}: its classes are {', '.join(predictions.class_names)}, those of the final "
-            f"training {', '.join(facts['class_names'])}. Fix: train both anew, in one "
+            f"{path}: its classes are {', '.join(predictions.class_names)}, but the final training "
+            f"used {', '.join(facts['class_names'])}. Fix: train both again in one new "
             "--workdir."
         )
     scores = scoring.score(predictions, rule)
@@ -96,24 +97,24 @@ def _held_out_scores(run: Path, config: ConfigDict, facts: Mapping[str, Any]) ->
 
 
 def _check_same_clips(run: Path, facts: Mapping[str, Any]) -> None:
-    """The figures of the folds belong to the model only if they are of the same clips."""
-    seen = [event.get("digest") for event in Log(run / "log.jsonl").read() if "clips" in event]
-    if seen and seen[-1] not in (None, facts["digest"]):
+    """Check that the folds and the final training used the same clips."""
+    digests = [event.get("digest") for event in Log(run / "log.jsonl").read() if "clips" in event]
+    if digests and digests[-1] not in (None, facts["digest"]):
         raise UserError(
-            f"{run}: its folds and its final training are of different clips. Fix: the command "
-            "that made the run once more, without --mode, in another --workdir, then with "
+            f"{run}: its folds and its final training used different clips. Fix: repeat the "
+            "command of the run in another --workdir, first without --mode, then with "
             "--mode=final."
         )
 
 
 def _check_recipe(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> None:
-    """Weights that learned from clips made in another way are of no use to this program."""
-    now = identity.portable_fingerprint(config.prep.to_dict())
-    if facts["fingerprint"] != now:
+    """Check that this version prepares clips as those of the training were prepared."""
+    current = identity.portable_fingerprint(config.prep.to_dict())
+    if facts["fingerprint"] != current:
         raise UserError(
-            f"{run}: the network was trained on clips that this version of mser_jax makes in "
-            "another way. Fix: export it with the version that trained it "
-            f"({facts['versions'].get('mser_jax', 'not said')}), or train it anew in another "
+            f"{run}: this version of mser_jax prepares clips differently from the version that "
+            "trained the network. Fix: export it with that version "
+            f"({facts['versions'].get('mser_jax', 'not recorded')}), or train again in another "
             "--workdir."
         )
 
@@ -143,37 +144,41 @@ def _describe(
 
 
 def _config_without_paths(config: ConfigDict) -> dict[str, Any]:
-    """The configuration without the paths of the machine that trained."""
+    """Return the configuration without paths of the machine that trained."""
     fields = config.to_dict()
     data = {name: "" if name in _PATH_FIELDS else value for name, value in fields["data"].items()}
     return {**fields, "data": data, "prep": identity.without_predictor(fields["prep"])}
 
 
 def _command_without_paths(line: str) -> str:
-    """A command line without what names places of one machine, however it is written."""
+    """Return a command line without the flags that hold paths of one machine."""
     flags = {"workdir", "config.prep.face.model", *(f"config.data.{name}" for name in _PATH_FIELDS)}
-    words, kept = iter(shlex.split(line)), []
+    words, kept_words = iter(shlex.split(line)), []
     for word in words:
-        name, given, value = word.lstrip("-").partition("=")
-        place = word.startswith("-") and (name in flags or name.startswith("config.data.parts."))
-        if not word.startswith("-") or not (place or name == "config"):
-            kept.append(word)
+        name, equals, value = word.lstrip("-").partition("=")
+        is_path = word.startswith("-") and (name in flags or name.startswith("config.data.parts."))
+        if not word.startswith("-") or not (is_path or name == "config"):
+            kept_words.append(word)
             continue
-        value = value if given else next(words, "")
+        value = value if equals else next(words, "")
         if name == "config":
-            kept.append(f"--config={Path(value).name if Path(value).is_absolute() else value}")
-    return shlex.join(kept)
+            kept_words.append(
+                f"--config={Path(value).name if Path(value).is_absolute() else value}"
+            )
+    return shlex.join(kept_words)
 
 
 def _pixel_shape(config: ConfigDict) -> list[int]:
-    """The shape of what the program is given of a clip: `[t, s, s, d]`."""
+    """Return the shape of the exported program's input for a clip, `[t, s, s, d]`."""
     side, depth = config.prep.size, {"flow": 2, "frames": 1, "images": 3}[config.input.kind]
     side += 0 if config.input.kind == "images" else 2 * margin(side)
     return [config.prep.steps, side, side, depth]
 
 
 def _write(folder: Path, run: Path, description: Mapping[str, Any]) -> None:
-    from mser_jax.predict import model as trained  # with JAX, which a mistake above does without
+    from mser_jax.predict import (
+        model as trained,
+    )  # Imports JAX, so errors above are reported without that wait.
 
     weights = folder / model_folder.WEIGHTS
     shutil.copyfile(run / final.FOLDER / final.WEIGHTS_FILE, weights)
@@ -185,16 +190,16 @@ def _write(folder: Path, run: Path, description: Mapping[str, Any]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Export, and say what there is."""
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m mser_jax.export", description=__doc__)
-    parser.add_argument("run", type=Path, help="folder of a run, after --mode=final")
-    parser.add_argument("model", type=Path, help="folder to make")
-    asked = parser.parse_args(arguments)
+    parser.add_argument("run", type=Path, help="folder of a run after --mode=final")
+    parser.add_argument("model", type=Path, help="folder to write")
+    flags = parser.parse_args(arguments)
 
     def work() -> None:
-        out = command.expand_path(asked.model)
-        described = export(command.expand_path(asked.run), out)
-        print(_message(out, described))
+        out = command.expand_path(flags.model)
+        description = export(command.expand_path(flags.run), out)
+        print(_message(out, description))
 
     return command.run_and_get_status(work)
 
@@ -205,13 +210,13 @@ def _message(out: Path, description: Mapping[str, Any]) -> str:
     if figures is None:
         lines.append(
             "Note: the run has no held-out predictions. The model has no figures, and its "
-            "confidence is not calibrated.\nFix: the run's command without --mode, then export "
-            "again."
+            "confidence is not calibrated.\nFix: run the command of the run without --mode, then "
+            "export again."
         )
     else:
         temperature = description["rule"]["temperature"]
         lines.append(
-            f"Held out, of the folds: UF1 {figures['uf1']:.3f}, UAR {figures['uar']:.3f}; "
+            f"Held-out scores of the folds: UF1 {figures['uf1']:.3f}, UAR {figures['uar']:.3f}; "
             f"temperature {temperature:.2f}."
         )
     lines.append(f"Try it: python -m mser_jax.predict {out} video.mp4")

@@ -1,4 +1,4 @@
-"""Several processes that train one run together: on several machines, or on the GPUs of one."""
+"""Several processes that train one run together, on several machines or on one machine's GPUs."""
 
 import contextlib
 import os
@@ -18,33 +18,35 @@ _ENVIRONMENT_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_P
 
 
 def use_cores() -> None:
-    """Let a CPU be as many devices as it has cores, at least two; before JAX is asked for them.
+    """Make one JAX device of each CPU core, at least two devices.
 
-    Folds side by side use the cores better than the operations of one fold do. And the program of
-    one device is compiled in another way than that of two or more, which among themselves agree to
-    the bit. JAX_NUM_CPU_DEVICES, or XLA's own flag, decides otherwise.
+    Call this before JAX creates its devices. Folds side by side use the cores better than the
+    operations of one fold do. XLA also compiles a program for one device differently than for
+    several, while programs for two or more devices agree with each other bit for bit.
+    JAX_NUM_CPU_DEVICES or XLA's own flag takes precedence.
     """
-    asked = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if not asked and "JAX_NUM_CPU_DEVICES" not in os.environ:
+    set_by_flag = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not set_by_flag and "JAX_NUM_CPU_DEVICES" not in os.environ:
         jax.config.update("jax_num_cpu_devices", max(2, _cores()))
 
 
 def _cores() -> int:
-    """Those that this process may use."""
+    """Count the cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def join_processes() -> None:
-    """Meet the other processes of the run; before anything asks JAX for its devices.
+    """Connect this process to the other processes of the run.
 
-    JAX finds them by itself under SLURM, Open MPI and on cloud TPUs; elsewhere the environment
-    variables JAX_COORDINATOR_ADDRESS (host:port of the first), JAX_NUM_PROCESSES and
-    JAX_PROCESS_ID name them. What all of them would print, the first one prints.
+    Call this before JAX creates its devices. JAX finds the processes by itself under SLURM, Open
+    MPI and on cloud TPUs. Elsewhere, set the environment variables JAX_COORDINATOR_ADDRESS
+    (host:port of the first process), JAX_NUM_PROCESSES and JAX_PROCESS_ID. The standard output of
+    all processes but the first is discarded, because all of them print the same.
 
     Raises:
-      UserError: they are not found, or do not come.
+      UserError: The other processes are not found, or do not connect.
     """
     address, count, number = (os.environ.get(name) for name in _ENVIRONMENT_VARIABLES)
     try:
@@ -55,45 +57,52 @@ def join_processes() -> None:
         )
     except (ValueError, RuntimeError) as error:
         raise UserError(
-            f"The processes of this run did not meet: {error}\nFix: start all of them at about "
-            f"the same time, by srun or mpirun, or set {', '.join(_ENVIRONMENT_VARIABLES)} for each; without "
-            "--distributed a process runs alone."
+            f"--distributed: the processes of this run could not connect: {error}\n"
+            "Fix: start all of them at about the same time with srun or mpirun, or set "
+            f"{', '.join(_ENVIRONMENT_VARIABLES)} for each. Without --distributed, a process runs "
+            "alone."
         ) from error
     if not is_first():
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (to the end)
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (open to the end)
 
 
 def check_devices() -> None:
-    """Whether JAX has anything to compute on.
+    """Raise UserError if JAX finds no device to compute on.
 
     Raises:
-      UserError: it has not.
+      UserError: JAX finds no device, or none of the kind in JAX_PLATFORMS.
     """
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
-        asked = os.environ.get("JAX_PLATFORMS", "")
+        platforms = os.environ.get("JAX_PLATFORMS", "")
         raise UserError(
-            f"JAX finds no device (JAX_PLATFORMS={asked!r}): {str(error) or 'none of that kind'}. "
-            "Fix: leave JAX_PLATFORMS unset, or install what the device needs (for NVIDIA's "
-            "GPUs: pip install '.[cuda]')."
+            f"JAX_PLATFORMS={platforms!r}: JAX finds no device "
+            f"({str(error) or 'none of that kind'}). Fix: leave JAX_PLATFORMS unset, or install "
+            "the software that the device needs (for NVIDIA GPUs: pip install '.[cuda]')."
         ) from error
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes what all of them know."""
+    """Return whether this is the first process, which writes the shared files."""
     return jax.process_index() == 0
 
 
 def any_process(value: bool) -> bool:
-    """Whether it is true on any process; all of them must ask at the same point."""
+    """Return whether `value` is true on any process.
+
+    All processes must call this at the same point.
+    """
     if jax.process_count() == 1:
         return value
     return bool(multihost_utils.process_allgather(jnp.asarray(value)).any())
 
 
 def broadcast(value: int) -> int:
-    """The value of the first process, on all of them; all must ask at the same point."""
+    """Return the first process's `value` on all processes.
+
+    All processes must call this at the same point.
+    """
     if jax.process_count() == 1:
         return value
     return int(multihost_utils.broadcast_one_to_all(jnp.asarray(value)))
@@ -101,15 +110,17 @@ def broadcast(value: int) -> int:
 
 @contextlib.contextmanager
 def first_process_first() -> Iterator[None]:
-    """What the first process does while the others wait, and they do, or find done, after it.
+    """Run a `with` block in the first process, then in the others.
+
+    The other processes wait. They then run the same block, or find its work done.
 
     Raises:
-      UserError: in the others, when the first one failed; it has said why.
+      UserError: In the other processes, if the first one failed. Its own message says why.
     """
     if not is_first():
         _wait_for_all()
         if any_process(False):
-            raise UserError("The first process of this run stopped; its message says why.")
+            raise UserError("The first process of this run stopped. Fix: see its own message.")
     failed = True
     try:
         yield
@@ -121,12 +132,18 @@ def first_process_first() -> Iterator[None]:
 
 
 def _wait_for_all() -> None:
-    """Wait for all processes, for hours if need be; the first `anywhere` waits half a minute."""
+    """Wait for all processes, for hours if need be.
+
+    The first `any_process` would wait only half a minute.
+    """
     multihost.get_barrier_sync_fn()(key="mser_jax", timeout_ms=_BARRIER_TIMEOUT_MS)
 
 
 def use_compilation_cache() -> None:
-    """A second run of the same shapes need not compile; JAX's own variable moves the folder."""
+    """Store compiled programs, so that later runs of the same shapes need not compile.
+
+    JAX's own variable, JAX_COMPILATION_CACHE_DIR, moves the folder.
+    """
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         folder = Path.home() / ".cache" / "mser_jax" / "xla"
         jax.config.update("jax_compilation_cache_dir", str(folder))

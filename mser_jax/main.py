@@ -11,15 +11,16 @@ from data_prep.common import command
 from data_prep.common.errors import UserError
 
 WORKDIR = flags.DEFINE_string(
-    "workdir", "", "Where the run keeps what it makes; by default a folder of its own under runs/."
+    "workdir", "", "Folder of the run. The default is a folder of its own under runs/."
 )
 MODE = flags.DEFINE_enum(
     "mode",
     "all",
     ["all", "train", "evaluate", "report", "final"],
-    "all: whatever is not done yet; train: up to the last epoch; evaluate: the held-out "
-    "predictions anew, from the last epoch; report: metrics and page anew, from the predictions; "
-    "final: one network on all clips, to be kept (python -m mser_jax.export).",
+    "all: every step that is not done yet; train: train up to the last epoch; evaluate: make the "
+    "held-out predictions again from the last epoch; report: compute the metrics and write the "
+    "page again from the predictions; final: train one network on all clips, to export it with "
+    "python -m mser_jax.export.",
 )
 DISTRIBUTED = flags.DEFINE_bool(
     "distributed", False, "Train with the other processes of this run (docs/parallel.md)."
@@ -27,9 +28,9 @@ DISTRIBUTED = flags.DEFINE_bool(
 
 
 def main(config: ConfigDict) -> None:
-    """Hand the flags to the run of one configuration, of an ablation, or of a suite of models."""
-    logging.set_verbosity(logging.WARNING)  # else JAX names every back end that it did not find
-    # Here, so that a missing system library is answered like any mistake.
+    """Run one configuration, an ablation, or a suite of models, as the flags say."""
+    logging.set_verbosity(logging.WARNING)  # JAX would list every back end it did not find.
+    # Imported here so that a missing system library ends in a UserError, not a traceback.
     from mser_jax import hosts
     from mser_jax.experiments import ablation, run, suite
 
@@ -41,7 +42,7 @@ def main(config: ConfigDict) -> None:
     kind = next((section for section in kinds if section in config), None)
     if kind and MODE.value == "final":
         raise UserError(
-            f"--mode=final trains one network, but {config.name} names several. Fix: the "
+            f"--mode=final trains one network, but {config.name} names several. Fix: give the "
             "configuration of one, as configs/synthetic.py or configs/megc2019.py:ststnet."
         )
     start = kinds[kind] if kind else run.run
@@ -49,10 +50,10 @@ def main(config: ConfigDict) -> None:
 
 
 def _refuse_old_spelling(arguments: Sequence[str]) -> None:
-    """Answer the old spelling of the comparison with the new one."""
+    """Raise UserError, with the new spelling, for the old spelling of a comparison."""
     if re.search(r"(^| )--(mode[= ]compare|runs)\b", " ".join(arguments)):
         raise UserError(
-            "Two finished runs are compared by a command of their own: "
+            "A command of its own compares two finished runs. Fix: run "
             "python -m mser_jax.compare RUN_A RUN_B [--out=FOLDER]"
         )
 

@@ -1,6 +1,6 @@
 """The command `python -m mser_jax.summary --config=configs/samm.py`: the network, stage by stage.
 
-It needs neither clips nor weights and compiles nothing.
+The command needs neither clips nor weights, and compiles nothing.
 """
 
 import sys
@@ -21,27 +21,28 @@ from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings
 from mser_jax.models.network import Network, functional
 
 LAYERS = flags.DEFINE_bool("layers", False, "List every layer: kernel, strides, shape, cost.")
-FOLDS = flags.DEFINE_integer("folds", 0, "How many folds train; gives the size of their states.")
+FOLDS = flags.DEFINE_integer("folds", 0, "Number of folds, to print the size of all their states.")
 
 _WIDTH = 79
-_MOMENTS = 2  # that Adam keeps of each parameter
+_MOMENTS = 2  # Adam keeps two moments per parameter.
 
 
 def main(config: ConfigDict) -> None:
     """Print the summary that the flags ask for."""
-    # Here, so that a missing system library is answered like any mistake.
+    # Imported here so that a missing system library ends in a UserError, not a traceback.
     from data_prep.datasets.registry import class_names
     from mser_jax.config import networks
 
     validation.validate(config)
     if "model" not in config or not networks.is_network(config):
-        raise UserError(f"{config.preset} is no network. Fix: a network, as megc2019.py:ststnet.")
+        raise UserError(
+            f"{config.preset} is no network. Fix: name a network, as in megc2019.py:ststnet."
+        )
     if FOLDS.value < 0:
         raise UserError(f"--folds is {FOLDS.value}; it must be at least 1.")
     classes, clip = len(class_names(config)), networks.clip_shape(config)
-    print(
-        f"{config.name}, preset {config.preset}: a clip is {_format_shape(clip)}; {classes} classes\n"
-    )
+    shape = _format_shape(clip)
+    print(f"{config.name}, preset {config.preset}: a clip is {shape}; {classes} classes\n")
     if networks.is_baseline_network(config):
         make = networks.constructor(config, classes)
         return print(baseline_summary(make, clip, FOLDS.value))
@@ -57,14 +58,14 @@ def summary(
     *,
     layers: bool,
 ) -> str:
-    """The network in plain text, 80 columns wide up to a billion parameters.
+    """Describe the network in plain text, at most 80 columns wide.
 
     Args:
-      settings: of the network.
-      clip_shape: `[t, h, w, c]` of its input.
-      batch_size: clips of a training step, of one fold.
-      folds: how many states there are; 0 where that is not known.
-      layers: list every layer too.
+      settings: Settings of the network.
+      clip_shape: Shape `[t, h, w, c]` of its input.
+      batch_size: Clips of one fold in a training step.
+      folds: Number of folds, or 0 if unknown.
+      layers: Whether to list every layer.
     """
     calls = cost.calls(settings, clip_shape)
     parts = cost.parts(calls)
@@ -79,12 +80,12 @@ def summary(
 
 
 def baseline_summary(make: Callable[[nnx.Rngs], Any], clip_shape: Sequence[int], folds: int) -> str:
-    """A network of the field in plain text: its parts, all multiply-adds, the states of the folds.
+    """Describe a baseline network in plain text: its parts, cost and state.
 
     Args:
-      make: its constructor.
-      clip_shape: `[t, h, w, c]` of its input.
-      folds: how many states there are; 0 where that is not known.
+      make: Constructor of the network.
+      clip_shape: Shape `[t, h, w, c]` of its input.
+      folds: Number of folds, or 0 if unknown.
     """
     network = functional(make)
     params, _ = jax.eval_shape(network.init, jax.random.key(0))
@@ -94,11 +95,11 @@ def baseline_summary(make: Callable[[nnx.Rngs], Any], clip_shape: Sequence[int],
     rows += [(name, f"{count:,}", f"{count / total:.1%}") for name, count in counts.items()]
     rows.append(("total", f"{total:,}", "100.0%"))
     macs = cost.multiply_adds(make, clip_shape)
-    told = (
+    note = (
         f"Multiply-adds of a clip, forward: {macs / 1e6:,.3f} M. A training step takes about three "
         "times that."
     )
-    return "\n\n".join([_table(rows, left_columns=1), _wrap(told), _state_note(network, folds)])
+    return "\n\n".join([_table(rows, left_columns=1), _wrap(note), _state_note(network, folds)])
 
 
 def _stage_table(parts: Sequence[cost.Part]) -> str:
@@ -151,10 +152,11 @@ def _counting_note() -> str:
 
 
 def _memory_note(memory: Sequence[int], settings: MSRes3DSettings, batch_size: int) -> str:
-    told = [_format_bytes(size) for size in memory]
+    without_remat, with_remat = (_format_bytes(size) for size in memory)
     return _wrap(
-        f"Kept for the backward pass of {batch_size} clips in {settings.dtype}: {told[0]}; with "
-        f"model.remat {told[1]}. This run: model.remat is {settings.remat}. Counted by shape: the "
+        f"Kept for the backward pass of {batch_size} clips in {settings.dtype}: {without_remat}; "
+        f"with model.remat {with_remat}. This run: model.remat is {settings.remat}. Counted by "
+        "shape: the "
         "output of every convolution, normalisation, ReLU, pooling, weighing and sum; with remat "
         "those of the stages, and all within the largest stage. What a compiler adds (workspace, "
         "unrolled patches) or saves is not counted. On a CPU XLA undoes model.remat."
@@ -185,14 +187,14 @@ def _format_shape(sizes: Iterable[int], separator: str = " x ") -> str:
 
 
 def _layer_name(path: cost.ModulePath) -> str:
-    """The path below its part, without the names that every layer has."""
+    """Join the path below its part, without the names that every layer has."""
     below = path[1:] if path[0] == "stem" else path[2:]
-    said = [str(name) for name in below if name not in ("layers", "body")]
-    return ".".join(said) or "weights"
+    names = [str(name) for name in below if name not in ("layers", "body")]
+    return ".".join(names) or "weights"
 
 
 def _table(rows: Sequence[Sequence[str]], left_columns: int) -> str:
-    """Columns as wide as their widest cell; the first `left_columns` begin, the others end, together."""
+    """Format rows as columns, the first `left_columns` of them left-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = (
         "  ".join(

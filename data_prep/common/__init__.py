@@ -1,1 +1,1 @@
-"""Errors, checks, files and commands for both packages. Imports nothing else of ours."""
+"""Errors, checks, files and command line code for both packages. Imports no other package here."""

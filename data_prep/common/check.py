@@ -1,4 +1,4 @@
-"""Checks of a configuration's fields: a refusal names the field, its value, what it may be."""
+"""Checks of configuration fields. An error gives the field, its value, and what is allowed."""
 
 import difflib
 import math
@@ -10,42 +10,63 @@ from data_prep.common.errors import UserError
 
 
 def unknown_message(kind: str, name: str, valid: Iterable[str]) -> str:
-    """The message for a name that is not among those known, with the nearest one."""
+    """Return the message for an unknown name, with the valid name nearest to it.
+
+    Args:
+      kind: What the name stands for, such as 'preset'.
+      name: The unknown name.
+      valid: All valid names.
+    """
     valid = tuple(valid)
-    near = difflib.get_close_matches(name, valid, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    matches = difflib.get_close_matches(name, valid, n=1)
+    hint = f" Did you mean {matches[0]!r}?" if matches else ""
     return f"unknown {kind} {name!r}.{hint} One of: {', '.join(valid)}."
 
 
 def one_of(config: Any, table: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a field (`'prep.flow.reference'`) whose value is not among those in the table."""
-    for field, known in table.items():
+    """Raise UserError if the value of a field is not among the allowed ones.
+
+    Args:
+      config: The configuration.
+      table: Field with dots (`'prep.flow.reference'`) -> allowed values.
+    """
+    for field, choices in table.items():
         value = get(config, field)
-        if value not in known:
-            raise UserError(unknown_message(f"value of config.{field}", str(value), known))
+        if value not in choices:
+            raise UserError(unknown_message(f"value of config.{field}", str(value), choices))
 
 
 def subset(config: Any, table: Mapping[str, Sequence[str]]) -> None:
-    """Refuse a field that is empty or holds a name that is not in the table."""
-    for field, known in table.items():
+    """Raise UserError if a list field is empty or holds a name that is not allowed.
+
+    Args:
+      config: The configuration.
+      table: Field with dots -> allowed entries.
+    """
+    for field, choices in table.items():
         values = get(config, field)
         if not values or isinstance(values, str):
-            raise UserError(f"config.{field} is {values!r}; it may hold: {', '.join(known)}.")
+            raise UserError(f"config.{field} is {values!r}; it may hold: {', '.join(choices)}.")
         for value in values:
-            if value not in known:
-                raise UserError(unknown_message(f"entry of config.{field}", str(value), known))
+            if value not in choices:
+                raise UserError(unknown_message(f"entry of config.{field}", str(value), choices))
 
 
 def at_least(config: Any, table: Mapping[str, float]) -> None:
-    """Refuse a field that is less than the table says, or not finite."""
-    for field, smallest in table.items():
+    """Raise UserError if a field is below its minimum or not finite.
+
+    Args:
+      config: The configuration.
+      table: Field with dots -> minimum.
+    """
+    for field, minimum in table.items():
         value = get(config, field)
-        if not (value >= smallest and math.isfinite(value)):
-            raise UserError(f"config.{field} is {value}; it must be at least {smallest}.")
+        if not (value >= minimum and math.isfinite(value)):
+            raise UserError(f"config.{field} is {value}; it must be at least {minimum}.")
 
 
 def positive(config: Any, fields: Iterable[str]) -> None:
-    """Refuse a field that is not greater than 0, or not finite."""
+    """Raise UserError if a field is not greater than 0, or not finite."""
     for field in fields:
         value = get(config, field)
         if not (value > 0 and math.isfinite(value)):
@@ -53,7 +74,10 @@ def positive(config: Any, fields: Iterable[str]) -> None:
 
 
 def pairs(config: Any, fields: Iterable[str]) -> None:
-    """Refuse a field that is not (lowest, highest), two numbers in this order, none negative."""
+    """Raise UserError if a field is not a pair (lowest, highest) of numbers.
+
+    Both must be finite, at least 0, and in this order.
+    """
     for field in fields:
         value = get(config, field)
         good = (
@@ -70,7 +94,7 @@ def pairs(config: Any, fields: Iterable[str]) -> None:
 
 
 def get(config: Any, field: str) -> Any:
-    """The value of a field that is written with dots."""
+    """Return the value of a field written with dots."""
     for part in field.split("."):
         config = config[part]
     return config

@@ -1,10 +1,10 @@
-"""OpenCV, or the exact remedy where its system libraries are missing."""
+"""Imports OpenCV, or explains how to install its missing system libraries."""
 
 from data_prep.common.errors import UserError
 
 try:
     import cv2
-except ImportError as error:  # slim containers lack libGL or libgthread
+except ImportError as error:  # Slim containers lack libGL or libgthread.
     raise UserError(
         f"OpenCV cannot be loaded: {error}.\n"
         "Fix, one of:\n"

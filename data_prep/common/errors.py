@@ -1,9 +1,9 @@
-"""The one exception that a user is meant to read."""
+"""The exception whose message is written for the user."""
 
 
 class UserError(Exception):
-    """A mistake or a lack that the user can mend.
+    """A mistake or a missing thing that the user can correct.
 
-    The message says what is wrong, names the file or the field, and gives the remedy. The commands
-    print it alone, without a traceback, and exit with status 2.
+    The message names the file or the field, says what is wrong, and gives the fix. The commands
+    print only the message, without a traceback, and exit with status 2.
     """

@@ -1,4 +1,4 @@
-"""Nested settings as one level of names: `{'train': {'epochs': 3}}` is `{'train.epochs': 3}`."""
+"""Nested settings as a flat mapping: `{'train': {'epochs': 3}}` becomes `{'train.epochs': 3}`."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """The leaves of a nested mapping, in its order, by their names with dots."""
+    """Return the leaves of a nested mapping by dotted name, in the mapping's order."""
     leaves: dict[str, Any] = {}
     for name, value in tree.items():
         inner = isinstance(value, Mapping)
@@ -15,16 +15,21 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def json_roundtrip(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The tree as JSON gives it back: tuples are lists."""
+    """Return a tree as JSON decodes it: tuples become lists."""
     return json.loads(json.dumps(tree))
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(name, value in the first, in the second) of the leaves that differ; 'absent' for none."""
-    one, other = flatten(json_roundtrip(first)), flatten(json_roundtrip(second))
+    """List the leaves that differ between two nested mappings.
+
+    Returns:
+      (dotted name, first value, second value) per leaf, sorted by name. A missing value is
+      'absent'.
+    """
+    first_leaves, second_leaves = flatten(json_roundtrip(first)), flatten(json_roundtrip(second))
     absent = "absent"
     return [
-        (name, one.get(name, absent), other.get(name, absent))
-        for name in sorted({*one, *other})
-        if one.get(name, absent) != other.get(name, absent)
+        (name, first_leaves.get(name, absent), second_leaves.get(name, absent))
+        for name in sorted({*first_leaves, *second_leaves})
+        if first_leaves.get(name, absent) != second_leaves.get(name, absent)
     ]

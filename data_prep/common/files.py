@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear complete or not at all."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from data_prep.common.errors import UserError
 
 @contextlib.contextmanager
 def atomic_file(path: Path, suffix: str = "") -> Iterator[Path]:
-    """Give a path beside `path` to write to, which becomes `path` when the block ends well.
+    """Yield a temporary path that becomes `path` when the block ends without error.
 
-    After an error or Ctrl-C nothing is left of it, and what lay at `path` before lies there still.
+    After an error or Ctrl-C the temporary file is removed, and a file that was at `path` is still
+    there.
 
     Args:
-      path: of the file; its folder is there.
-      suffix: that the path must end with, for those who choose the format by it.
+      path: Output file, in an existing folder.
+      suffix: Suffix of the temporary path, for writers that choose the format by it.
 
     Raises:
-      UserError: the file cannot be written.
+      UserError: The file cannot be written.
     """
     part = path.with_name(f"{path.name}.part{suffix}")
     try:
@@ -29,8 +30,8 @@ def atomic_file(path: Path, suffix: str = "") -> Iterator[Path]:
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error}).\n"
-            "Fix: make room, or choose another folder; then the same command again."
+            "Fix: free disk space or choose another folder, then run the same command again."
         ) from error
     finally:
-        with contextlib.suppress(OSError):  # the error that matters is already on its way
+        with contextlib.suppress(OSError):  # A failure here must not hide the first error.
             part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, with digests of their files, and no leftovers."""
+"""Folders that appear complete or not at all, checksums of their files, and folder locks."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from data_prep.common.errors import UserError
 
 try:
     import fcntl
-except ImportError:  # Windows, which has no ArrayRecord either
+except ImportError:  # Windows, which has no ArrayRecord either.
     fcntl = None
 
-INCOMPLETE = "incomplete."  # begins the name of a folder that is being written
-SUMS = "SHA256SUMS"  # read by `sha256sum --check` as well
+INCOMPLETE = "incomplete."  # Prefix of the name of a folder that is being written.
+SUMS = "SHA256SUMS"  # `sha256sum --check` reads this format.
 _LINE = re.compile(r"([0-9a-f]{64})  ([\w.-]+)")
 
 
 @contextlib.contextmanager
 def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
-    """Give a folder to write into, which becomes `path` when the block ends without an error.
+    """Yield a folder to write into that becomes `path` when the block ends well.
 
-    The digests of its files are then in it, for `check`. A process that is killed leaves a folder
-    beside `path` whose name begins with `INCOMPLETE`.
+    The finished folder also holds the SHA-256 of its files, for `verify_checksum`. A process that
+    is killed leaves a folder beside `path` whose name begins with `INCOMPLETE`.
 
     Args:
-      path: of the folder.
-      replace: whether it takes the place of what lies there.
+      path: Output folder.
+      replace: Whether to replace an existing `path`.
 
     Raises:
-      OSError: when the block is through and something lies at `path` already.
+      OSError: `path` exists when the block ends, and `replace` is False.
     """
     unfinished = path.parent / f"{INCOMPLETE}{uuid.uuid4().hex[:8]}_{path.name}"
     unfinished.mkdir(parents=True)
@@ -47,15 +47,16 @@ def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
 
 
 def finish(unfinished: Path, path: Path, replace: bool = False) -> None:
-    """Give a folder that is all written its name, with the digests of its files.
+    """Write the checksums of a completed folder and give it its final name.
 
     Args:
-      unfinished: the folder.
-      path: its name to be.
-      replace: whether it takes the place of what lies there, which goes only when it is whole.
+      unfinished: The completed folder.
+      path: Final path.
+      replace: Whether to replace an existing `path`. The old folder is removed only after the
+        rename.
 
     Raises:
-      OSError: something lies at `path` already.
+      OSError: `path` exists, and `replace` is False.
     """
     _write_checksums(unfinished)
     aside = path.parent / f"{INCOMPLETE}{uuid.uuid4().hex[:8]}_{path.name}"
@@ -66,96 +67,98 @@ def finish(unfinished: Path, path: Path, replace: bool = False) -> None:
 
 
 def check_replaceable(path: Path, marker: str, alternative: str = "another --out=clip/") -> None:
-    """Refuse to replace a folder with anything in it that was not written with `whole`.
+    """Raise UserError unless a folder is absent, empty, or written by `atomic_folder`.
 
     Args:
-      path: need not exist.
-      marker: the name of a file that each folder of this kind has.
-      alternative: what the user is to give instead.
+      path: Folder to be replaced; it need not exist.
+      marker: Name of a file that every folder of this kind has.
+      alternative: What the user should give instead, for the message.
 
     Raises:
-      UserError: names what is strange there; or the folder is the present one.
+      UserError: `path` is not a folder, holds a file not listed in its checksums, or is the current
+        folder. The message names such a file.
     """
     if path.resolve() == Path.cwd():
         raise UserError(
-            f"{path} is the folder that the command is run in, which cannot be replaced. Fix: "
-            f"give {alternative}."
+            f"{path}: it is the current folder, which cannot be replaced. Fix: give {alternative}."
         )
     if path.is_dir():
-        found = {file.name for file in path.iterdir()}
-        written = read_checksums(path).keys() if {SUMS, marker} <= found else set()
-        strange = sorted(found - {*written, SUMS})
+        names = {file.name for file in path.iterdir()}
+        written = read_checksums(path).keys() if {SUMS, marker} <= names else set()
+        foreign = sorted(names - {*written, SUMS})
     else:
-        strange = [path.name] if path.exists() else []
-    if strange:
+        foreign = [path.name] if path.exists() else []
+    if foreign:
         raise UserError(
-            f"{path} holds what this command did not write ({strange[0]}); it is left alone. "
-            f"Fix: give {alternative}."
+            f"{path}: it holds a file that this command did not write ({foreign[0]}). Fix: "
+            f"give {alternative}."
         )
 
 
 def read_checksums(folder: Path, remedy: str = "") -> dict[str, str]:
-    """Name of each file -> its SHA-256 when it was written.
+    """Return the SHA-256 of every file of a finished folder, as it was written.
 
     Args:
-      folder: that `whole` has written.
-      remedy: against a damaged one, as for `check`.
+      folder: Folder written by `atomic_folder`.
+      remedy: What to do about a damaged folder; by default that for a prepared set.
+
+    Returns:
+      File name -> SHA-256.
 
     Raises:
-      UserError: the list of digests is damaged or not there.
+      UserError: The list of checksums is damaged or missing.
     """
     file = folder / SUMS
     try:
         lines = [_LINE.fullmatch(line) for line in file.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise damaged_file_error(file, "it is not there or cannot be read", remedy) from error
+        raise damaged_file_error(file, "it is missing or cannot be read", remedy) from error
     if not all(lines):
-        raise damaged_file_error(file, "not a list of digests", remedy)
+        raise damaged_file_error(file, "it is not a list of checksums", remedy)
     return {line[2]: line[1] for line in lines if line}
 
 
 def verify_checksum(file: Path, digest: str, remedy: str = "") -> None:
-    """Compare a file with the digest that it had when it was written.
+    """Raise UserError if a file differs from its checksum.
 
     Args:
-      file: of a folder that `whole` has written.
-      digest: of `sums`.
-      remedy: by default that of a prepared set.
+      file: File of a folder written by `atomic_folder`.
+      digest: SHA-256 of the file from `read_checksums`.
+      remedy: What to do about a damaged file; by default that for a prepared set.
 
     Raises:
-      UserError: they differ, or the file is not there.
+      UserError: The checksums differ, or the file is missing.
     """
     try:
-        found = _sha256(file)
+        actual = _sha256(file)
     except OSError as error:
-        raise damaged_file_error(file, "it is not there or cannot be read", remedy) from error
-    if found != digest:
+        raise damaged_file_error(file, "it is missing or cannot be read", remedy) from error
+    if actual != digest:
         raise damaged_file_error(
-            file, f"its content is not what was written, by {SUMS} beside it", remedy
+            file, f"its content does not match {SUMS} in the same folder", remedy
         )
 
 
 def damaged_file_error(file: Path, reason: str, remedy: str = "") -> UserError:
-    """The error for a file of a finished folder that is not what was written."""
-    prepare = (
+    """Return the error for a damaged or missing file of a finished folder."""
+    default = (
         f"remove the folder {file.parent} and run python -m data_prep again with the same "
-        "configuration (clips that are in the cache are taken from there), or copy the folder "
-        "again from where it is whole"
+        "configuration (cached clips are reused), or copy the folder again from an undamaged copy"
     )
-    return UserError(f"{file}: damaged: {reason}.\nFix: {remedy or prepare}.")
+    return UserError(f"{file}: damaged: {reason}.\nFix: {remedy or default}.")
 
 
 @contextlib.contextmanager
 def claim(folder: Path, sweep: Callable[[], None]) -> Iterator[None]:
-    """Claim a folder, beside others who may do so too, until the block or the process ends.
+    """Hold a shared lock on a folder until the block or the process ends.
 
-    The system gives a claim back however its process ends, so that what lies about while nobody
-    else holds one is a leftover.
+    Several processes can hold it at once. The system releases the lock however its process ends, so
+    unfinished files found while nobody holds the lock are leftovers.
 
     Args:
-      folder: is made when it is not there.
-      sweep: removes leftovers; called first, and only when nobody else has a claim. Never called on
-        a file system without locks.
+      folder: Folder to lock; created if missing.
+      sweep: Removes leftovers. Called first, and only if no other process holds the lock. Never
+        called on a file system without locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder, os.O_RDONLY) if fcntl else None
@@ -172,16 +175,17 @@ def claim(folder: Path, sweep: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock(folder: Path, alternative: str = "another --workdir") -> Iterator[None]:
-    """Keep others out of a folder until the block or the process ends, however that ends.
+    """Hold an exclusive lock on a folder until the block or the process ends.
 
-    A file system without locks keeps nobody out.
+    The system releases the lock however the process ends. On a file system without locks, nothing
+    is locked.
 
     Args:
-      folder: that is there.
-      alternative: what the user may give instead.
+      folder: Existing folder to lock.
+      alternative: What the user may give instead, for the message.
 
     Raises:
-      UserError: another process is at work in it.
+      UserError: Another process holds the lock.
     """
     handle = os.open(folder, os.O_RDONLY) if fcntl else None
     try:
@@ -190,10 +194,10 @@ def lock(folder: Path, alternative: str = "another --workdir") -> Iterator[None]
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise UserError(
-                    f"{folder}: another process is at work in this folder. Fix: wait for it, "
-                    f"stop it, or give {alternative}."
+                    f"{folder}: another process is using this folder. Fix: wait for it, stop "
+                    f"it, or give {alternative}."
                 ) from error
-            except OSError:  # no locks here
+            except OSError:  # The file system has no locks.
                 pass
         yield
     finally:
@@ -205,7 +209,7 @@ def _try_flock(handle: int, kind: int) -> bool:
     assert fcntl
     try:
         fcntl.flock(handle, kind)
-    except OSError:  # held by another process, or no locks here
+    except OSError:  # Another process holds it, or the file system has no locks.
         return False
     return True
 

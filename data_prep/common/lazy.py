@@ -1,4 +1,4 @@
-"""Packages as tables of contents: public names that are imported when they are first used."""
+"""Lazy packages: public names are imported on first use."""
 
 import importlib
 import sys
@@ -12,8 +12,8 @@ def attach(
     """Return a package's `__getattr__` and `__dir__` (PEP 562).
 
     Args:
-      package: its `__name__`.
-      modules: public name -> the module that defines it.
+      package: The package's `__name__`.
+      modules: Public name -> module that defines it.
     """
 
     def import_name(name: str) -> Any:

@@ -1,7 +1,7 @@
-"""Progress bars that suit a terminal and a log file.
+"""Progress bars for terminals and log files.
 
-The training must also run where tqdm is not installed, as on a machine that has JAX alone: there
-it shows no bar.
+Training must also run without tqdm, for example on a machine that has only JAX. It then shows no
+bar.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ def bar(
     delay: float = 0.0,
     leave: bool = True,
 ) -> Iterable[Item]:
-    """Show how far `items` are, with an estimate of the time left, at most 79 columns wide.
+    """Wrap `items` in a progress bar of at most 79 columns with the time left.
 
     Args:
-      items: to go through.
-      title: before the bar.
-      total: how many there are; None when nobody knows.
-      unit: what one is.
-      delay: seconds before the bar is there at all.
-      leave: whether it stays when all is done.
+      items: Items to iterate over.
+      title: Text before the bar.
+      total: Number of items; None if unknown.
+      unit: Name of one item.
+      delay: Seconds until the bar appears.
+      leave: Whether the bar stays when it is complete.
     """
     from tqdm import tqdm
 
@@ -43,20 +43,20 @@ def bar(
         unit=unit,
         delay=delay,
         ncols=min(79, shutil.get_terminal_size().columns - 1),
-        # A log file gets a line every ten seconds rather than ten a second.
+        # A log file gets one line in ten seconds; a terminal is redrawn five times a second.
         mininterval=0.2 if sys.stderr.isatty() else 10.0,
         maxinterval=60,
     )
 
 
 def counter(**options: Any) -> Any:
-    """Open a bar that its caller moves.
+    """Open a bar that its caller updates.
 
     Args:
-      **options: of tqdm.
+      **options: Arguments of tqdm.
 
     Returns:
-      A tqdm, or where it is not installed an object that does nothing by the same methods.
+      A tqdm, or an object with the same methods that does nothing if tqdm is not installed.
     """
     try:
         from tqdm import tqdm
@@ -76,7 +76,7 @@ def print_line(text: str) -> None:
 
 
 class _NoBar:
-    """Takes the place of a bar, and shows nothing."""
+    """Stand-in for a bar; it shows nothing."""
 
     def __enter__(self) -> _NoBar:
         return self

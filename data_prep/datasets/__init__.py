@@ -1,1 +1,1 @@
-"""The databases: a reader and a database.toml in a folder each. Imports base and synthetic."""
+"""The databases: one folder each, with a reader and a database.toml. Imports base and synthetic."""

@@ -1,4 +1,4 @@
-"""The sources of clips, by the name that `config.data.dataset` carries."""
+"""The sources of clips, by their name in `config.data.dataset`."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ SOURCES: Mapping[str, Any] = MappingProxyType(
 
 
 def class_names(config: Any) -> tuple[str, ...]:
-    """The classes of the data set that a configuration names, found without reading a clip.
+    """Return the class names of the configured data set, without reading a clip.
 
     Raises:
-      UserError: there is no such data set, or it has no such classes.
+      UserError: The data set is unknown, or it has no such map of classes.
     """
     return _reader(config.data.dataset).classes_of(config)
 
 
 def source(config: Any) -> Source:
-    """Make the source that `config.data.dataset` names.
+    """Create the source that `config.data.dataset` names.
 
     Raises:
-      UserError: for an unknown name, or when the database's folder is not set or not complete.
+      UserError: The name is unknown, or the database's folder is not set or incomplete.
     """
     return _reader(config.data.dataset).from_config(config)
 
 
 def part_configs(config: Any) -> list[Any]:
-    """A configuration for each source that the configured one is made of; mostly its own alone."""
+    """Return one configuration for each part of the source; most sources are one part."""
     reader = _reader(config.data.dataset)
     return reader.parts_of(config) if hasattr(reader, "parts_of") else [config]
 

@@ -1,1 +1,1 @@
-"""A release or a video through all stages, to a set of clips. Imports all other folders."""
+"""The path from a release or a video to a set of clips. Imports all other packages."""

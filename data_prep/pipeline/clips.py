@@ -1,4 +1,4 @@
-"""Runs a source's clips through the recipe: in processes, cached, with failures set aside."""
+"""Runs a source's clips through the recipe: in parallel, cached, with failures set aside."""
 
 from __future__ import annotations
 
@@ -25,12 +25,20 @@ from data_prep.stages.identity import Recipe
 _Submitted = TypeVar("_Submitted")
 
 QUARANTINE, NOTES = "quarantine.jsonl", "notes.jsonl"
-AHEAD = 2  # clips a worker that are in flight or wait for the parent
+AHEAD = 2  # Clips per worker that are in flight or wait for the parent.
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of one entry: its record, or the reason why there is none."""
+    """The result for one entry: its record, or the reason why there is none.
+
+    Attributes:
+      name: Name of the entry.
+      record: The record, or None if the clip failed.
+      reused: True if the record came from the cache.
+      reason: Why the clip failed, for the user.
+      details: Traceback of an unexpected error.
+    """
 
     name: str
     record: Record | None = None
@@ -41,7 +49,15 @@ class Outcome:
 
 @dataclasses.dataclass
 class Tally:
-    """Counts over the outcomes of a run, and the numbers of the apexes that were estimated."""
+    """Counts over the outcomes of a run.
+
+    Attributes:
+      computed: Clips computed in this run.
+      reused: Clips read from the cache.
+      noted: Clips with notes.
+      quarantined: Name of a failed clip -> reason.
+      apexes: Name of a clip -> frame number of its estimated apex.
+    """
 
     computed: int = 0
     reused: int = 0
@@ -51,7 +67,7 @@ class Tally:
 
     @property
     def written(self) -> int:
-        """Clips that have a record."""
+        """Number of clips that have a record."""
         return self.computed + self.reused
 
 
@@ -64,24 +80,23 @@ def run(
     workers: int,
     keep_stages: bool = True,
 ) -> Generator[Outcome]:
-    """Yield one outcome for each entry, in the order of the entries.
+    """Yield one outcome per entry, in the order of the entries.
 
-    The records are the same, to the bit, for any number of workers. A clip that fails is set
-    aside and the others go on; what is finished is in the cache, so that a run that is
-    interrupted goes on where it stopped. However many clips there are, no more than `AHEAD` a
-    worker are in memory.
+    The records are bit-identical for any number of workers. If a clip fails, the others continue.
+    Finished clips are cached, so that an interrupted run continues where it stopped. At most
+    `AHEAD` clips per worker are in memory, whatever the number of clips.
 
     Args:
-      source: where clips are loaded from; picklable when there are several workers.
-      entries: its clips.
-      recipe: the fields of `data_prep.config.recipe()` as a plain dict.
-      cache_dir: folder of what was made of single clips.
-      workers: processes that load and preprocess; 0 or 1 works in this process.
-      keep_stages: whether the cache keeps the result of each stage beside the records.
+      source: Source that loads the clips; picklable if there are several workers.
+      entries: Clips of the source.
+      recipe: Fields of `data_prep.config.recipe()` as a plain dict.
+      cache_dir: Folder of the cache.
+      workers: Processes that load and preprocess; 0 or 1 works in this process.
+      keep_stages: Whether to cache the result of each stage besides the records.
 
     Raises:
-      UserError: a worker process was ended from outside.
-      OSError: the disk is full or fails.
+      UserError: A worker process was killed.
+      OSError: The disk is full or fails.
     """
     stages_dir = cache_dir if keep_stages else None
     window = AHEAD * workers if workers > 1 else 0
@@ -100,22 +115,25 @@ def run(
                     yield Outcome(entry.name, pending, reused=True)
     except BrokenProcessPool as error:
         raise UserError(
-            "A worker process was ended from outside, perhaps for want of memory.\n"
-            "Fix: run the same command again with --config.data.workers=1; the clips that are "
-            "finished are kept."
+            "A worker process was killed, perhaps because memory ran out.\n"
+            "Fix: run the same command again with --config.data.workers=1. Finished clips are "
+            "kept."
         ) from error
 
 
 def image_outcomes(source: ImageSource, entries: Iterable[Entry]) -> Iterator[Outcome]:
-    """Yield the outcome of each entry of a source that has nothing to prepare."""
+    """Yield the outcome of each entry of a source of finished images."""
     return (Outcome(entry.name, source.record(entry)) for entry in entries)
 
 
 def good_records(outcomes: Iterable[Outcome], tally: Tally, folder: Path) -> Iterator[Record]:
-    """Pass on the records, and count.
+    """Yield the records and count the outcomes.
 
-    The clips that failed go into `folder/quarantine.jsonl` with the reason, and those of which
-    there is something to know into `folder/notes.jsonl`.
+    Args:
+      outcomes: Outcomes of a run.
+      tally: Counts to update.
+      folder: Folder of two files that are written anew: `quarantine.jsonl`, the failed clips with
+        their reasons, and `notes.jsonl`, the clips with notes.
     """
     quarantine, notes = folder / QUARANTINE, folder / NOTES
     quarantine.unlink(missing_ok=True)
@@ -125,9 +143,9 @@ def good_records(outcomes: Iterable[Outcome], tally: Tally, folder: Path) -> Ite
             tally.quarantined[outcome.name] = outcome.reason
             _append(quarantine, outcome.name, reason=outcome.reason, details=outcome.details)
             continue
-        if told := outcome.record["notes"]:
+        if notes_text := outcome.record["notes"]:
             tally.noted += 1
-            _append(notes, outcome.name, notes=told.splitlines())
+            _append(notes, outcome.name, notes=notes_text.splitlines())
         if outcome.record.get("apex_estimated"):
             tally.apexes[outcome.name] = outcome.record["first"] + outcome.record["apex"]
         tally.reused += outcome.reused
@@ -136,14 +154,14 @@ def good_records(outcomes: Iterable[Outcome], tally: Tally, folder: Path) -> Ite
 
 
 def progress(outcomes: Iterable[Outcome], total: int, title: str) -> Iterator[Outcome]:
-    """Show a bar with an estimate of the time left."""
+    """Yield the outcomes and show a progress bar with the time left."""
     yield from bars.bar(outcomes, title, total, "clip")
 
 
 def _submit_ahead(
     entries: Iterable[Entry], submit: Callable[[Entry], _Submitted], window: int
 ) -> Iterator[tuple[Entry, _Submitted]]:
-    """Submit up to `window` entries beyond the one that is yielded."""
+    """Yield entries with their submissions, submitting `window` entries ahead."""
     waiting: collections.deque[tuple[Entry, _Submitted]] = collections.deque()
     for entry in entries:
         waiting.append((entry, submit(entry)))
@@ -154,21 +172,26 @@ def _submit_ahead(
 
 
 def _finish(entry: Entry, pending: Future, recipe: Recipe, path: Path) -> Outcome:
-    """Wait for the key frames, add the flow and store the record; or say what failed."""
+    """Wait for the key frames, add the flow and cache the record.
+
+    If the clip fails, the outcome holds the reason.
+    """
     try:
         partial, frames = pending.result()
-    except (BrokenProcessPool, OSError):  # the process or the disk, not the clip
+    except (BrokenProcessPool, OSError):  # A fault of the process or the disk, not of the clip.
         raise
     except UserError as error:
         return Outcome(entry.name, reason=str(error))
-    except Exception as error:  # a fault of ours, or a clip unlike any we thought of
+    except Exception as error:  # A bug, or a clip that no check foresaw.
         details = "".join(traceback.format_exception(error))
         return Outcome(entry.name, reason=f"{type(error).__name__}: {error}", details=details)
-    made = record.with_flow(partial, frames, recipe)
-    if not np.isfinite(made["flow"]).all():
-        return Outcome(entry.name, reason="The optical flow is not finite: look at the frames.")
-    cache.write(path, made)
-    return Outcome(entry.name, made)
+    clip_record = record.with_flow(partial, frames, recipe)
+    if not np.isfinite(clip_record["flow"]).all():
+        return Outcome(
+            entry.name, reason="The optical flow is not finite. Fix: look at the frames."
+        )
+    cache.write(path, clip_record)
+    return Outcome(entry.name, clip_record)
 
 
 def _append(file: Path, clip: str, **fields: Any) -> None:

@@ -1,4 +1,4 @@
-"""One video without a database: `python -m data_prep --video=face.mp4 --out=clip/`."""
+"""Prepares one video without a database: `python -m data_prep --video=face.mp4 --out=clip/`."""
 
 from __future__ import annotations
 
@@ -29,44 +29,47 @@ def prepare(
     recipe: identity.Recipe,
     print_line: Callable[[str], None] = print,
 ) -> None:
-    """Make key frames, optical flow and a preview of one video.
+    """Write key frames, optical flow and a preview of one video.
 
-    `out` then holds flow.npy (float16 `[steps, S, S, 2]`, px), the key frames as PNG, preview.png
-    and preview.mp4, and clip.json, which says how they were made. It appears when all is there.
+    `out` then holds flow.npy (float16 `[steps, S, S, 2]`, px), the key frames as PNG, preview.png,
+    preview.mp4, slices.png, and clip.json with the marks and settings. It appears when it is
+    complete.
 
     Args:
-      video: the video.
-      out: a folder that does not exist, is empty, or was made by this function.
-      recipe: the fields of `data_prep.config.recipe()` as a plain dict.
-      print_line: takes the lines that tell the user what was made.
+      video: The video.
+      out: Folder that does not exist, is empty, or was written by this function.
+      recipe: Fields of `data_prep.config.recipe()` as a plain dict.
+      print_line: Called with each line for the user.
 
     Raises:
-      UserError: the video or the folder cannot be used.
+      UserError: The video or the folder cannot be used.
     """
     _check_landmarks(video, recipe)
     folders.check_replaceable(out, SETTINGS)
     source = VideoSource(video, context_seconds(recipe))
     history = record.history(source, recipe, video, None)
-    *_, last = history.values()
-    made, key_frames = record.assemble(record.facts(history["source"]), last, source.class_names)
+    *_, final_clip = history.values()
+    clip_record, key_frames = record.assemble(
+        record.facts(history["source"]), final_clip, source.class_names
+    )
     print_line(f"Optical flow of {len(key_frames) - 1} pairs of frames")
-    made = record.with_flow(made, key_frames, recipe)
-    place = out.resolve()  # a link to a folder stays a link
+    clip_record = record.with_flow(clip_record, key_frames, recipe)
+    path = out.resolve()  # If `out` is a link, the folder that it leads to is replaced.
     try:
-        with folders.atomic_folder(place, replace=True) as folder:
-            _write(folder, video, history, made, recipe)
+        with folders.atomic_folder(path, replace=True) as folder:
+            _write(folder, video, history, clip_record, recipe)
     except OSError as error:
         raise UserError(
-            f"{out} cannot be written: {error.strerror or error}. Fix: make room, or give "
+            f"{out}: cannot be written ({error.strerror or error}). Fix: free disk space, or give "
             "another --out."
         ) from error
-    _print_summary(out, history["source"], made, print_line)
+    _print_summary(out, history["source"], clip_record, print_line)
 
 
 def _check_landmarks(video: MarkedVideo, recipe: identity.Recipe) -> None:
     if video.landmarks and (recipe["face"]["points"] != "auto" or recipe["face"]["per_frame"]):
         raise UserError(
-            f"--landmarks={video.landmarks} would not be read: it needs "
+            f"--landmarks={video.landmarks}: the file is not used by these settings. Fix: set "
             "--config.prep.face.points=auto and --config.prep.face.per_frame=False."
         )
 
@@ -90,7 +93,7 @@ def _write(
 def _description(
     video: MarkedVideo, clip: Clip, clip_record: record.Record, recipe: identity.Recipe
 ) -> dict[str, Any]:
-    """What `clip.json` holds; frames have the numbers that the user knows."""
+    """Return the content of `clip.json`. Frames have the source's frame numbers."""
     return {
         "source": str(video.path),
         "fps": clip.fps,
@@ -99,7 +102,9 @@ def _description(
         "apex_estimated": bool(clip_record["apex_estimated"]),
         "offset": clip.first + clip.offset,
         "frames_read": [clip.first, clip.first + len(clip.frames) - 1],
-        "key_frames": [round(clip.first + float(at), 3) for at in clip_record["positions"]],
+        "key_frames": [
+            round(clip.first + float(position), 3) for position in clip_record["positions"]
+        ],
         "apex_index": None if clip_record["apex_index"] < 0 else clip_record["apex_index"],
         "flow": f"from {recipe['flow']['reference']} key frame, (u right, v down) px of the crop",
         "notes": clip_record["notes"].splitlines(),
@@ -114,10 +119,11 @@ def _print_summary(
     onset, offset = clip.first + clip.onset, clip.first + clip.offset
     seconds = (clip.offset - clip.onset) / clip.fps
     print_line(
-        f"Frames {onset} to {offset}, {seconds:.2f} s at {clip.fps:g} frames a second. In {out}:\n"
+        f"Frames {onset} to {offset}, {seconds:.2f} s at {clip.fps:g} frames per second. "
+        f"In {out}:\n"
         f"  flow.npy            {steps} fields of {width} x {height}, (u right, v down) in px\n"
         f"  key-00.png ...      {steps + 1} key frames\n"
-        "  preview.png, .mp4   look at these first; slices.png shows the slices alone\n"
+        "  preview.png, .mp4   look at these first; slices.png shows only the slices\n"
         f"  {SETTINGS}           marks, key frames, settings"
     )
     if clip_record["apex_estimated"]:

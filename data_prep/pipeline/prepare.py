@@ -1,4 +1,4 @@
-"""From a configuration to a set of shards: what both commands call."""
+"""Makes a set of shards from a configuration, for both commands."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class PreparedSet:
     """A finished set.
 
     Attributes:
-      path: its folder, for `data_prep.shards.dataset.load`.
+      path: Folder of the set, for `data_prep.load_shards`.
       name: `<data set>/<fingerprint>`.
-      reused: whether it was there before.
-      counts: 'written', 'noted', 'dropped' and 'quarantined' clips.
-      reused_clips: of those written, the clips that came from the cache; all when `reused`.
-      seconds: the time that this took.
+      reused: True if the set existed before.
+      counts: Numbers of 'written', 'noted', 'dropped' and 'quarantined' clips.
+      reused_clips: Number of written clips that came from the cache; all if `reused`.
+      seconds: Time taken.
     """
 
     path: Path
@@ -48,16 +48,16 @@ class PreparedSet:
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """One set to be made, or found."""
+    """One set to make, or to find."""
 
     source: Source
     entries: Sequence[Entry]
     recipe: identity.Recipe
-    data: Any  # the section `data` of the configuration
+    data: Any  # Section `data` of the configuration.
 
     @property
     def listing(self) -> Listing:
-        """What the source says of its entries."""
+        """The source's description of its entries."""
         return listing(self.source)
 
     @property
@@ -70,7 +70,7 @@ class _Job:
 
     @functools.cached_property
     def path(self) -> Path:
-        """Of the finished set."""
+        """Folder of the finished set."""
         name = fingerprint(self.source, self.entries, self.recipe)
         return shards.set_path(self.data_dir, self.source.name, name)
 
@@ -80,48 +80,57 @@ class _Job:
 
 
 def prepare(config: Any, print_line: Callable[[str], None] = print) -> PreparedSet:
-    """Make the set that the configuration describes, or find it made before.
+    """Make the set that the configuration describes, or reuse an existing one.
 
     Args:
-      config: with the sections `data`, `prep` and, for synthetic clips, `synthetic`.
-      print_line: takes the lines that tell the user what was made, reused or left out.
+      config: Configuration with the sections `data`, `prep` and, for synthetic clips, `synthetic`.
+      print_line: Called with each line for the user.
 
     Raises:
-      UserError: for a configuration or a database that cannot be used.
+      UserError: The configuration or the database cannot be used.
     """
     start = time.perf_counter()
     configs.validate(config)
     job = _job(config)
     _print_listing(job.source.name, job.listing, print_line)
-    reused, made = shards.is_finished(job.path), 0
+    reused, computed = shards.is_finished(job.path), 0
     with _explain_disk_errors(config.data.data_dir):
-        if not reused:  # else a data folder that is only for reading does
+        if not reused:  # An existing set may be in a read-only folder.
             _check_writable(job.data_dir)
             check_landmarks(config)
-            made = _make(job)
-        stored = shards.load_shards(job.path, job.recipe)
-        counts = stored.info.counts
-        _print_counts(counts, made, reused, job.path, print_line)
-        if stored.info.repairs:
+            computed = _make(job)
+        prepared_set = shards.load_shards(job.path, job.recipe)
+        counts = prepared_set.info.counts
+        _print_counts(counts, computed, reused, job.path, print_line)
+        if prepared_set.info.repairs:
             print_line(f"Every repair and every row left out:\n{job.path.parent / repairs.FILE}")
-        _preview(job, stored, print_line)
+        _preview(job, prepared_set, print_line)
     return PreparedSet(
         path=job.path,
         name=f"{job.source.name}/{job.path.parent.name}",
         reused=reused,
         counts=counts,
-        reused_clips=counts["written"] - made,
+        reused_clips=counts["written"] - computed,
         seconds=time.perf_counter() - start,
     )
 
 
 def fingerprint(source: Source, entries: Sequence[Entry], recipe: identity.Recipe) -> str:
-    """Two digests, of the recipe and of the clips: `1f0c9a27-88b1d3e0`."""
+    """Return two digests, of the recipe and of the clips, such as `1f0c9a27-88b1d3e0`.
+
+    Args:
+      source: Source of the clips. Its listing is part of the second digest, because the set stores
+        it.
+      entries: Clips of the set.
+      recipe: Fields of `data_prep.config.recipe()` as a plain dict.
+    """
     clips = [(entry.name, entry.key) for entry in entries]
-    how = identity.digest(*identity.fingerprint_parts(recipe))
-    told = dataclasses.asdict(listing(source))  # what the set says of the release is of this one
-    what = identity.digest(identity.canonical_json([source.class_names, clips, told]))
-    return f"{how[:8]}-{what[:8]}"
+    recipe_digest = identity.digest(*identity.fingerprint_parts(recipe))
+    release_listing = dataclasses.asdict(listing(source))
+    clips_digest = identity.digest(
+        identity.canonical_json([source.class_names, clips, release_listing])
+    )
+    return f"{recipe_digest[:8]}-{clips_digest[:8]}"
 
 
 def _job(config: Any) -> _Job:
@@ -130,13 +139,18 @@ def _job(config: Any) -> _Job:
 
 
 def check_landmarks(config: Any) -> None:
-    """Miss dlib before the first clip is read rather than after the last; images need none."""
+    """Raise UserError if the recipe needs dlib and it is missing.
+
+    It is called before the first clip is read, so that a long preparation does not fail late.
+    """
     if configs.is_images(config.prep):
         return
-    wanted = config.prep.face
-    given = config.data.landmarks_dir or config.data.dataset == "synthetic"
-    if wanted.points == "dlib" or (wanted.points == "auto" and (wanted.per_frame or not given)):
-        landmarks.load_detector(wanted.model)
+    face_recipe = config.prep.face
+    has_landmarks = config.data.landmarks_dir or config.data.dataset == "synthetic"
+    if face_recipe.points == "dlib" or (
+        face_recipe.points == "auto" and (face_recipe.per_frame or not has_landmarks)
+    ):
+        landmarks.load_detector(face_recipe.model)
 
 
 def _check_writable(folder: Path) -> None:
@@ -146,26 +160,26 @@ def _check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be written: {error.strerror}. "
-            "Fix: --config.data.data_dir=/another/folder."
+            f"{folder}: cannot be written ({error.strerror}). "
+            "Fix: set --config.data.data_dir=/another/folder."
         ) from error
 
 
 @contextlib.contextmanager
 def _explain_disk_errors(data_dir: str) -> Iterator[None]:
-    """Tell of a full or failing disk with the remedy."""
+    """Raise OSErrors of a full or failing disk as UserErrors."""
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"{error.filename or data_dir}: {error.strerror or error}. What is finished is kept. "
-            "Fix: make room (--config.data.cache=clips needs less), or give another "
+            f"{error.filename or data_dir}: {error.strerror or error}. Finished clips are kept. "
+            "Fix: free disk space (--config.data.cache=clips needs less), or give another "
             "--config.data.data_dir."
         ) from error
 
 
 def _make(job: _Job) -> int:
-    """Write the set; return how many of its clips were not in the cache."""
+    """Write the set and return the number of clips that were not cached."""
     tally = pipeline.Tally()
     outcomes = pipeline.progress(_outcomes(job), len(job.entries), f"Preparing {job.source.name}")
     with _claim(job):
@@ -195,37 +209,40 @@ def _outcomes(job: _Job) -> Iterator[pipeline.Outcome]:
 
 
 def _claim(job: _Job) -> contextlib.AbstractContextManager[None]:
-    """Keep others from taking what this process is writing for leftovers."""
+    """Hold a lock that keeps other processes from sweeping this process's files."""
     return folders.claim(job.path.parents[1], functools.partial(_sweep, job))
 
 
 def _sweep(job: _Job) -> None:
-    """Remove what killed preparations of this data set left half written."""
+    """Remove unfinished files of killed preparations of this data set."""
     for unfinished in job.path.parents[1].glob(f"*/{folders.INCOMPLETE}*"):
         shutil.rmtree(unfinished, ignore_errors=True)
     cache.sweep(job.cache_dir / job.source.name)
 
 
 def _description(job: _Job, tally: pipeline.Tally) -> dict[str, Any]:
-    """What the set's metadata says beside the recipe; what was repaired is a sheet as well."""
-    done = repairs.with_apexes(job.listing.repairs, tally.apexes)
-    if done:
-        repairs.write(done, job.path.parent / repairs.FILE)
+    """Return the set's metadata except for the recipe.
+
+    The repairs are also written to a sheet beside the set.
+    """
+    all_repairs = repairs.with_apexes(job.listing.repairs, tally.apexes)
+    if all_repairs:
+        repairs.write(all_repairs, job.path.parent / repairs.FILE)
     return {
         "counts": {
             "written": tally.written,
             "noted": tally.noted,
-            "dropped": sum(repairs.count_dropped(done).values()),
+            "dropped": sum(repairs.count_dropped(all_repairs).values()),
             "quarantined": len(tally.quarantined),
         },
         "release": job.listing.release_description(),
-        "repairs": [dataclasses.asdict(repair) for repair in done],
+        "repairs": [dataclasses.asdict(repair) for repair in all_repairs],
         "quarantined": tally.quarantined,
     }
 
 
 def _print_listing(name: str, release_listing: Listing, print_line: Callable[[str], None]) -> None:
-    """What was repaired and left out, in which classes the release is not as it should be."""
+    """Print the repairs, the rows left out, and deviations from the stated counts."""
     if release_listing.repairs:
         print_line(f"Repaired or left out of {name}:")
         print_line("\n".join(repairs.table(release_listing.repairs)))
@@ -257,20 +274,22 @@ def _print_counts(
         )
 
 
-def _preview(job: _Job, stored: shards.Shards, print_line: Callable[[str], None]) -> None:
-    """Draw the first clips of the set, as many as the configuration asks for; never images."""
+def _preview(job: _Job, prepared_set: shards.Shards, print_line: Callable[[str], None]) -> None:
+    """Draw the first clips of the set, as many as configured; skip images."""
     if isinstance(job.source, ImageSource):
         return
-    count = len(stored) if job.data.preview < 0 else min(job.data.preview, len(stored))
+    count = len(prepared_set) if job.data.preview < 0 else min(job.data.preview, len(prepared_set))
     if not count:
         return
-    from data_prep.preview import film as preview  # with Matplotlib, which nothing else here needs
+    from data_prep.preview import film as preview  # Imports Matplotlib, which only this needs.
 
     folder = job.path.parent / "preview"
-    kept = job.cache_dir if job.keep_stages else None
-    written = [entry for entry in job.entries if entry.name not in stored.info.quarantined]
-    with _claim(job):  # the stages go into the cache where they are not there any more
-        for index, entry in enumerate(written[:count]):
-            history = record.history(job.source, job.recipe, entry, kept)
-            preview.write(folder, history, stored[index])
+    stages_dir = job.cache_dir if job.keep_stages else None
+    written_entries = [
+        entry for entry in job.entries if entry.name not in prepared_set.info.quarantined
+    ]
+    with _claim(job):  # `history` caches the results of stages that are missing.
+        for index, entry in enumerate(written_entries[:count]):
+            history = record.history(job.source, job.recipe, entry, stages_dir)
+            preview.write(folder, history, prepared_set[index])
     print_line(f"Drew {count} clips: {folder}")

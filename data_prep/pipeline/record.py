@@ -1,24 +1,25 @@
-"""One clip made into one record: the stages in their order, then the flow.
+"""Turns one clip into one record: the stages in order, then the flow.
 
 `key_frames` and `history` run in worker processes and never import jax; `with_flow` runs in the
-parent. What a stage makes of a clip is kept in the cache under a key that stands for the clip's
-source and for all stages up to that one: when a stage changes, those before it are not run again.
+parent. The result of a stage is cached under a key that depends on the clip's source and on all
+stages up to that one: if a stage changes, the stages before it are not run again.
 
-A clip that is an image of flow already goes through none of this: its record is made by its source
-(`source.Finished`), and holds `image`, uint8 `[steps, S, S, 3]`, in place of arrays and marks.
+A clip that is already an image of flow skips all of this: its source makes the record
+(`source.ImageSource`), which holds `image`, uint8 `[steps, S, S, 3]`, instead of arrays and marks.
 
 A record of a video is a dict:
-  flow: float16 `[steps, S, S, 2]`, (u right, v down) in pixels; S is the size and twice the margin.
+  flow: float16 `[steps, S, S, 2]`, (u right, v down) in pixels; S is the size plus twice the
+    margin.
   frames: uint8 `[steps + 1, S, S, 1]`, the key frames.
-  positions: float32 `[steps + 1]`, where each key frame lies in the frames of the clip as read.
-  label: index of the class.
-  emotion, subject, clip_id, dataset: text.
-  onset, apex, offset: frames of the clip as read; apex -1 when unknown.
-  apex_estimated: 1 when nobody marked the apex and `data_prep.stages.apex` found it.
-  first: number of the first frame as read, in the names of the source's files.
-  apex_index: the apex among the key frames, -1 when unknown.
-  fps: frames a second of the clip as read.
-  notes: what a user should know of the clip, a line each; mostly empty.
+  positions: float32 `[steps + 1]`, position of each key frame among the clip's frames as read.
+  label: Index of the class.
+  emotion, subject, clip_id, dataset: Text.
+  onset, apex, offset: Indices into the clip's frames as read; apex is -1 if unknown.
+  apex_estimated: 1 if `data_prep.stages.apex` estimated the apex, which was not marked.
+  first: Number of the first frame as read, as in the source's file names.
+  apex_index: Index of the apex among the key frames; -1 if unknown.
+  fps: Frames per second of the clip as read.
+  notes: Doubts about the clip, one line each; usually empty.
 """
 
 from __future__ import annotations
@@ -48,48 +49,48 @@ from data_prep.stages.table import STAGES
 
 
 class _Step(NamedTuple):
-    """One stage for one clip; `key` stands for all that its result depends on."""
+    """One stage for one clip. `key` stands for everything that its result depends on."""
 
     name: str
     key: str
     apply: Callable[[Clip], Clip]
-    path: Path | None  # of its result in the cache
+    path: Path | None  # Cache file of its result.
 
 
 def key_frames(
     source: Source, recipe: Recipe, entry: Entry, cache_dir: Path | None = None
 ) -> tuple[Record, np.ndarray]:
-    """Load a clip and apply the stages, from the last one whose result is in the cache.
+    """Load a clip and apply the stages, starting after the last cached result.
 
     Args:
-      source: what the entry is loaded from.
-      recipe: the fields of `data_prep.config.recipe()` as a plain dict.
-      entry: the clip.
-      cache_dir: where results of stages are kept; None keeps none.
+      source: Source of the entry.
+      recipe: Fields of `data_prep.config.recipe()` as a plain dict.
+      entry: The clip.
+      cache_dir: Folder for the results of stages; None caches nothing.
 
     Returns:
-      Its record without the flow, and the key frames, float32 `[steps + 1, S, S]`.
+      The record without the flow, and the key frames, float32 `[steps + 1, S, S]`.
 
     Raises:
-      UserError: the clip cannot be used.
+      UserError: The clip cannot be used.
     """
     steps = _steps(source, recipe, entry, cache_dir)
-    left = steps
-    for done in range(len(steps), 0, -1):  # the newest result that is kept
-        kept = _read_cached(steps[done - 1])
-        if kept:
-            (clip, known), left = kept, steps[done:]
+    remaining = steps
+    for done in range(len(steps), 0, -1):  # Find the latest cached result.
+        cached = _read_cached(steps[done - 1])
+        if cached:
+            (clip, clip_facts), remaining = cached, steps[done:]
             break
     else:
         clip = _load(source, entry)
-        known = facts(clip)
-    for step in left:
-        clip = _apply(step, clip, known)
-    return assemble(known, clip, source.class_names)
+        clip_facts = facts(clip)
+    for step in remaining:
+        clip = _apply(step, clip, clip_facts)
+    return assemble(clip_facts, clip, source.class_names)
 
 
 def facts(clip: Clip) -> Record:
-    """What a record says of the clip as read."""
+    """Return the fields of a record that describe the clip as read."""
     return {
         "emotion": clip.emotion,
         "subject": clip.subject,
@@ -105,12 +106,15 @@ def facts(clip: Clip) -> Record:
 def assemble(
     clip_facts: Record, final_clip: Clip, class_names: Sequence[str]
 ) -> tuple[Record, np.ndarray]:
-    """The record without the flow, and the key frames, float32 `[steps + 1, S, S]`.
+    """Return the record without the flow, and the key frames.
 
     Args:
-      clip_facts: the `facts` of the clip as read.
-      final_clip: the clip after the last stage.
-      class_names: in the order of the labels.
+      clip_facts: Result of `facts` for the clip as read.
+      final_clip: The clip after the last stage.
+      class_names: Classes in the order of the labels.
+
+    Returns:
+      The record, and the key frames, float32 `[steps + 1, S, S]`.
     """
     frames = np.asarray(final_clip.frames, np.float32)
     positions = np.asarray(final_clip.positions, np.float32)
@@ -119,7 +123,7 @@ def assemble(
         "positions": positions,
         **clip_facts,
         "label": class_names.index(final_clip.label),
-        # The apex is a key frame under every rule.
+        # Every rule makes the apex a key frame.
         "apex": -1 if final_clip.apex is None else round(float(positions[final_clip.apex])),
         "apex_index": -1 if final_clip.apex is None else int(final_clip.apex),
         "apex_estimated": int(final_clip.apex_estimated),
@@ -129,27 +133,30 @@ def assemble(
 
 
 def apply_stages(clip: Clip, recipe: Recipe, stages: Sequence[str]) -> tuple[Record, np.ndarray]:
-    """Apply stages to a clip that is in memory and has no class; nothing is cached.
+    """Apply stages to a clip in memory that has no class. Nothing is cached.
 
     Args:
-      clip: as read, or as the stage before the first one leaves it.
-      recipe: the fields of `data_prep.config.recipe()` as a plain dict.
-      stages: those of the recipe that are left, in order.
+      clip: Clip as read, or as the stage before `stages[0]` leaves it.
+      recipe: Fields of `data_prep.config.recipe()` as a plain dict.
+      stages: The remaining stages of the recipe, in order.
 
     Returns:
-      As `key_frames`.
+      The record without the flow, and the key frames, as `key_frames` returns them.
 
     Raises:
-      UserError: the clip cannot be used.
+      UserError: The clip cannot be used.
     """
-    known = facts(clip)
+    clip_facts = facts(clip)
     for name in stages:
         clip = STAGES[name].apply(clip, **_fields(name, recipe))
-    return assemble(known, clip, (clip.label,))
+    return assemble(clip_facts, clip, (clip.label,))
 
 
 def with_flow(record: Record, frames: np.ndarray, recipe: Recipe) -> Record:
-    """Add the optical flow of the key frames; jax is imported here and nowhere before."""
+    """Return the record with the optical flow of its key frames.
+
+    jax is imported only here, so that worker processes stay without it.
+    """
     from data_prep.stages.flow import flow
 
     return {"flow": np.asarray(flow(frames, **recipe["flow"])).astype(np.float16), **record}
@@ -158,24 +165,26 @@ def with_flow(record: Record, frames: np.ndarray, recipe: Recipe) -> Record:
 def history(
     source: Source, recipe: Recipe, entry: Entry, cache_dir: Path | None = None
 ) -> dict[str, Clip]:
-    """The clip as read, under 'source', and after each stage, under the stage's name, in order.
+    """Return the clip as read, under 'source', and after each stage, in order.
 
-    Args and errors are those of `key_frames`.
+    The keys of the stages are their names. Args and errors are those of `key_frames`.
     """
     clip = _load(source, entry)
-    clips, known = {"source": clip}, facts(clip)
+    clips, clip_facts = {"source": clip}, facts(clip)
     for step in _steps(source, recipe, entry, cache_dir):
-        kept = _read_cached(step)
-        clip = kept[0] if kept else _apply(step, clip, known)
+        cached = _read_cached(step)
+        clip = cached[0] if cached else _apply(step, clip, clip_facts)
         clips[step.name] = clip
     return clips
 
 
 def cache_path(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path) -> Path:
-    """Where the cache keeps the finished record of an entry."""
-    before = _steps(source, recipe, entry, None)[-1].key
-    later = canonical_json([FLOW, RECORD])
-    key = digest(before, later, canonical_json(recipe["flow"]), canonical_json(source.class_names))
+    """Return the cache file of an entry's finished record."""
+    stages_key = _steps(source, recipe, entry, None)[-1].key
+    versions = canonical_json([FLOW, RECORD])
+    key = digest(
+        stages_key, versions, canonical_json(recipe["flow"]), canonical_json(source.class_names)
+    )
     return _cache_file(cache_dir, source, "record", key)
 
 
@@ -187,13 +196,13 @@ def _steps(source: Source, recipe: Recipe, entry: Entry, cache_dir: Path | None)
         stage, fields = STAGES[name], _fields(name, recipe)
         content = predictor_stamp(recipe) if name == "face" else ()
         key = digest(key, name, str(stage.version), canonical_json(fields), *content)
-        kept = _cache_file(cache_dir, source, name, key) if cache_dir and stage.cached else None
-        steps.append(_Step(name, key, functools.partial(stage.apply, **fields), kept))
+        path = _cache_file(cache_dir, source, name, key) if cache_dir and stage.cached else None
+        steps.append(_Step(name, key, functools.partial(stage.apply, **fields), path))
     return steps
 
 
 def _fields(name: str, recipe: Recipe) -> dict[str, Any]:
-    """What a stage's function is given beside the clip."""
+    """Return the arguments of a stage's function besides the clip."""
     size, steps = recipe["size"], recipe["steps"]
     fixed = {"face": {"size": size, "margin": margin(size)}, "keyframes": {"count": steps + 1}}
     return {**fixed.get(name, {}), **recipe[name]}
@@ -204,27 +213,27 @@ def _cache_file(cache_dir: Path, source: Source, name: str, key: str) -> Path:
 
 
 def _load(source: Source, entry: Entry) -> Clip:
-    """The clip as read; a file that may not be read is this clip's failure, not the disk's."""
+    """Load the clip; an unreadable file fails this clip, not the run."""
     try:
         return source.load(entry)
     except OSError as error:
         raise UserError(
-            f"{error.filename or entry.name}: cannot be read ({error.strerror or error}). Check "
-            "the file and who may read it."
+            f"{error.filename or entry.name}: cannot be read ({error.strerror or error}). Fix: "
+            "check the file and its permissions."
         ) from error
 
 
 def _read_cached(step: _Step) -> tuple[Clip, Record] | None:
-    """Read a step's result and the facts of the clip from the cache; None where there is none."""
-    stored = cache.read(step.path) if step.path else None
-    if stored is None:
+    """Return a step's cached clip and the facts of its source clip, or None."""
+    values = cache.read(step.path) if step.path else None
+    if values is None:
         return None
-    known, notes = stored.pop("facts"), stored.pop("notes")
-    return Clip(**stored, notes=tuple(notes)), known
+    clip_facts, notes = values.pop("facts"), values.pop("notes")
+    return Clip(**values, notes=tuple(notes)), clip_facts
 
 
 def _apply(step: _Step, clip: Clip, clip_facts: Record) -> Clip:
-    """Apply a step to the clip before it, and keep the result where it is to be kept."""
+    """Apply a step to a clip and cache the result if the step has a path."""
     clip = step.apply(clip)
     if step.path:
         cache.write(step.path, {**vars(clip), "facts": clip_facts})

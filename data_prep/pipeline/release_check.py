@@ -1,7 +1,7 @@
-"""`--check`: what there is of a release, and everything of it that is missing, at once.
+"""`--check`: lists what a release contains and everything that is missing, in one run.
 
-Nothing is written. Files are listed and weighed; of a clip's frames only the first is read, and
-those that are much smaller than the others.
+Nothing is written. The check lists the files and their sizes. Of a clip's frames it reads only the
+first, and those whose files are much smaller than the others.
 """
 
 from __future__ import annotations
@@ -26,16 +26,22 @@ from data_prep.stages import landmarks
 from data_prep.video.pictures import Images
 
 WIDTH = 79
-SMALL = 0.5  # of the median of a clip's files: a smaller one may be cut short and is read
+SMALL = 0.5  # Share of the median file size of a clip; a smaller file may be truncated and is read.
 
 PrintLine = Callable[[str], None]
-ClipMessage = tuple[str, str]  # what is wrong, with which clip
-Fault = tuple[str, str, str]  # what is wrong, with which clip, in which file or ''
+ClipMessage = tuple[str, str]  # What is wrong, and the clip.
+Fault = tuple[str, str, str]  # What is wrong, the clip, and the file or ''.
 
 
 @dataclasses.dataclass(frozen=True)
 class _SourceReport:
-    """What there is of a source: whether all that it names is there, its clips, rows left out."""
+    """The result of checking one source.
+
+    Attributes:
+      complete: True if everything that the source names exists.
+      entries: Clips of the source.
+      left_out: Number of rows left out.
+    """
 
     complete: bool = False
     entries: Sequence[Any] = ()
@@ -43,52 +49,57 @@ class _SourceReport:
 
 
 def check(config: Any, print_line: PrintLine = print) -> None:
-    """Say what there is of the release that a configuration names, and all that is missing.
+    """Print what a configuration's release contains and all that is missing.
 
     Args:
-      config: with the sections `data`, `prep` and, for synthetic clips, `synthetic`.
-      print_line: takes the lines.
+      config: Configuration with the sections `data`, `prep` and, for synthetic clips, `synthetic`.
+      print_line: Called with the lines.
 
     Raises:
-      UserError: something is missing or damaged. Repairs, rows that are left out and counts that
-        deviate from those stated do not keep a release from being used.
+      UserError: Something is missing or damaged. Repairs, rows left out, and deviations from the
+        stated counts are no errors.
     """
     configs.validate(config)
     config = config.copy_and_resolve_references()
-    points = _check_landmarks(config, print_line)
+    has_landmarks = _check_landmarks(config, print_line)
     parts = registry.part_configs(config)
     if len(parts) > 1:
-        registry.class_names(config)  # which all of them must have
-    found = [_check_source(part, print_line) for part in parts]
-    if not (points and all(part.complete for part in found)):
-        raise UserError("It cannot be used as it is: what is missing stands above.")
-    _check_training(config, [entry for part in found for entry in part.entries])
-    rows = sum(part.left_out for part in found)
-    print_line(f"\nIt can be used as it is{f' (rows left out: {rows})' if rows else ''}.")
+        registry.class_names(config)  # Raises if the parts differ in their classes.
+    reports = [_check_source(part, print_line) for part in parts]
+    if not (has_landmarks and all(part.complete for part in reports)):
+        raise UserError(
+            "The release cannot be used as it is. Fix: add what is missing, listed above."
+        )
+    _check_training(config, [entry for part in reports for entry in part.entries])
+    rows = sum(part.left_out for part in reports)
+    print_line(f"\nThe release can be used as it is{f' (rows left out: {rows})' if rows else ''}.")
 
 
 def _check_training(config: Any, entries: Sequence[Any]) -> None:
-    """Miss a class or a second subject here, rather than when all clips are prepared."""
+    """Raise UserError if a class has no clip or there is only one subject."""
     absent = {*registry.class_names(config)} - {entry.label for entry in entries}
     lacks = [f"no clip of class {name}" for name in sorted(absent)]
     if len({_subject(entry) for entry in entries}) < 2:
         lacks.append("clips of one subject only")
     if lacks:
         raise UserError(
-            f"It can be prepared, but not trained on: {', '.join(lacks)}. Fix: other classes "
-            "(--config.data.classes), or more of the release."
+            f"The release can be prepared but not trained on: {', '.join(lacks)}. Fix: choose "
+            "other classes (--config.data.classes), or add more of the release."
         )
 
 
 def _check_landmarks(config: Any, print_line: PrintLine) -> bool:
-    """Whether the faces' landmarks can be had; a wrong folder is then taken out of `config`."""
+    """Return whether the faces' landmarks are available; print what is missing.
+
+    If the folder of landmarks does not exist, it is removed from `config`.
+    """
     if configs.is_images(config.prep):
         return True
     try:
         landmarks.resolve_folder(config.data.landmarks_dir)
     except UserError as error:
         _print_missing("landmarks", error, print_line)
-        config.data.landmarks_dir = ""  # or the source could not be made, and nothing be said of it
+        config.data.landmarks_dir = ""  # Otherwise the source could not be created and reported on.
         return False
     try:
         check_landmarks(config)
@@ -99,32 +110,33 @@ def _check_landmarks(config: Any, print_line: PrintLine) -> bool:
 
 
 def _check_source(config: Any, print_line: PrintLine) -> _SourceReport:
-    """Say what there is of a source."""
+    """Print what a source contains and what is missing; return the report."""
     try:
         source = registry.source(config)
         entries = source.entries()
     except UserError as error:
         _print_missing(config.data.dataset, error, print_line)
         return _SourceReport()
-    found = listing(source)
-    whole = config.data.dataset == "synthetic" or isinstance(
-        source, ImageSource
-    )  # all of it is read
-    faults, notes = ([], []) if whole else _inspect(source, entries)
-    print_line("\n".join([f"\n{source.name}", *_fact_lines(config.data, found), ""]))
-    print_line("\n".join(_class_lines(source, entries, found)))
+    release_listing = listing(source)
+    # Synthetic clips have no files, and images are all read when they are listed.
+    fully_read = config.data.dataset == "synthetic" or isinstance(source, ImageSource)
+    faults, notes = ([], []) if fully_read else _inspect(source, entries)
+    print_line("\n".join([f"\n{source.name}", *_fact_lines(config.data, release_listing), ""]))
+    print_line("\n".join(_class_lines(source, entries, release_listing)))
     _print_table("Missing or damaged:", faults, print_line)
-    _print_table("Not complete, and used as it is:", notes, print_line)
-    if found.repairs:
-        print_line("\n".join(["\nRepaired or left out:", *repairs.table(found.repairs, WIDTH)]))
+    _print_table("Incomplete, but used as it is:", notes, print_line)
+    if release_listing.repairs:
+        print_line(
+            "\n".join(["\nRepaired or left out:", *repairs.table(release_listing.repairs, WIDTH)])
+        )
     if not entries:
-        print_line("\nMissing: not one clip can be used.")
-    left_out = sum(repairs.count_dropped(found.repairs).values())
+        print_line("\nMissing: no clip can be used.")
+    left_out = sum(repairs.count_dropped(release_listing.repairs).values())
     return _SourceReport(bool(entries) and not faults, entries, left_out)
 
 
 def _inspect(source: Source, entries: Iterable[Any]) -> tuple[list[ClipMessage], list[ClipMessage]]:
-    """What keeps clips from being prepared, and what else there is to know of them."""
+    """Return the faults that keep clips from being prepared, and other notes."""
     faults: list[Fault] = []
     notes: list[ClipMessage] = []
     for entry in entries:
@@ -140,20 +152,23 @@ def _inspect(source: Source, entries: Iterable[Any]) -> tuple[list[ClipMessage],
 
 @contextlib.contextmanager
 def _collect_faults(faults: list[Fault], clip: str) -> Iterator[None]:
-    """Keep what is wrong with a file, which the message names first, under the clip's name."""
+    """Append a UserError of the block to `faults` instead of raising it.
+
+    The message begins with the file, which becomes the last item of the fault.
+    """
     try:
         yield
     except UserError as error:
-        file, _, what = str(error).partition(": ")
-        faults.append((what.rstrip("."), clip, Path(file).name) if what else (file, clip, ""))
+        file, _, message = str(error).partition(": ")
+        faults.append((message.rstrip("."), clip, Path(file).name) if message else (file, clip, ""))
 
 
 def _group_by_clip(faults: Iterable[Fault]) -> list[ClipMessage]:
-    """A fault of many files of a clip once: the first of them, and how many more."""
+    """Merge equal faults of a clip into one that names a file and counts the rest."""
     files: dict[ClipMessage, list[str]] = {}
-    for what, clip, file in faults:
-        files.setdefault((what, clip), []).append(file)
-    return [(what, _format_clip(clip, names)) for (what, clip), names in files.items()]
+    for message, clip, file in faults:
+        files.setdefault((message, clip), []).append(file)
+    return [(message, _format_clip(clip, names)) for (message, clip), names in files.items()]
 
 
 def _format_clip(clip: str, names: Sequence[str]) -> str:
@@ -162,13 +177,13 @@ def _format_clip(clip: str, names: Sequence[str]) -> str:
 
 
 def _suspect_frames(clip: Clip) -> list[int]:
-    """The frames that are read: the first, and those in files that are strangely small."""
+    """Return the frames to read: the first, and those in unusually small files."""
     if not isinstance(clip.frames, Images):
         return [0]
-    files = clip.frames.files  # a link may lead nowhere
+    files = clip.frames.files  # A link may be broken; its size counts as 0.
     sizes = [path.stat().st_size if path.is_file() else 0 for path in files]
-    least = SMALL * statistics.median(sizes)
-    return [index for index, size in enumerate(sizes) if index == 0 or size < least]
+    min_size = SMALL * statistics.median(sizes)
+    return [index for index, size in enumerate(sizes) if index == 0 or size < min_size]
 
 
 def _notes(clip: Clip, name: str) -> list[ClipMessage]:
@@ -182,23 +197,23 @@ def _notes(clip: Clip, name: str) -> list[ClipMessage]:
 
 
 def _fact_lines(data: Any, release_listing: Listing) -> list[str]:
-    """What was read: the folders, the sheet."""
-    given = {"folder": data.manual_dir, "landmarks": data.get("landmarks_dir", "")}
-    facts = given | {
+    """Format the folders and the sheet that were read."""
+    folders = {"folder": data.manual_dir, "landmarks": data.get("landmarks_dir", "")}
+    facts = folders | {
         name: fact for name, fact in release_listing.facts.items() if name != "sheet_sha256"
     }
     return [f"  {name:<11}{fact}" for name, fact in facts.items() if fact]
 
 
 def _class_lines(source: Source, entries: Sequence[Any], release_listing: Listing) -> list[str]:
-    """Clips and subjects a class, beside the clips that are stated."""
+    """Format clips and subjects per class, beside the stated number of clips."""
     clips = Counter(entry.label for entry in entries)
-    people = {(entry.label, _subject(entry)) for entry in entries}
-    subjects = Counter(label for label, _ in people)
+    class_subjects = {(entry.label, _subject(entry)) for entry in entries}
+    subjects = Counter(label for label, _ in class_subjects)
     rows = [(name, clips[name], subjects[name]) for name in source.class_names]
-    rows.append(("all", len(entries), len({subject for _, subject in people})))
+    rows.append(("all", len(entries), len({subject for _, subject in class_subjects})))
     lines = [f"  {'class':<12}{'clips':>6}{'subjects':>10}"]
-    lines += [f"  {name:<12}{count:6d}{different:10d}" for name, count, different in rows]
+    lines += [f"  {name:<12}{count:6d}{subject_count:10d}" for name, count, subject_count in rows]
     if not release_listing.stated:
         return lines
     stated = [_stated_count(release_listing, name) for name in source.class_names]
@@ -208,9 +223,9 @@ def _class_lines(source: Source, entries: Sequence[Any], release_listing: Listin
 
 
 def _stated_count(release_listing: Listing, name: str) -> int | str:
-    """Clips that a class is said to have, in all of the databases; '' where nobody says it."""
+    """Return the stated clips of a class, summed over databases, or '' if unstated."""
     counts = [
-        n for stated, n in release_listing.stated.items() if stated.rpartition("/")[2] == name
+        count for key, count in release_listing.stated.items() if key.rpartition("/")[2] == name
     ]
     return sum(counts) if counts else ""
 
@@ -226,7 +241,7 @@ def _print_table(title: str, messages: Sequence[ClipMessage], print_line: PrintL
 
 
 def _print_missing(title: str, error: UserError, print_line: PrintLine) -> None:
-    """Say what is missing; the lines of a message that are longer than the screen are broken."""
+    """Print what is missing, and wrap lines that are wider than the screen."""
     lines = [_fit(line) if len(line) > WIDTH else line for line in str(error).splitlines()]
     print_line("\n".join([f"\n{title}: missing\n", *lines]))
 

@@ -1,4 +1,4 @@
-"""A single video, with what its user says of it, as a source of one clip."""
+"""A source with one clip: a single video with the marks given by the user."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from data_prep.common.errors import UserError
 from data_prep.stages import landmarks
 from data_prep.video.frames import marks_to_indices, open_frames, resolve_fps
 
-MAX_FRAMES = 4000  # frames that are held at once, those around the marks included
-LONG_SECONDS = 1.0  # s; a micro-expression lasts half a second at most
+MAX_FRAMES = 4000  # Frames in memory at once, including those around the marks.
+LONG_SECONDS = 1.0  # s; a micro-expression lasts half a second at most.
 
 
 @dataclasses.dataclass(frozen=True)
 class MarkedVideo:
-    """A video with what its user says of it; frames by their numbers.
+    """A video with the user's marks, as frame numbers.
 
-    A video's first frame has the number 0, one of a folder that in its file's name.
+    The first frame of a video file has the number 0. A frame in a folder has the number in its file
+    name.
 
     Attributes:
-      path: of a video file, or of a folder of frames.
-      onset: None is the first frame.
-      apex: None is not known.
-      offset: None is the last frame.
-      fps: frames a second; None is what the file says.
-      landmarks: file of the onset frame's landmarks (`landmarks.read`), or None.
+      path: Video file, or folder of frames.
+      onset: Onset; None means the first frame.
+      apex: Apex; None means unknown.
+      offset: Offset; None means the last frame.
+      fps: Frames per second; None means the rate stated by the file.
+      landmarks: File of the onset frame's landmarks (`landmarks.read`), or None.
     """
 
     path: Path
@@ -41,55 +42,60 @@ class MarkedVideo:
     fps: float | None = None
     landmarks: Path | None = None
 
-    name = key = ""  # of an entry: nothing of a single video is cached
+    name = key = ""  # Fields of an `Entry`; a single video is not cached.
 
 
 class VideoSource:
-    """A source of one clip, which has no class.
+    """A source of one clip without a class.
 
-    Of a long video only the marked frames are taken, and around them the seconds that a band-pass
-    needs: one period of its slowest movement.
+    Of a long video it loads only the marked frames and, around them, the seconds that a band-pass
+    needs: one period of its lowest frequency.
     """
 
     name = "video"
     class_names = ("unknown",)
 
     def __init__(self, video: MarkedVideo, context_seconds: float):
-        """Take `context_seconds` seconds before the onset and after the offset too."""
+        """Create a source.
+
+        Args:
+          video: The video.
+          context_seconds: Seconds to load before the onset and after the offset.
+        """
         self._video, self._context_seconds = video, context_seconds
 
     def entries(self) -> list[MarkedVideo]:
-        """The one video."""
+        """Return the one video."""
         return [self._video]
 
     def load(self, entry: MarkedVideo) -> Clip:
-        """Find the frames, which are read when they are asked for, and the landmarks.
+        """Return the clip. Its frames are read when they are accessed.
 
         Raises:
-          UserError: the video, its marks, frame rate or landmarks cannot be used.
+          UserError: The video, its marks, frame rate or landmarks cannot be used.
         """
-        last = (entry.onset or 0) if entry.offset is None else entry.offset
-        frames = open_frames(entry.path, stop=last + MAX_FRAMES + 1)
+        last_marked = (entry.onset or 0) if entry.offset is None else entry.offset
+        frames = open_frames(entry.path, stop=last_marked + MAX_FRAMES + 1)
         onset, apex, offset = marks_to_indices(
             frames.numbers,
             entry.onset,
             entry.apex,
             entry.offset,
             source=entry.path,
-            remedy="Correct --onset, --apex or --offset.",
+            remedy="Fix: correct --onset, --apex or --offset.",
         )
         count = offset - onset + 1
         if count > MAX_FRAMES:
             raise UserError(
-                f"{entry.path}: more than {MAX_FRAMES} frames from onset to offset. Fix: say where "
-                "the movement begins and ends, in frames: --onset=120 --offset=180."
+                f"{entry.path}: more than {MAX_FRAMES} frames from onset to offset. Fix: give the "
+                "frames where the movement begins and ends, --onset=120 --offset=180."
             )
         fps = resolve_fps(entry.path, entry.fps, frames.fps)
-        around = min(math.ceil(self._context_seconds * fps), (MAX_FRAMES - count) // 2)
-        start = max(0, onset - around)
-        kept = frames.part(start, offset + around + 1)
+        context = min(math.ceil(self._context_seconds * fps), (MAX_FRAMES - count) // 2)
+        start = max(0, onset - context)
+        selected = frames.part(start, offset + context + 1)
         return Clip(
-            frames=_FramesWithProgress(kept),
+            frames=_FramesWithProgress(selected),
             fps=fps,
             onset=onset - start,
             apex=None if apex is None else apex - start,
@@ -109,13 +115,13 @@ def _length_notes(video: MarkedVideo, seconds: float) -> list[str]:
     if seconds <= LONG_SECONDS or None not in (video.onset, video.offset):
         return []
     return [
-        f"{seconds:.1f} s are taken as one movement, since no onset and offset are given; a "
+        f"{seconds:.1f} s are taken as one movement because onset and offset are not both given. A "
         "micro-expression lasts half a second at most."
     ]
 
 
 class _FramesWithProgress:
-    """Frames that show how far they are when they are gone through, if that takes a while."""
+    """Frames that show a progress bar while they are iterated, if that takes a while."""
 
     def __init__(self, frames: Frames):
         self._frames = frames

@@ -1,4 +1,4 @@
-"""Processes that load and preprocess clips beside the parent's optical flow.
+"""Worker processes that load and preprocess clips while the parent computes optical flow.
 
 They are spawned, not forked: a fork of a process that runs JAX can hang.
 """
@@ -23,9 +23,9 @@ from data_prep.common.cv import cv2
 
 @contextlib.contextmanager
 def executor(workers: int) -> Iterator[concurrent.futures.Executor]:
-    """An executor of `workers` processes, or of this process when that is 0 or 1.
+    """Yield an executor of `workers` processes, or of this process for 0 or 1.
 
-    When its block is left by an exception, Ctrl-C among them, the processes end at once.
+    If an exception leaves the block, Ctrl-C included, the processes are terminated at once.
     """
     if workers <= 1:
         yield _InProcess()
@@ -44,7 +44,7 @@ def executor(workers: int) -> Iterator[concurrent.futures.Executor]:
 
 
 class _InProcess(concurrent.futures.Executor):
-    """Runs each call at once, where it is submitted."""
+    """An executor that runs each call in this process when it is submitted."""
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any):
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
@@ -56,7 +56,7 @@ class _InProcess(concurrent.futures.Executor):
 
 
 class _Process(SpawnProcess):
-    """A spawned process that neither imports the parent's main module nor hears Ctrl-C."""
+    """A spawned process that does not import the parent's main module and ignores Ctrl-C."""
 
     def start(self) -> None:
         with _hidden_main(), _blocked_interrupt():
@@ -69,7 +69,10 @@ class _Context(SpawnContext):
 
 @contextlib.contextmanager
 def _hidden_main() -> Iterator[None]:
-    """Keep the child from importing the parent's main module, and with it all of JAX."""
+    """Hide the parent's main module from the child.
+
+    Otherwise the child would import it, and with it JAX.
+    """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:
@@ -80,7 +83,10 @@ def _hidden_main() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _blocked_interrupt() -> Iterator[None]:
-    """Let the child inherit a blocked SIGINT: a Ctrl-C is the parent's to answer, once."""
+    """Block SIGINT so that the child inherits the block.
+
+    Only the parent handles Ctrl-C, once.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -89,7 +95,10 @@ def _blocked_interrupt() -> Iterator[None]:
 
 
 def _init_worker() -> None:
-    """Set up a worker: one thread for OpenCV, and an end as soon as the parent is gone."""
+    """Set up a worker process.
+
+    OpenCV uses one thread, and the process exits as soon as the parent is gone.
+    """
     cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None

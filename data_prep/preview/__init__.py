@@ -1,1 +1,1 @@
-"""Pictures of a prepared clip for a person to look at. Imports Matplotlib and stages."""
+"""Pictures of a prepared clip for inspection. Imports Matplotlib and stages."""

@@ -1,4 +1,4 @@
-"""Pictures of what the preprocessing makes of a clip: a sheet, and a film of its magnification."""
+"""Pictures of a preprocessed clip: a sheet, and a film of its magnification."""
 
 from __future__ import annotations
 
@@ -19,33 +19,32 @@ from data_prep.common.errors import UserError
 from data_prep.preview import sheet, slices
 from data_prep.preview.canvas import DPI, FAINT, Canvas, name_marks
 
-# px of the film. Width and height are even, as its coder wants them.
+# px of the film. Its width and height must be even for the encoder.
 PANEL, EDGE = 400, 20
-HEAD, FOOT = 44, 100  # above and below the pictures
-LINE = 46  # from the pictures down to the line of time
-MIN_SECONDS = (
-    4.0  # that a film lasts at least: half a second of movement is over before one sees it
-)
-MIN_RATE, MAX_RATE = 5.0, 60.0  # frames a second
+HEAD, FOOT = 44, 100  # Space above and below the pictures.
+LINE = 46  # From the pictures down to the time line.
+MIN_SECONDS = 4.0  # Duration below which a film is slowed down; half a second is too fast to see.
+MIN_RATE, MAX_RATE = 5.0, 60.0  # Frames per second of a film that is slowed down.
 
 
 def write(
     folder: Path, history: Mapping[str, Clip], record: Mapping[str, Any], name: str | None = None
 ) -> list[Path]:
-    """Write the sheet of a clip as PNG, and its magnified beside its original crop as MP4.
+    """Write a clip's sheet as PNG, and a film of its original and magnified crop.
 
     Args:
-      folder: is made where it is missing.
-      history: the clip as read under 'source', and after each stage under the stage's name, in
+      folder: Output folder, created if it does not exist.
+      history: Clip as read, under 'source', and after each stage, under the name of the stage, in
         the order of the stages. Without a stage 'magnify' the film shows the crop alone.
-      record: what the clip became, as `data_prep.pipeline.record` has it.
-      name: of the files, without their ending; None is the clip's, 'dataset-subject-clip'.
+      record: Record of the clip, with the fields of `data_prep.pipeline.record`.
+      name: Name of both files without the suffix, or None for the name of the clip,
+        'dataset-subject-clip'.
 
     Returns:
-      The paths of the sheet and of the film.
+      The paths of the sheet (PNG) and of the film (MP4).
 
     Raises:
-      UserError: a file cannot be written.
+      UserError: A file cannot be written.
     """
     name = name or re.sub(r"[^\w.-]+", "-", history["source"].name).strip("-")
     picture, film = folder / f"{name}.png", folder / f"{name}.mp4"
@@ -57,14 +56,14 @@ def write(
 
 
 def write_slices(path: Path, history: Mapping[str, Clip]) -> None:
-    """Write the spatio-temporal slices of a clip (eq. 3.1) with its key frames as a picture.
+    """Write a picture of a clip's spatio-temporal slices (eq. 3.1) and key frames.
 
     Args:
-      path: of the PNG file; its folder is there.
-      history: see `write`.
+      path: Output PNG file. Its folder must exist.
+      history: Clip as read and after each stage, as in `write`.
 
     Raises:
-      UserError: the file cannot be written.
+      UserError: The file cannot be written.
     """
     with _explain_write_errors(path):
         clip = sheet.clip_before(history, "keyframes")
@@ -73,25 +72,25 @@ def write_slices(path: Path, history: Mapping[str, Clip]) -> None:
 
 @contextlib.contextmanager
 def _explain_write_errors(path: Path) -> Iterator[None]:
-    """Say where a file could not be written, and what to do."""
+    """Raise UserError with a remedy instead of an OSError of the block."""
     try:
         yield
     except OSError as error:
         raise UserError(
             f"{path}: the preview cannot be written ({error}).\n"
-            "Fix: make room, choose another folder, or switch the preview off."
+            "Fix: free disk space, choose another folder, or switch the preview off."
         ) from error
 
 
 def _save(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings():
-        # A name in a script that the font lacks shows boxes: no reason to trouble the user.
+        # The font may lack letters of a clip's name. They appear as boxes, which needs no warning.
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
         figure.savefig(path, format="png", dpi=DPI)
 
 
 def _write_film(path: Path, history: Mapping[str, Clip]) -> None:
-    """Write the film, slowed down, with a marker that runs along a line of time."""
+    """Write the film, with a marker that runs along a time line."""
     clips = _compared_clips(history)
     clip = next(iter(clips.values()))
     count = len(clip.frames)
@@ -102,42 +101,42 @@ def _write_film(path: Path, history: Mapping[str, Clip]) -> None:
         str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, (width, height), isColor=True
     )
     if not writer.isOpened():
-        raise OSError("OpenCV opens no MP4 file there")
+        raise OSError("OpenCV cannot create an MP4 file there")
     for index in range(count):
         image = background.copy()
-        for place, shown in enumerate(clips.values()):
-            left = EDGE + place * (PANEL + EDGE)
-            image[HEAD : HEAD + PANEL, left : left + PANEL] = _panel(shown.frames[index])
+        for column, shown_clip in enumerate(clips.values()):
+            left = EDGE + column * (PANEL + EDGE)
+            image[HEAD : HEAD + PANEL, left : left + PANEL] = _panel(shown_clip.frames[index])
         _draw_time_marker(image, (index + 0.5) / count)
         writer.write(image[..., ::-1])
     writer.release()
 
 
 def _rate(count: int, fps: float) -> float:
-    """Frames of the film a second: never faster than the clip, slower where it is short."""
+    """Return the film's frames per second: the clip's, or fewer if it is short."""
     slow = min(max(count / MIN_SECONDS, MIN_RATE), MAX_RATE)
-    return round(min(fps, slow), 2)  # MPEG-4 has but 16 bits for the denominator of a time
+    return round(min(fps, slow), 2)  # MPEG-4 has only 16 bits for the denominator of a time.
 
 
 def _compared_clips(history: Mapping[str, Clip]) -> dict[str, Clip]:
-    """The clips that are shown beside each other, by the titles that stand above them."""
+    """Return the clips to show side by side, by their titles."""
     if "magnify" in history:
         return {"original": sheet.clip_before(history, "magnify"), "magnified": history["magnify"]}
     return {"original": sheet.clip_before(history, "keyframes")}
 
 
 def _panel(frame: np.ndarray) -> np.ndarray:
-    """A grey crop as a picture of the film, `[PANEL, PANEL, 1]`."""
+    """Resize a grey crop to a picture of the film, uint8 `[PANEL, PANEL, 1]`."""
     large = cv2.resize(frame, (PANEL, PANEL), interpolation=cv2.INTER_CUBIC)
     return np.rint(large).clip(0, 255).astype(np.uint8)[..., None]
 
 
 def _background(clips: Mapping[str, Clip], clip: Clip, slowdown: float) -> np.ndarray:
-    """All of the film that does not move, uint8 `[h, w, 3]` RGB."""
+    """Draw all of the film that does not move, uint8 `[h, w, 3]` RGB."""
     width, height = EDGE + len(clips) * (PANEL + EDGE), HEAD + PANEL + FOOT
     canvas = Canvas.blank(width, height)
-    for place, title in enumerate(clips):
-        canvas.text(EDGE + place * (PANEL + EDGE), 28, title, fontsize=12, fontweight="bold")
+    for column, title in enumerate(clips):
+        canvas.text(EDGE + column * (PANEL + EDGE), 28, title, fontsize=12, fontweight="bold")
     pace = "at its own speed" if slowdown < 1.05 else f"{slowdown:.2g} times slower"
     canvas.text(width - EDGE, 28, pace, ha="right", color=FAINT)
     axes = canvas.axes(EDGE, HEAD + PANEL + LINE, width - 2 * EDGE, 1)
@@ -148,14 +147,21 @@ def _background(clips: Mapping[str, Clip], clip: Clip, slowdown: float) -> np.nd
     axes.set_xlabel(unit, color=FAINT, fontsize=9)
     axes.tick_params(pad=7)
     marks = {"onset": clip.onset, "apex": clip.apex, "offset": clip.offset}
-    places = {name: None if at is None else first + at for name, at in marks.items()}
-    name_marks(axes, 1, places)
-    known = [place for place in places.values() if place is not None]
-    axes.plot(known, np.ones(len(known)), "|", color=FAINT, markersize=10, clip_on=False)
+    positions = {name: None if index is None else first + index for name, index in marks.items()}
+    name_marks(axes, 1, positions)
+    known_positions = [position for position in positions.values() if position is not None]
+    axes.plot(
+        known_positions,
+        np.ones(len(known_positions)),
+        "|",
+        color=FAINT,
+        markersize=10,
+        clip_on=False,
+    )
     return canvas.pixels()
 
 
 def _draw_time_marker(image: np.ndarray, share: float) -> None:
-    """Draw the marker of time at a share of its line."""
-    place = (round(EDGE + share * (image.shape[1] - 2 * EDGE)), HEAD + PANEL + LINE)
-    cv2.circle(image, place, 6, (29, 39, 51), cv2.FILLED, cv2.LINE_AA)
+    """Draw the time marker at a fraction of the time line."""
+    centre = (round(EDGE + share * (image.shape[1] - 2 * EDGE)), HEAD + PANEL + LINE)
+    cv2.circle(image, centre, 6, (29, 39, 51), cv2.FILLED, cv2.LINE_AA)

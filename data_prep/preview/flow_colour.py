@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
-# The wheel's arcs from red over yellow, green, cyan, blue and magenta back to red: how many colours
-# each has, which channel changes, and whether it rises or falls (Baker et al. 2007).
+# Arcs of the colour wheel, from red over yellow, green, cyan, blue and magenta back to red: number
+# of colours, channel that changes, and whether it rises (1) or falls (-1) (Baker et al. 2007).
 _ARCS = ((15, 1, 1), (6, 0, -1), (4, 2, 1), (11, 1, -1), (13, 0, 1), (6, 2, -1))
-BEYOND = 0.75  # brightness of what moves farther than the wheel reaches
+BEYOND = 0.75  # Brightness of movements that are longer than the wheel's radius.
 
 
 def colours(flow: np.ndarray, reach: float) -> np.ndarray:
-    """Colour each pixel by where it moves to: the hue is the direction, white is rest.
+    """Colour each pixel by its movement: the hue is the direction, white is rest.
 
     Args:
-      flow: `[..., 2]` (u right, v down) in px.
-      reach: px, the movement of full colour; what is longer is darker.
+      flow: Flow `[..., 2]` (u right, v down) in px.
+      reach: Length of the movement that gets the full colour, px; longer ones are darker.
 
     Returns:
       uint8 `[..., 3]` RGB.
@@ -27,9 +27,9 @@ def colours(flow: np.ndarray, reach: float) -> np.ndarray:
     flow = np.asarray(flow, np.float32) / reach
     wheel = _wheel()
     turn = np.arctan2(-flow[..., 1], -flow[..., 0]) / np.pi  # -1..1; to the right is red
-    place = (turn + 1) / 2 * (len(wheel) - 1)
-    before = place.astype(int)
-    share = (place - before)[..., None]
+    position = (turn + 1) / 2 * (len(wheel) - 1)
+    before = position.astype(int)
+    share = (position - before)[..., None]
     hue = (1 - share) * wheel[before] + share * wheel[(before + 1) % len(wheel)]
     length = np.hypot(flow[..., 0], flow[..., 1])[..., None]
     colour = np.where(length <= 1, 1 - length * (1 - hue), BEYOND * hue)
@@ -37,10 +37,12 @@ def colours(flow: np.ndarray, reach: float) -> np.ndarray:
 
 
 def legend(side: int) -> np.ndarray:
-    """The wheel as a picture: each place has the colour of a movement from the centre to it.
+    """Draw the colour wheel.
+
+    Each pixel has the colour of a movement from the centre to this pixel.
 
     Args:
-      side: px.
+      side: Side of the picture, px.
 
     Returns:
       uint8 `[side, side, 3]` RGB, white outside the circle.
@@ -52,12 +54,13 @@ def legend(side: int) -> np.ndarray:
 
 
 def strain(flow: np.ndarray) -> np.ndarray:
-    """Optical strain: the norm of the symmetric gradient of the flow (Shreve et al. 2011).
+    """Compute the optical strain of a flow (Shreve et al. 2011).
 
-    sqrt(exx^2 + eyy^2 + 2 exy^2), exx = du/dx, eyy = dv/dy, exy = (du/dy + dv/dx) / 2; per pixel.
+    It is the norm of the symmetric gradient, for each pixel: sqrt(exx^2 + eyy^2 + 2 exy^2) with
+    exx = du/dx, eyy = dv/dy, exy = (du/dy + dv/dx) / 2.
 
     Args:
-      flow: `[h, w, 2]` (u right, v down) in px.
+      flow: Flow `[h, w, 2]` (u right, v down) in px.
 
     Returns:
       float32 `[h, w]`.
@@ -69,12 +72,12 @@ def strain(flow: np.ndarray) -> np.ndarray:
 
 
 def _wheel() -> np.ndarray:
-    """The 55 hues in order, `[55, 3]` in 0..1."""
+    """Return the 55 hues in order, `[55, 3]` in 0..1."""
     hues, colour = [], np.array([1.0, 0.0, 0.0])
-    for count, channel, way in _ARCS:
+    for count, channel, sign in _ARCS:
         for step in range(count):
             hue = colour.copy()
-            hue[channel] += way * np.floor(255 * step / count) / 255
+            hue[channel] += sign * np.floor(255 * step / count) / 255
             hues.append(hue)
-        colour[channel] += way
+        colour[channel] += sign
     return np.array(hues)

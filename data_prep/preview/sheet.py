@@ -1,4 +1,4 @@
-"""A clip's sheet: what the preprocessing made of it, on one page."""
+"""Sheet of a clip: the results of its preprocessing on one page."""
 
 from __future__ import annotations
 
@@ -19,31 +19,32 @@ from data_prep.stages import keyframes
 
 # px of the page.
 WIDTH, EDGE, GAP = 1600, 40, 28
-FRAME, CROP = 520, 372  # most that the onset frame is wide, side of the crop
+FRAME, CROP = 520, 372  # Maximum width of the onset frame, and side of the crop.
 MAX_KEY_FRAME_SIDE, MAX_FLOW_SIDE = 150, 210
-LEGEND = 190  # width of the column of the legends
-HEAD = 36  # from a heading's first line down to its pictures
-MAX_KEY_FRAMES, MAX_FLOWS = 17, 6  # that are shown
-MIN_REACH, MIN_STRAIN = 0.1, 0.005  # px, px per px: noise is not drawn as if it were movement
+LEGEND = 190  # Width of the column of the legends.
+HEAD = 36  # From the first line of a heading down to its pictures.
+MAX_KEY_FRAMES, MAX_FLOWS = 17, 6  # Numbers of pictures that are shown.
+# px, px per px. Colour scales reach at least this far, so that noise does not look like movement.
+MIN_REACH, MIN_STRAIN = 0.1, 0.005
 
 
 def sheet(history: Mapping[str, Clip], record: Mapping[str, Any]) -> Figure:
     """Draw a clip's sheet: onset frame, crop, slices, key frames, flow and strain.
 
     Args:
-      history: the clip as read under 'source', and after each stage under the stage's name, in
-        the order of the stages; 'face' and 'keyframes' are among them.
-      record: what the clip became, as `data_prep.pipeline.record` has it.
+      history: Clip as read, under 'source', and after each stage, under the name of the stage, in
+        the order of the stages. 'face' and 'keyframes' are among them.
+      record: Record of the clip, with the fields of `data_prep.pipeline.record`.
 
     Returns:
-      A figure, 1600 px wide at 100 dots an inch.
+      The figure, 1600 px wide at 100 dots per inch.
     """
     apex = record["apex_index"]
-    shown = choose_indices(len(record["frames"]), apex, MAX_KEY_FRAMES)
+    key_frames = choose_indices(len(record["frames"]), apex, MAX_KEY_FRAMES)
     # The flow at index i leads to key frame i + 1.
-    moved = [1 + step for step in choose_indices(len(record["flow"]), apex - 1, MAX_FLOWS)]
-    small = min(MAX_KEY_FRAME_SIDE, row_side(len(shown), WIDTH - 2 * EDGE, 4))
-    large = min(MAX_FLOW_SIDE, row_side(len(moved), WIDTH - 2 * EDGE - LEGEND, 12))
+    flow_ends = [1 + step for step in choose_indices(len(record["flow"]), apex - 1, MAX_FLOWS)]
+    small = min(MAX_KEY_FRAME_SIDE, row_side(len(key_frames), WIDTH - 2 * EDGE, 4))
+    large = min(MAX_FLOW_SIDE, row_side(len(flow_ends), WIDTH - 2 * EDGE - LEGEND, 12))
     last = history[list(history)[-1]]
     notes = [line for note in last.notes for line in textwrap.wrap(note, 190)]
     tops = np.cumsum([122, CROP + 96, small + 104, large + 96, large + 70])
@@ -53,27 +54,29 @@ def sheet(history: Mapping[str, Clip], record: Mapping[str, Any]) -> Figure:
     _draw_crop(canvas, left, tops[0], history["face"])
     left += CROP + GAP
     _draw_slices(canvas, left, tops[0], clip_before(history, "keyframes"), history["keyframes"])
-    _draw_key_frames(canvas, tops[1], small, shown, history["keyframes"], record["frames"])
-    _draw_flows(canvas, tops[2], large, moved, record)
-    _draw_strains(canvas, tops[3], large, moved, record)
-    for line, note in enumerate(notes):
-        canvas.text(EDGE, tops[4] + 20 * line, note)
+    _draw_key_frames(canvas, tops[1], small, key_frames, history["keyframes"], record["frames"])
+    _draw_flows(canvas, tops[2], large, flow_ends, record)
+    _draw_strains(canvas, tops[3], large, flow_ends, record)
+    for row, note in enumerate(notes):
+        canvas.text(EDGE, tops[4] + 20 * row, note)
     return canvas.figure
 
 
 def clip_before(history: Mapping[str, Clip], stage: str) -> Clip:
-    """The clip that a stage was given."""
+    """Return the clip that a stage received."""
     names = list(history)
     return history[names[names.index(stage) - 1]]
 
 
 def choose_indices(count: int, required: int, max_count: int) -> list[int]:
-    """At most `max_count` of `count` indices, evenly; the last and, if there is one, the wanted are in.
+    """Choose at most `max_count` of `count` indices, evenly spaced.
+
+    The last index is always chosen, and so is the required one.
 
     Args:
-      count: of all.
-      required: one of them, or a number that is none.
-      max_count: that are chosen, 2 or more.
+      count: Number of indices.
+      required: Index that must be chosen; a number that is no index is ignored.
+      max_count: Maximum number to choose, at least 2.
     """
     chosen = np.linspace(0, count - 1, min(count, max_count)).round().astype(int)
     if 0 <= required < count and required not in chosen:
@@ -100,20 +103,20 @@ def _draw_title(canvas: Canvas, history: Mapping[str, Clip], record: Mapping[str
 
 
 def _draw_onset_frame(canvas: Canvas, top: float, history: Mapping[str, Clip]) -> float:
-    """Draw the onset frame, and where the crop is cut from it; returns its width, px."""
+    """Draw the onset frame with the outline of the crop, and return its width, px."""
     clip, face = history["source"], history["face"]
     frame = np.clip(clip.frames[clip.onset], 0, 255).astype(np.uint8)
     height, width = frame.shape[:2]
-    drawn = min(FRAME, CROP * width / height)
+    drawn_width = min(FRAME, CROP * width / height)
     canvas.heading(EDGE, top, "Onset frame", f"as read, {width} × {height} px")
-    axes = canvas.axes(EDGE, top + HEAD, drawn, CROP)
+    axes = canvas.axes(EDGE, top + HEAD, drawn_width, CROP)
     axes.imshow(frame, cmap="gray", vmin=0, vmax=255)
     back = cv2.invertAffineTransform(np.asarray(face.transform))
-    for square, linestyle in zip(_squares(face), ("--", "-"), strict=True):
-        _draw_outline(axes, _transform_points(square, back), linestyle)
+    for corners, linestyle in zip(_squares(face), ("--", "-"), strict=True):
+        _draw_outline(axes, _transform_points(corners, back), linestyle)
     if face.landmarks is not None:
         _draw_landmarks(axes, _transform_points(face.landmarks, back), 6)
-    return drawn
+    return drawn_width
 
 
 def _transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -121,11 +124,11 @@ def _transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def _squares(face: Clip) -> tuple[np.ndarray, np.ndarray]:
-    """The edges of the crop, and of the window within its margins: corners, closed, `[5, 2]`."""
+    """Return the closed outlines of the crop and of the window in it, `[5, 2]`."""
     side = np.asarray(face.frames).shape[1]
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]])
     margin = _margin(side)
-    # A pixel's centre has the whole coordinate.
+    # The centres of pixels have integer coordinates.
     return corners * side - 0.5, corners * (side - 2 * margin) + margin - 0.5
 
 
@@ -149,7 +152,7 @@ def _draw_crop(canvas: Canvas, left: float, top: float, clip: Clip) -> None:
 
 
 def _margin(side: int) -> int:
-    """The margin of a crop of this side: `config.margin`, from the other end."""
+    """Return the margin that `config.margin` gives a crop of this side."""
     return round(side * PAPER_SHIFT / (PAPER_SIZE + 2 * PAPER_SHIFT))
 
 
@@ -170,15 +173,15 @@ def _draw_key_frames(
     canvas: Canvas, top: float, side: float, indices: list[int], clip: Clip, frames: np.ndarray
 ) -> None:
     numbers = slices.frame_numbers(clip)
-    some = "" if len(indices) == len(frames) else f", {len(indices)} of them here"
-    details = f"{len(frames)} from onset to offset{some}; below each its number in the source"
+    shown = "" if len(indices) == len(frames) else f", {len(indices)} of them here"
+    details = f"{len(frames)} from onset to offset{shown}; below each its number in the source"
     canvas.heading(EDGE, top, "Key frames", details)
     for column, index in enumerate(indices):
         left = EDGE + column * (side + 4)
         axes = canvas.image(left, top + HEAD, side, frames[index, ..., 0])
         _name_key_frame(canvas, left, top + HEAD + side + 16, index, clip.apex)
         _highlight_apex(axes, index, clip.apex)
-        number = f"{numbers[index]:.1f}".removesuffix(".0")  # TIM's lie between frames
+        number = f"{numbers[index]:.1f}".removesuffix(".0")  # Those of TIM lie between frames.
         canvas.text(left, top + HEAD + side + 32, number, color=FAINT, fontsize=9)
 
 
@@ -224,15 +227,15 @@ def _draw_strains(
     canvas: Canvas, top: float, side: float, indices: list[int], record: Mapping[str, Any]
 ) -> None:
     fields = [flow_colour.strain(record["flow"][index - 1]) for index in indices]
-    most = max(MIN_STRAIN, *(float(np.quantile(field, 0.99)) for field in fields))
+    max_strain = max(MIN_STRAIN, *(float(np.quantile(field, 0.99)) for field in fields))
     canvas.heading(EDGE, top, "Optical strain", "of the same flow: how far the skin is stretched")
     for column, (index, field) in enumerate(zip(indices, fields, strict=True)):
         left = EDGE + column * (side + 12)
-        axes = canvas.image(left, top + HEAD, side, field, cmap="magma", vmax=most)
+        axes = canvas.image(left, top + HEAD, side, field, cmap="magma", vmax=max_strain)
         _highlight_apex(axes, index, record["apex_index"])
     left = EDGE + len(indices) * (side + 12) + 20
     axes = canvas.axes(left, top + HEAD, 16, side)
     axes.imshow(np.linspace(1, 0, 256)[:, None], cmap="magma", aspect="auto")
-    percent = f"{100 * most:.{0 if most >= 0.1 else 1}f}"
+    percent = f"{100 * max_strain:.{0 if max_strain >= 0.1 else 1}f}"
     canvas.text(left + 24, top + HEAD + 10, f"{percent} % or more", color=FAINT)
     canvas.text(left + 24, top + HEAD + side, "0 %", color=FAINT)

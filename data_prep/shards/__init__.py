@@ -1,1 +1,1 @@
-"""The set of clips on disk, whole or not at all. Imports TensorFlow Datasets and stages."""
+"""The set of clips on disk, complete or absent. Imports TensorFlow Datasets and stages."""

@@ -1,11 +1,11 @@
-"""Records as ArrayRecord shards, in a folder that TensorFlow Datasets reads; without TensorFlow.
+"""Sets of records as ArrayRecord shards, readable by TensorFlow Datasets; without TensorFlow.
 
-A set lies in `<data_dir>/<data set>/<fingerprint>/1.0.0`; the fingerprint stands for the recipe and
-the clips, and both are described in the set's metadata, so that sets made in different ways cannot
-be mixed up.
+A set is in `<data_dir>/<data set>/<fingerprint>/1.0.0`. The fingerprint stands for the recipe and
+the clips, and the set's metadata describe both, so that sets made in different ways cannot be
+confused.
 
-Files are written as the records come. (A tfds builder collects them first, in memory up to 1 GiB,
-and needs TensorFlow's files beyond that.)
+Files are written as the records arrive. (A tfds builder would first collect them, up to 1 GiB in
+memory, and it needs TensorFlow's files beyond that.)
 """
 
 from __future__ import annotations
@@ -33,23 +33,22 @@ from data_prep.stages.identity import Recipe
 VERSION = "1.0.0"
 TEXTS = ("emotion", "subject", "clip_id", "dataset", "notes")
 MARKS = ("onset", "apex", "offset", "apex_index", "apex_estimated", "first")
-_DOCUMENTS = (
-    Path(__file__).parents[1] / "datasets"
-)  # a folder for each database, with its README.md
+# One folder per database, with a README.md.
+_DOCUMENTS = Path(__file__).parents[1] / "datasets"
 
 
 @dataclasses.dataclass(frozen=True)
 class Info:
-    """How a set was made.
+    """The metadata of a set: how it was made.
 
     Attributes:
-      source: the data set's name.
-      class_names: in the order of the labels.
-      recipe: the fields of the preprocessing, as plain JSON.
-      counts: 'written', 'noted', 'dropped' and 'quarantined' clips.
-      release: what a database was read from, its clips a class and what is stated of it.
-      repairs: what was changed of the annotation and what was left out, as `repairs.Repair`.
-      quarantined: name of a clip that failed -> reason.
+      source: Name of the data set.
+      class_names: Classes in the order of the labels.
+      recipe: Fields of the preprocessing, as plain JSON.
+      counts: Numbers of 'written', 'noted', 'dropped' and 'quarantined' clips.
+      release: What was read of a database, its clips per class, and the stated numbers.
+      repairs: Changes of the annotation and rows left out, as fields of `repairs.Repair`.
+      quarantined: Name of a failed clip -> reason.
     """
 
     source: str
@@ -67,24 +66,24 @@ class Info:
 
     @property
     def repaired(self) -> dict[str, int]:
-        """What was repaired, and why -> number of values."""
+        """Kind and reason of a repair -> number of repaired values."""
         return repairs.count_repaired(Repair(**repair) for repair in self.repairs)
 
 
 class Shards:
-    """A finished set: `len(shards)` records, `shards[index]` reads one.
+    """A finished set: `len(shards)` records; `shards[index]` reads one.
 
     Arrays and numbers come back as they were written, text as str. The description of the set is
-    checked when it is opened, each record when it is read.
+    verified when it is opened, each record when it is read.
 
     Raises:
-      UserError: there is no finished set, or a file of it is damaged.
+      UserError: There is no finished set, or one of its files is damaged.
     """
 
     def __init__(self, path: Path):
         if not is_finished(path):
             raise UserError(
-                f"{path}: no finished set of clips. Fix: python -m data_prep --config=..."
+                f"{path}: no finished set of clips. Fix: run python -m data_prep --config=..."
             )
         _check_description(path)
         with _quiet():
@@ -102,35 +101,38 @@ class Shards:
         return len(self._records)
 
     def __getitem__(self, index: SupportsIndex) -> Record:
-        stored = self._features.deserialize_example_np(self.serialized(index))
+        example = self._features.deserialize_example_np(self.serialized(index))
         return {
-            name: value.decode() if name in TEXTS else value  # tfds gives text as bytes
-            for name, value in stored.items()
+            name: value.decode() if name in TEXTS else value  # tfds returns text as bytes.
+            for name, value in example.items()
         }
 
     def serialized(self, index: SupportsIndex) -> bytes:
-        """A record as it was written: a serialized `tf.train.Example`."""
+        """Return a record as it was written: a serialized `tf.train.Example`."""
         if not 0 <= index.__index__() < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         try:
-            stored = self._records[index]
-        except RuntimeError as error:  # ArrayRecord has a hash for all that a record is read from
+            record_bytes = self._records[index]
+        except RuntimeError as error:  # ArrayRecord checks a hash of all bytes that it reads.
             raise folders.damaged_file_error(self._file(index), _first_line(error)) from error
-        if not stored:  # so it answers for a file that was cut off between two of its blocks
+        if not record_bytes:  # ArrayRecord's answer if the file is truncated between blocks.
             raise folders.damaged_file_error(self._file(index), "its end is missing")
-        return stored
+        return record_bytes
 
     def _file(self, index: SupportsIndex) -> Path:
         return next(file for file, (_, end) in self.files.items() if index.__index__() < end)
 
 
 def set_path(data_dir: Path, name: str, fingerprint: str) -> Path:
-    """Where the set of that data set and fingerprint lies."""
+    """Return the folder of the set of a data set and fingerprint."""
     return Path(data_dir) / name / fingerprint / VERSION
 
 
 def is_finished(path: Path) -> bool:
-    """Whether a whole set lies there: the folder gets its name only when all is written."""
+    """Return whether `path` holds a complete set.
+
+    The folder gets its name only when everything is written.
+    """
     return (Path(path) / "dataset_info.json").is_file()
 
 
@@ -138,15 +140,15 @@ def load_shards(path: Path | str, recipe: Recipe | None = None) -> Shards:
     """Open a set of prepared clips.
 
     Args:
-      path: The set's folder, as `prepare` gives it.
-      recipe: The recipe that the set must have been made with; None accepts any.
+      path: Folder of the set, `PreparedSet.path`.
+      recipe: Recipe that the set must have been made with; None accepts any.
 
     Returns:
-      The set, of which `shards[index]` reads a record.
+      The set. `shards[index]` reads a record.
 
     Raises:
-      UserError: No finished set is there, or it was made with another recipe. The fields that
-        differ are listed.
+      UserError: There is no finished set, or it was made with another recipe. The message lists the
+        fields that differ.
     """
     shards = Shards(Path(path))
     if recipe is not None:
@@ -154,16 +156,16 @@ def load_shards(path: Path | str, recipe: Recipe | None = None) -> Shards:
         if differing:
             raise UserError(
                 f"{path}: made with another recipe:\n  " + "\n  ".join(differing) + "\n"
-                "Fix: python -m data_prep with the present configuration, or set these fields."
+                "Fix: run python -m data_prep with the present configuration, or set these fields."
             )
     return shards
 
 
 def differences(stored: Recipe, wanted: Recipe) -> list[str]:
-    """One line for each field that is not equal in two recipes."""
+    """Format one line for each field that differs between two recipes."""
     return [
-        f"prep.{field}: the set has {old}, the configuration {new}"
-        for field, old, new in fields.differences(stored, wanted)
+        f"prep.{field}: the set has {stored_value}, the configuration {wanted_value}"
+        for field, stored_value, wanted_value in fields.differences(stored, wanted)
     ]
 
 
@@ -177,27 +179,27 @@ def write(
     class_names: tuple[str, ...],
     describe: Callable[[], dict[str, Any]],
 ) -> Path:
-    """Write a set: whole, or not at all.
+    """Write a set completely, or not at all.
 
     Args:
-      records: of `data_prep.pipeline.record`, in the order in which they are to be read.
-      data_dir: the folder that holds all sets.
-      name: the data set's name.
-      fingerprint: names the recipe and the clips.
-      recipe: what the records were made with.
-      class_names: in the order of the labels.
-      describe: gives what `Info` has beside the arguments here; called when the records are
-        at their end, so that they may be counted on the way.
+      records: Records of `data_prep.pipeline.record`, in reading order.
+      data_dir: Folder of all sets.
+      name: Name of the data set.
+      fingerprint: Digest of the recipe and the clips.
+      recipe: Recipe that the records were made with.
+      class_names: Classes in the order of the labels.
+      describe: Returns the fields of `Info` that are not arguments here. Called after the last
+        record, so that it can use counts made on the way.
 
     Returns:
-      The set's folder.
+      The folder of the set.
 
     Raises:
-      UserError: when there is no record at all.
+      UserError: There is no record.
     """
     path = set_path(data_dir, name, fingerprint)
     if path.exists() and not is_finished(path):
-        raise UserError(f"{path}: not a whole set of clips. Fix: remove this folder.")
+        raise UserError(f"{path}: not a complete set of clips. Fix: remove this folder.")
     features = _features(recipe, class_names)
     serialized = (shard_files.serialize(features, record) for record in records)
     try:
@@ -205,36 +207,41 @@ def write(
             split = shard_files.write(serialized, folder, name)
             if not split.num_examples:
                 raise UserError(_no_clips_message(name, describe()["quarantined"]))
-            about = {"source": name, "class_names": list(class_names), **describe()}
+            metadata = {"source": name, "class_names": list(class_names), **describe()}
             tfds.folder_dataset.write_metadata(
                 data_dir=str(folder),
                 features=features,
                 split_infos=[split],
                 version=VERSION,
                 filename_template=shard_files.file_template(folder, name),
-                check_data=False,  # that would need TensorFlow
+                check_data=False,  # The check would need TensorFlow.
                 disable_shuffling=True,
-                metadata=tfds.core.MetadataDict(about | {"recipe": fields.json_roundtrip(recipe)}),
+                metadata=tfds.core.MetadataDict(
+                    metadata | {"recipe": fields.json_roundtrip(recipe)}
+                ),
                 **_documents(name),
             )
     except OSError:
-        if not is_finished(path):  # else another process made the same set meanwhile
+        if not is_finished(path):  # Otherwise another process has finished the same set.
             raise
     return path
 
 
 def _check_description(path: Path) -> None:
-    """Compare all but the shards, whose records ArrayRecord itself checks, with their digests."""
+    """Verify the checksums of all files except the shards.
+
+    ArrayRecord itself verifies the records of a shard.
+    """
     for name, digest in folders.read_checksums(path).items():
         if not shard_files.is_shard(name):
             folders.verify_checksum(path / name, digest)
 
 
 def _features(recipe: Recipe, class_names: Iterable[str]) -> tfds.features.FeaturesDict:
-    own = _image_features(recipe) if is_images(recipe) else _video_features(recipe)
+    clip_features = _image_features(recipe) if is_images(recipe) else _video_features(recipe)
     return tfds.features.FeaturesDict(
         {
-            **own,
+            **clip_features,
             "label": tfds.features.ClassLabel(names=list(class_names)),
             **{name: tfds.features.Text() for name in TEXTS},
         }
@@ -264,13 +271,13 @@ def _array(dtype: type[np.generic], *shape: int) -> tfds.features.Tensor:
 
 def _no_clips_message(name: str, quarantined: Mapping[str, str]) -> str:
     if not quarantined:
-        return f"{name}: the data set has no clip of the classes in use."
+        return f"{name}: the data set has no clip of the configured classes."
     clip, reason = next(iter(quarantined.items()))
-    return f"{name}: every one of its {len(quarantined)} clips failed. The first, {clip}:\n{reason}"
+    return f"{name}: no usable clip, {len(quarantined)} failed. The first, {clip}:\n{reason}"
 
 
 def _documents(name: str) -> dict[str, str]:
-    """What is known of the database, for the set's description."""
+    """Return the description and citation of a database for the set's metadata."""
     folder = _DOCUMENTS / name
     if not folder.is_dir():
         return {"description": f"Micro-expressions: {name}"}
@@ -285,7 +292,7 @@ def _read_metadata(path: Path, metadata: Mapping[str, Any]) -> dict[str, Any]:
     if not {*names} <= metadata.keys():
         raise UserError(
             f"{path}: made by an earlier version of this program. Fix: prepare the clips again, "
-            "python -m data_prep with the same configuration."
+            "with python -m data_prep and the same configuration."
         )
     return {name: metadata[name] for name in names} | {
         "class_names": tuple(metadata["class_names"])
@@ -298,7 +305,7 @@ def _first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """No bars and no notes of tfds: ours say what goes on."""
+    """Turn off the progress bars and log messages of tfds within the block."""
     verbosity = absl_logging.get_verbosity()
     absl_logging.set_verbosity(absl_logging.ERROR)
     tfds.display_progress_bar(False)

@@ -1,4 +1,4 @@
-"""Records as bytes, in ArrayRecord files of a bounded size that are written as they come."""
+"""Records as bytes in ArrayRecord files of bounded size, written one after the other."""
 
 from __future__ import annotations
 
@@ -13,43 +13,49 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
 FORMAT = "array_record"
-SPLIT = "clips"  # the only one; tfds reserves the name 'all' for the sum of the splits
-FULL = 128 << 20  # bytes after which a file is closed: about 80 clips at full size
+SPLIT = "clips"  # The only split. tfds reserves the name 'all' for the union of splits.
+FULL = 128 << 20  # Bytes after which a file is closed: about 80 clips at full size.
 
 
 def file_template(folder: Path, name: str) -> tfds.core.ShardedFileTemplate:
-    """How tfds names the files of a data set: `samm-clips.array_record-00000-of-00004`."""
+    """Return tfds's names of a data set's files.
+
+    Example: `samm-clips.array_record-00000-of-00004`.
+    """
     return tfds.core.ShardedFileTemplate(
         data_dir=tfds.core.as_path(folder), dataset_name=name, split=SPLIT, filetype_suffix=FORMAT
     )
 
 
 def is_shard(name: str) -> bool:
-    """Whether that name is of a file with records, rather than of one that describes the set."""
+    """Return whether a file name is that of a shard, not of a description."""
     return f".{FORMAT}-" in name
 
 
 def serialize(features: tfds.features.FeaturesDict, record: Mapping[str, Any]) -> bytes:
-    """A record as `tf.train.Example`, with its fields in one order: tfds leaves them in any."""
-    protos: Any = tf_example_pb2  # made at run time: no checker sees what is in it
+    """Return a record as `tf.train.Example`, with its fields in a fixed order.
+
+    tfds leaves the fields in any order.
+    """
+    protos: Any = tf_example_pb2  # Generated at run time, so type checkers cannot see its members.
     example = protos.Example.FromString(features.serialize_example(record))
     return example.SerializeToString(deterministic=True)
 
 
 def write(serialized: Iterator[bytes], folder: Path, name: str) -> tfds.core.SplitInfo:
-    """Write one file after the other; no more than one record is in memory.
+    """Write the files one after the other, with one record in memory at a time.
 
     Args:
-      serialized: the records, each a serialized `tf.train.Example`.
-      folder: where the files go.
-      name: the data set's name.
+      serialized: Records, each a serialized `tf.train.Example`.
+      folder: Output folder.
+      name: Name of the data set.
 
     Returns:
-      What tfds wants to know of them: the number of records in each file, and the bytes in all.
+      The split's description for tfds: the number of records per file and the total bytes.
     """
     filled = []
     for first in serialized:
-        file = folder / str(len(filled))  # how many there will be is known only at the end
+        file = folder / str(len(filled))  # Final names need the number of files.
         filled.append(_fill(file, itertools.chain([first], serialized)))
     for index in range(len(filled)):
         final = file_template(folder, name).sharded_filepath(
@@ -61,8 +67,8 @@ def write(serialized: Iterator[bytes], folder: Path, name: str) -> tfds.core.Spl
 
 
 def _fill(file: Path, serialized: Iterable[bytes]) -> tuple[int, int]:
-    """Write records until the file is full; how many, and their bytes."""
-    from array_record.python.array_record_module import ArrayRecordWriter  # not on Windows
+    """Write records until the file is full; return their number and bytes."""
+    from array_record.python.array_record_module import ArrayRecordWriter  # Not on Windows.
 
     length = size = 0
     with _as_os_error(file):
@@ -82,7 +88,10 @@ def _fill(file: Path, serialized: Iterable[bytes]) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _as_os_error(file: Path) -> Iterator[None]:
-    """A disk that is full or fails is an OSError; ArrayRecord knows RuntimeError alone."""
+    """Raise ArrayRecord's RuntimeErrors as OSErrors.
+
+    ArrayRecord raises RuntimeError if a disk is full or fails.
+    """
     try:
         yield
     except RuntimeError as error:

@@ -1,7 +1,7 @@
-"""A finished set as TFRecord files, for programs that use TensorFlow.
+"""Copies of a finished set as TFRecord files, for programs that use TensorFlow.
 
-The records are those of the ArrayRecord shards, byte for byte; the description beside them lets
-`tfds.builder_from_directory(folder).as_dataset(split='clips')` read the folder.
+The records are those of the ArrayRecord shards, byte for byte. The description in the folder lets
+`tfds.builder_from_directory(folder).as_dataset(split='clips')` read it.
 """
 
 from __future__ import annotations
@@ -23,46 +23,48 @@ _INFO = "dataset_info.json"
 
 
 def write(path: Path, out: Path) -> Path:
-    """Write a set as TFRecord: one file for each ArrayRecord file, whole or not at all.
+    """Write a set as TFRecord, one file per ArrayRecord file, complete or not at all.
 
     Args:
-      path: the set's folder, as `prepare` gives it.
-      out: the folder to make.
+      path: Folder of the set, `PreparedSet.path`.
+      out: Output folder.
 
     Returns:
       `out`.
 
     Raises:
-      UserError: there is no set at `path` or it is damaged, `out` is there already or cannot be
-        written, or the library for the checksums is missing.
+      UserError: There is no set at `path` or it is damaged, `out` exists or cannot be written, or
+        the library for the checksums is missing.
     """
     check(out)
-    crc32c, stored = _crc32c(), shards.load_shards(path)
+    crc32c, prepared_set = _crc32c(), shards.load_shards(path)
     try:
         with folders.atomic_folder(out) as folder:
-            for file, (start, end) in stored.files.items():
+            for file, (start, end) in prepared_set.files.items():
                 with (folder / _tfrecord_name(file.name)).open("wb") as opened:
                     for index in range(start, end):
-                        opened.write(frame_record(stored.serialized(index), crc32c))
+                        opened.write(frame_record(prepared_set.serialized(index), crc32c))
             _copy_description(path, folder)
     except OSError as error:
-        raise UserError(f"{out} cannot be written: {error.strerror}.") from error
+        raise UserError(f"{out}: cannot be written ({error.strerror}).") from error
     return out
 
 
 def check(out: Path) -> None:
-    """Miss what `write` needs before the clips are prepared rather than after.
+    """Check that `write` can run, before the clips are prepared.
 
     Raises:
-      UserError: `out` is there already, or the library for the checksums is missing.
+      UserError: `out` exists, or the library for the checksums is missing.
     """
     _crc32c()
     if out.exists():
-        raise UserError(f"{out} is there already. Fix: remove it, or name another folder.")
+        raise UserError(f"{out}: it exists already. Fix: remove it, or name another folder.")
 
 
 def frame_record(record: bytes, crc32c: Callable[[bytes], int]) -> bytes:
-    """A record as TFRecord frames it: its length and its bytes, each with a masked CRC-32C.
+    """Return a record in TFRecord framing.
+
+    This is its length and its bytes, each followed by its masked CRC-32C.
 
     Reference: tensorflow/core/lib/io/record_writer.h.
     """
@@ -71,7 +73,10 @@ def frame_record(record: bytes, crc32c: Callable[[bytes], int]) -> bytes:
 
 
 def _mask_crc(crc: int) -> bytes:
-    """A checksum changed so that one of bytes that hold a checksum is as good as any other."""
+    """Mask a checksum as TFRecord does.
+
+    The CRC of bytes that contain their own CRC is unreliable; the mask avoids that.
+    """
     rotated = crc >> 15 | crc << 17
     return struct.pack("<I", (rotated + 0xA282EAD8) & 0xFFFFFFFF)
 
@@ -81,7 +86,7 @@ def _crc32c() -> Callable[[bytes], int]:
         return importlib.import_module("google_crc32c").value
     except ImportError as error:
         raise UserError(
-            f"Writing TFRecord needs google-crc32c ({error}).\nFix: pip install '.[tfrecord]'"
+            f"--tfrecord: it needs google-crc32c ({error}).\nFix: pip install '.[tfrecord]'"
         ) from error
 
 
@@ -90,7 +95,7 @@ def _tfrecord_name(name: str) -> str:
 
 
 def _copy_description(path: Path, folder: Path) -> None:
-    """Copy the set's description, and say that the files are TFRecord."""
+    """Copy the set's description and set its file format to TFRecord."""
     for name in folders.read_checksums(path):
         if not shard_files.is_shard(name):
             shutil.copyfile(path / name, folder / name)

@@ -1,1 +1,1 @@
-"""Find the movements in a long video, frame by frame. Imports the stages and common."""
+"""Spotting of movements in a long video, frame by frame. Imports stages and common."""

@@ -1,4 +1,4 @@
-"""What the watcher finds in a video: movements, stretches without a face, and the course."""
+"""Results of the watcher: movements, stretches of the video, and the spotter's signal."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ class SpottedMovement:
     """A movement that rises and falls.
 
     Attributes:
-      clip: the frames around it as the face stage leaves them, float32 `[t, S, S]`: what a
-        band-pass needs on both sides, where the video has it. Its onset, apex and offset are
-        indices of these, its `first` the number of the first in the video.
-      movement: how far the face is moved at the apex, other than with the head: px of the crop,
-        root mean square over the face.
+      clip: Clip around the movement, with frames as the face stage leaves them, float32
+        `[t, S, S]`. It includes the context on both sides that a band-pass needs, as far as the
+        video has it. Onset, apex and offset index these frames; `first` is the number of the clip's
+        first frame in the video.
+      movement: Movement of the face at the apex, head movement excluded: px of the crop, root mean
+        square over the face.
     """
 
     clip: Clip
@@ -27,16 +28,17 @@ class SpottedMovement:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Stretch:
-    """Consecutive frames of which one thing holds.
+    """Consecutive frames of one kind.
 
     Attributes:
-      first: the number of its first frame.
-      last: of its last.
-      kind: 'face' (one transform holds), 'no face', or 'unread' (the frames cannot be decoded).
-      window: of a face, float `[4, 2]`: the corners (x, y) of the network's window in pixels of the
-        frame, clockwise from the top left; else None.
-      faces: how many faces were found at its beginning.
-      cut: whether it begins with a cut: the picture changes at once.
+      first: Number of the first frame.
+      last: Number of the last frame.
+      kind: 'face' (cropped by one transform), 'no face', or 'unread' (the frames cannot be
+        decoded).
+      window: Corners (x, y) of the network's window in pixels of the frame, float `[4, 2]`,
+        clockwise from the top left; None if the kind is not 'face'.
+      faces: Number of faces found at the beginning.
+      cut: Whether the stretch begins with a cut.
     """
 
     first: int
@@ -49,12 +51,13 @@ class Stretch:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Course:
-    """The spotter's signal, a value for each frame that it looked at.
+    """Signal of the spotter, one value per measured frame.
 
     Attributes:
-      frame: int `[n]`, numbers of frames, rising.
-      movement: float32 `[n]`, px of the crop (as in `Spotted`); NaN where it could not be measured.
-      threshold: float32 `[n]`, what a peak must exceed there.
+      frame: Frame numbers, int `[n]`, ascending.
+      movement: Movement, float32 `[n]`, px of the crop as in `SpottedMovement`; NaN where it could
+        not be measured.
+      threshold: Value that a peak must exceed, float32 `[n]`, px of the crop.
     """
 
     frame: np.ndarray

@@ -1,4 +1,4 @@
-"""Onset, apex and offset of a movement that is known to come and go around a frame."""
+"""Onset, apex and offset of a movement that rises and falls around a given moment."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import dataclasses
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-SMOOTH = 0.02  # s, sigma of the Gaussian over the course
-REST = 0.1  # share of the movement by which a place may lie above the lowest one and be at rest
-LOW, HIGH = 0.25, 0.75  # shares of the height whose places give the slope
+SMOOTH = 0.02  # s, sigma of the Gaussian filter over the course
+REST = 0.1  # A look is at rest if it lies within this fraction of the movement above the lowest.
+LOW, HIGH = 0.25, 0.75  # fractions of the height between which the slope is measured
 
 
 @dataclasses.dataclass(frozen=True)
 class Marks:
-    """Places among the looks, not rounded."""
+    """Marks of a movement, as fractional indices of looks."""
 
     onset: float
     apex: float
@@ -22,25 +22,27 @@ class Marks:
 
 
 def marks(movements: np.ndarray, apex: int, interval: int, rate: float) -> Marks | None:
-    """Where the movement begins, is largest, and ends.
+    """Find where a movement begins, is largest, and ends.
 
-    How far it has come at each look is the share of the whole way from the apex back to rest that
-    is still to go. A movement begins slowly and gently, and where it leaves the noise depends on
-    the noise. So its onset is where a raised cosine has it that rises as this one does between a
-    quarter and three quarters of its height, and likewise the offset.
+    The course of the movement is 1 at the apex and 0 at rest. Between them it is 1 minus the
+    fraction of the way from the apex back to rest. A movement begins slowly, and where it emerges
+    from the noise depends on the noise. The onset is therefore the onset of a raised cosine that
+    rises from a quarter to three quarters of its height as fast as this movement does. The offset
+    is found likewise.
 
     Args:
-      movements: `[t, 2 n]`, from the apex to each look.
-      apex: index of the apex among them, about.
-      interval: looks from the apex to where it is taken to be over.
-      rate: looks a second.
+      movements: Movement from the apex to each look (see `spotter`), `[t, 2 n]`.
+      apex: Approximate index of the apex.
+      interval: Number of looks from the apex to where the movement is taken to be at rest.
+      rate: Looks per second.
 
     Returns:
-      None when it does not fall to half of its height on both sides.
+      The marks, or None if the movement does not fall to half of its height on both sides.
     """
     last = len(movements) - 1
-    whole = movements[max(0, apex - interval)] + movements[min(last, apex + interval)]
-    course = 1 - 2 * movements @ whole / (whole @ whole)
+    # Twice the movement from the apex to rest.
+    to_rest = movements[max(0, apex - interval)] + movements[min(last, apex + interval)]
+    course = 1 - 2 * movements @ to_rest / (to_rest @ to_rest)
     course = gaussian_filter1d(course, SMOOTH * rate, mode="nearest")
     near = slice(max(0, apex - interval // 3), apex + interval // 3 + 1)
     peak = near.start + int(np.argmax(course[near]))
@@ -52,26 +54,26 @@ def marks(movements: np.ndarray, apex: int, interval: int, rate: float) -> Marks
 
 
 def _time_to_rest(course: np.ndarray) -> float | None:
-    """How many looks after the first one the course has come down; None when it never does."""
+    """Return how many looks the course takes to fall to rest; None if it never does."""
     lowest = course.min()
     rest = int(np.argmax(course <= lowest + REST * (course[0] - lowest)))
     if rest == 0 or course[0] - lowest < 0.5:
         return None
     share = (course[: rest + 1] - course[rest]) / (course[0] - course[rest])
     high, low = _crossing(share, HIGH), _crossing(share, LOW)
-    # Of a raised cosine these lie at a third and at two thirds of the way.
+    # A raised cosine crosses these heights at one third and at two thirds of its fall.
     return low + (low - high)
 
 
 def _crossing(share: np.ndarray, height: float) -> float:
-    """Where a course that starts at 1 last falls through a height."""
+    """Return where a course that starts at 1 last falls through a height."""
     before = int(np.flatnonzero(share > height)[-1])
     high, low = share[before], share[before + 1]
     return before + float((high - height) / (high - low))
 
 
 def _parabola_peak(course: np.ndarray, peak: int) -> float:
-    """The top of the parabola through the highest place and its neighbours."""
+    """Return the top of the parabola through the highest value and its neighbours."""
     if not 0 < peak < len(course) - 1:
         return float(peak)
     before, top, after = course[peak - 1 : peak + 2]

@@ -1,8 +1,8 @@
-"""How a face has moved from one crop to another, other than with the head.
+"""Movement of a face from one crop to another, without the movement of the head.
 
-That is what the optical flow has left when the head's movement is taken out of it: its shift, turn
-and growth in the image, and turns out of it, which move the middle of a face most. The eyes count
-for nothing: a blink is larger than any micro-expression.
+It is the optical flow that remains after the head's movement is removed: its shift, turn and growth
+in the image plane, and its turns out of the plane, which move the middle of a face most. The eyes
+are ignored: a blink is larger than any micro-expression.
 
 References:
   Farneback, "Two-frame motion estimation based on polynomial expansion", SCIA 2003.
@@ -17,24 +17,25 @@ import numpy as np
 from data_prep.common.cv import cv2
 from data_prep.stages import apex, face, keyframes
 
-# Half axes (across, down) of what is left out around each eye, in distances between them: more than
-# `apex` does, as a lid's movement reaches as far as the flow's window.
+# Half axes (across, down) of the ellipse that is ignored around each eye, in distances between the
+# eyes. Larger than in `apex`, since a lid affects the flow as far as the flow's window reaches.
 EYE = (0.5, 0.45)
 JAW = slice(0, 17)
-JAW_INSET = 0.1  # share of the way to the middle of the face, by which the jaw is drawn in
-# In distances between the eyes, how far below them that middle is, and, without landmarks, how far
-# a face is sure to reach.
+JAW_INSET = 0.1  # Share of the way to the middle of the face by which the jaw is moved inwards.
+# In distances between the eyes. MIDDLE: middle of the face below the eyes. CHIN: how far below the
+# eyes any face reaches; it is used without landmarks.
 MIDDLE, CHIN = 0.5, 1.45
-FLOW_MARGIN = 12  # px around the face: a flow of the part alone differs by less than 0.003 px in it
+FLOW_MARGIN = 12  # px around the face; the flow in the face then changes by less than 0.003 px.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Move:
-    """A movement over the n places that count.
+    """A movement of the n pixels of a face.
 
     Attributes:
-      face: `[2 n]` px without the head's movement: to the right, then down.
-      head: the head's, px r.m.s.
+      face: Movement without that of the head, `[2 n]` px: all components to the right, then all
+        components down.
+      head: Movement of the head, px, root mean square over the face.
     """
 
     face: np.ndarray
@@ -42,40 +43,46 @@ class Move:
 
 
 class FaceMotion:
-    """The crops of one face by one transform.
+    """Movements between the crops of one face that share one transform.
 
     Attributes:
-      scale: of the crops as they are compared.
+      scale: Scale of the compared images relative to the crops, at most 1.
     """
 
     def __init__(self, side: int, landmarks: np.ndarray | None):
-        """Compare crops of `side` px; landmarks `[68, 2]` are (x, y) in px of these, or None."""
+        """Prepare the mask of the face and the basis of the head's movements.
+
+        Args:
+          side: Side of the crops, px.
+          landmarks: Landmarks `[68, 2]`, (x, y) in px of the crops, or None.
+        """
         self.scale = min(1.0, apex.SIDE / side)
         self._shape = round(side * self.scale), round(side * self.scale)
-        seen = apex.face_without_eyes(landmarks, self.scale, self._shape, EYE)
-        seen &= _inside_jaw(landmarks, self.scale, seen)
-        self._region = _bounding_slices(seen)
-        self._mask = seen[self._region]
+        mask = apex.face_without_eyes(landmarks, self.scale, self._shape, EYE)
+        mask &= _inside_jaw(landmarks, self.scale, mask)
+        self._region = _bounding_slices(mask)
+        self._mask = mask[self._region]
         self._head_basis = head_and_turn_basis(self._mask)
 
     def downscale(self, crop: np.ndarray) -> np.ndarray:
-        """A crop as it is compared: smaller, and of it the part with the face."""
+        """Return the part of a crop with the face, downscaled for comparison."""
         return np.ascontiguousarray(apex.downscale(crop, self._shape)[self._region])
 
     def movement(self, first: np.ndarray, second: np.ndarray) -> Move:
-        """The movement from one reduced crop to another."""
-        lit = apex.match_brightness(second, first, self._mask)
-        flow = apex.farneback(first, lit, min(self._shape))
+        """Return the movement from one downscaled crop to another."""
+        matched = apex.match_brightness(second, first, self._mask)
+        flow = apex.farneback(first, matched, min(self._shape))
         movement = flow[self._mask].T.ravel()
-        share = self._head_basis.T @ movement
-        head = float(np.linalg.norm(share)) / (len(movement) / 2) ** 0.5
-        return Move(movement - self._head_basis @ share, head)
+        coefficients = self._head_basis.T @ movement
+        head = float(np.linalg.norm(coefficients)) / (len(movement) / 2) ** 0.5
+        return Move(movement - self._head_basis @ coefficients, head)
 
 
 def _inside_jaw(landmarks: np.ndarray | None, scale: float, mask: np.ndarray) -> np.ndarray:
-    """What lies within the jaw, bool `[h, w]`: below it a collar's edge moves as no face does.
+    """Return a mask of the pixels within the jaw, bool `[h, w]`.
 
-    The jaw is drawn in by about as much as the flow's window reaches over it.
+    Below the jaw, the edge of a collar moves unlike a face. The jaw is moved inwards by about as
+    much as the flow's window reaches across it.
     """
     if landmarks is None:
         rows = np.arange(len(mask))[:, None] / len(mask)
@@ -93,7 +100,7 @@ def _inside_jaw(landmarks: np.ndarray | None, scale: float, mask: np.ndarray) ->
 
 
 def _bounding_slices(mask: np.ndarray) -> tuple[slice, slice]:
-    """The rows and columns of what counts, and some more."""
+    """Return the rows and columns of the mask's bounding box, with a margin."""
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
     return (
         slice(max(0, int(rows[0]) - FLOW_MARGIN), int(rows[-1]) + FLOW_MARGIN + 1),
@@ -102,13 +109,14 @@ def _bounding_slices(mask: np.ndarray) -> tuple[slice, slice]:
 
 
 def head_and_turn_basis(mask: np.ndarray) -> np.ndarray:
-    """An orthonormal basis of what a head moves in its image, `[2 n, 6]`.
+    """Return an orthonormal basis of a head's movements in the image, `[2 n, 6]`.
 
-    Shift, turn and growth are `apex.head_movements`. A turn out of the plane moves what stands out
-    of it: the face as a dome, highest in its middle.
+    Shift, turn and growth are those of `apex.head_movement_basis`. A turn out of the plane moves a
+    point by as much as the point stands out of the plane. For this, the face is taken as a dome
+    that is highest in its middle.
 
     Args:
-      mask: bool `[h, w]` with n places.
+      mask: Mask of the face, bool `[h, w]`, true for n pixels.
     """
     y, x = (axis - axis.mean() for axis in np.nonzero(mask))
     dome = np.exp(-((x / x.std()) ** 2 + (y / y.std()) ** 2) / 2)

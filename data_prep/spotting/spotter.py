@@ -1,13 +1,15 @@
-"""Movements of a face that come and go, found while its frames are seen one after the other.
+"""Spotting of movements that rise and fall, in one pass over the frames of a face.
 
-At every moment the face is compared with itself a quarter of a second earlier and a quarter later.
-A movement that has just reached its peak looks the same from both sides: the way back to what was
-and the way on to what will be are one and the same. One that goes on steadily has two opposite
-ways, and at its beginning or end one of the two is nothing. So the signal is how far one way goes
-along the other, the longer one being the measure: there are no peaks beside the peak, as there are
-where only distances count.
+At every moment the face is compared with itself a quarter of a second earlier and a quarter of a
+second later. At the peak of a movement, the way back to the earlier face and the way on to the
+later face are the same. While a face moves steadily, the two ways are opposite. When it starts or
+stops, one of them is zero. The signal is therefore the projection of one way on the other, divided
+by the longer of the two. Unlike a signal made of distances alone, it has no side peaks.
 
-benchmarks/README.md has how much of what is planted in synthetic videos is found.
+The signal is measured between *looks*: a look is a frame, or the mean of a few consecutive frames
+of a fast camera.
+
+benchmarks/README.md reports how many of the movements in synthetic videos are found.
 
 References:
   Shreve et al., "Macro- and micro-expression spotting in long videos using spatio-temporal strain",
@@ -28,26 +30,30 @@ import numpy as np
 from data_prep.spotting.marks import marks
 from data_prep.spotting.moves import FaceMotion, Move
 
-MAX_LOOK_RATE = 60.0  # a second at most; of a faster camera several frames are averaged to one look
+MAX_LOOK_RATE = 60.0  # Looks per second. The frames of a faster camera are averaged in groups.
 LOOK_INTERVAL = 0.25  # s between a look and those that it is compared with
-REACH = 0.5  # s on either side of an apex, in which onset and offset are looked for
-MIN_PEAK_DISTANCE = 0.25  # s: of two peaks nearer than this the larger one stays
-# A peak must exceed all three: FLOOR px of the reduced crop; FACTOR times what the signal stays
-# under for SHARE of the last USUAL seconds; and HEAD times the head's own movement at that moment,
-# of which some is always left. FLOOR, FACTOR and SHARE were chosen on synthetic videos (seeds 611
-# and 612, at 100 and 33 frames a second) for the best F1 with no false alarm in those without an
-# expression.
+REACH = 0.5  # s on either side of an apex that are searched for onset and offset
+MIN_PEAK_DISTANCE = 0.25  # s; of two peaks that are closer than this, only the larger is kept.
+# A peak must exceed three values: FLOOR px of the downscaled crop; FACTOR times the LEVEL_QUANTILE
+# quantile of the signal in the last LEVEL_SECONDS; and HEAD_FACTOR times the head's own movement at
+# that moment, since some of it always remains. FLOOR, FACTOR and LEVEL_QUANTILE were chosen on
+# synthetic videos (seeds 611 and 612, at 100 and 33 frames per second) for the best F1 without a
+# false alarm in the videos that have no expression.
 FLOOR = 0.05
 FACTOR, LEVEL_QUANTILE, LEVEL_SECONDS = 4.0, 0.75, 20.0
 HEAD_FACTOR = 0.05
-PRIOR_SECONDS = 1.0  # s of a signal at the floor that are taken to have come before the first
+PRIOR_SECONDS = 1.0  # s of a signal at the floor that are assumed before the first frame
 
 
 @dataclasses.dataclass(frozen=True)
 class Peak:
-    """A movement that came and went: its marks, numbers of frames, and its size in px of the crop.
+    """A movement that rose and fell.
 
-    The size is the root mean square over the face, at the apex.
+    Attributes:
+      onset: Frame number of the onset.
+      apex: Frame number of the apex.
+      offset: Frame number of the offset.
+      movement: Size at the apex, px of the crop, root mean square over the face.
     """
 
     onset: int
@@ -58,7 +64,13 @@ class Peak:
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """The signal at a frame and what a peak must exceed there, px of the crop."""
+    """The signal at one frame.
+
+    Attributes:
+      frame: Frame number.
+      movement: Signal, px of the crop.
+      threshold: Value that a peak must exceed, px of the crop.
+    """
 
     frame: int
     movement: float
@@ -66,44 +78,48 @@ class Measurement:
 
 
 class Level:
-    """How large the signal usually is: one for a video, whatever it is cut into."""
+    """Usual level of the signal, shared by all tracks of a video."""
 
     def __init__(self, fps: float):
-        """Take looks at a video of `fps` frames a second."""
+        """Start with a signal at the floor.
+
+        Args:
+          fps: Frames per second of the video.
+        """
         rate = fps / frames_per_look(fps)
         prior = [FLOOR / FACTOR] * round(PRIOR_SECONDS * rate)
         self._recent_signals = collections.deque(prior, maxlen=round(LEVEL_SECONDS * rate))
 
     def update(self, signal: float) -> None:
-        """Take the next value, px of the reduced crop."""
+        """Add the next value of the signal, px of the downscaled crop."""
         self._recent_signals.append(max(0.0, signal))
 
     @property
     def threshold(self) -> float:
-        """What a peak must exceed, px of the reduced crop."""
+        """Value that a peak must exceed, px of the downscaled crop."""
         return max(FLOOR, FACTOR * float(np.quantile(self._recent_signals, LEVEL_QUANTILE)))
 
 
 def frames_per_look(fps: float) -> int:
-    """How many frames make one look."""
+    """Return the number of frames that are averaged into one look."""
     return max(1, int(np.ceil(fps / MAX_LOOK_RATE - 1e-6)))
 
 
 class Spotter:
-    """Follows the crops of one face by one transform.
+    """Spotter of movements in the crops of one face that share one transform.
 
     Attributes:
-      measurements: the signal so far, taken away by whoever wants it.
+      measurements: Signal so far. The owner of the spotter may take and clear it at any time.
     """
 
     def __init__(self, fps: float, side: int, level: Level, landmarks: np.ndarray | None = None):
-        """Begin.
+        """Start before the first frame.
 
         Args:
-          fps: frames a second.
-          side: of a crop, px.
-          level: how large the signal usually is.
-          landmarks: `[68, 2]` (x, y) in px of the crop, or None.
+          fps: Frames per second.
+          side: Side of a crop, px.
+          level: Usual level of the signal in the video.
+          landmarks: Landmarks `[68, 2]`, (x, y) in px of the crop, or None.
         """
         self._step = frames_per_look(fps)
         self._rate = fps / self._step
@@ -114,17 +130,19 @@ class Spotter:
         self._face_motion = FaceMotion(side, landmarks)
         self._level = level
         self._group: list[tuple[int, np.ndarray]] = []
-        held = 2 * (self._reach + self._interval + self._peak_distance) + 2
-        self._looks: collections.deque[tuple[float, np.ndarray]] = collections.deque(maxlen=held)
+        capacity = 2 * (self._reach + self._interval + self._peak_distance) + 2
+        self._looks: collections.deque[tuple[float, np.ndarray]] = collections.deque(
+            maxlen=capacity
+        )
         self._moves: collections.deque[Move] = collections.deque(maxlen=self._interval + 1)
-        # Of the looks from `self._apart` on: the signal, and how much the head moves.
+        # The signal and the movement of the head. Item i belongs to look i + self._interval.
         self._signal, self._head_moves = array("f"), array("f")
         self._count = self._decided_count = 0
         self.measurements: list[Measurement] = []
 
     @property
     def latency(self) -> int:
-        """Frames from an apex to its being told, at most."""
+        """Maximum number of frames from an apex to the update that returns its peak."""
         return (self._wait_looks + 2) * self._step
 
     @property
@@ -132,7 +150,7 @@ class Spotter:
         return max(self._peak_distance + self._interval, self._reach)
 
     def update(self, number: int, crop: np.ndarray) -> list[Peak]:
-        """Take the next frame; the peaks that are settled by it."""
+        """Take the crop of the next frame and return the peaks that are now decided."""
         self._group.append((number, self._face_motion.downscale(crop)))
         if len(self._group) < self._step:
             return []
@@ -142,7 +160,7 @@ class Spotter:
         return self._decide(self._count - self._wait_looks)
 
     def end(self) -> list[Peak]:
-        """The peaks that are left when no frame follows."""
+        """Return the remaining peaks after the last frame."""
         return self._decide(self._count)
 
     def _add_look(self, position: float, image: np.ndarray) -> None:
@@ -158,26 +176,26 @@ class Spotter:
             self._level.update(self._signal[-1])
 
     def _decide(self, stop: int) -> list[Peak]:
-        """Settle the looks before `stop`, counted from the first one."""
-        found = []
+        """Return the peaks among the undecided looks before `stop`."""
+        peaks = []
         for look in range(max(self._decided_count, self._interval), stop):
             index = look - self._interval
             if index >= len(self._signal):
                 break
             threshold = max(self._level.threshold, HEAD_FACTOR * self._head_moves[index])
             height = self._signal[index]
-            place, _ = self._get_look(look)
+            position, _ = self._get_look(look)
             self.measurements.append(
                 Measurement(
-                    round(place),
+                    round(position),
                     max(0.0, height) / self._face_motion.scale,
                     threshold / self._face_motion.scale,
                 )
             )
             if height > threshold and self._is_highest(index):
-                found += self._make_peak(look, height)
+                peaks += self._make_peak(look, height)
         self._decided_count = max(self._decided_count, stop)
-        return found
+        return peaks
 
     def _is_highest(self, index: int) -> bool:
         first = max(0, index - self._peak_distance)
@@ -188,25 +206,27 @@ class Spotter:
         oldest = self._count - len(self._looks)
         first = max(oldest, look - self._reach)
         stop = min(self._count, look + self._reach + 1)
-        top = self._get_look(look)[1]
-        places, images = zip(*(self._get_look(other) for other in range(first, stop)))
-        movements = np.stack([self._face_motion.movement(top, image).face for image in images])
-        found = marks(movements, look - first, self._interval, self._rate)
-        if found is None:
-            return []
-        onset, peak, offset = (
-            round(float(np.interp(mark, np.arange(len(places)), places)))
-            for mark in (found.onset, found.apex, found.offset)
+        apex_image = self._get_look(look)[1]
+        positions, images = zip(*(self._get_look(index) for index in range(first, stop)))
+        movements = np.stack(
+            [self._face_motion.movement(apex_image, image).face for image in images]
         )
-        if not onset < peak < offset:
+        peak_marks = marks(movements, look - first, self._interval, self._rate)
+        if peak_marks is None:
             return []
-        return [Peak(onset, peak, offset, height / self._face_motion.scale)]
+        onset, apex, offset = (
+            round(float(np.interp(mark, np.arange(len(positions)), positions)))
+            for mark in (peak_marks.onset, peak_marks.apex, peak_marks.offset)
+        )
+        if not onset < apex < offset:
+            return []
+        return [Peak(onset, apex, offset, height / self._face_motion.scale)]
 
     def _get_look(self, look: int) -> tuple[float, np.ndarray]:
         return self._looks[look - self._count + len(self._looks)]
 
 
 def _common_movement(backward: np.ndarray, forward: np.ndarray) -> float:
-    """How far the shorter of two movements `[2 n]` goes along the longer one, px r.m.s."""
+    """Project the shorter of two movements `[2 n]` on the longer one, px r.m.s."""
     longer = max(float(np.linalg.norm(backward)), float(np.linalg.norm(forward)), 1e-9)
     return float(backward @ forward) / longer / (len(forward) / 2) ** 0.5

@@ -17,26 +17,27 @@ from data_prep.spotting.found import SpottedMovement
 from data_prep.spotting.spotter import MIN_PEAK_DISTANCE, REACH, Level, Measurement, Peak, Spotter
 from data_prep.stages import face
 
-MAX_CROP_BYTES = 240e6  # bytes of crops that a track holds
-MAX_FPS = 1000.0  # frames a second, with which that is enough
-MAX_MICRO_EXPRESSION_SECONDS = 0.5  # s, of a micro-expression
-CHECK_INTERVAL = 1.0  # s between two looks for the face
-# How far a face may move in the crop before a new track begins: shares of the distance between the
-# eyes, radians, and a share of that distance itself.
+MAX_CROP_BYTES = 240e6  # Approximate memory of the crops that a track holds.
+MAX_FPS = 1000.0  # Frames per second; for a faster camera MAX_CROP_BYTES is too small.
+MAX_MICRO_EXPRESSION_SECONDS = 0.5  # s, duration of a micro-expression
+CHECK_INTERVAL = 1.0  # s between two detections of the face
+# A new track begins if the face in the crop moves more than this since the start of the track.
+# MAX_SHIFT: in distances between the eyes. MAX_TURN: radians. MAX_GROWTH: relative change of that
+# distance.
 MAX_SHIFT, MAX_TURN, MAX_GROWTH = 0.08, math.radians(4), 0.08
 
 
 @dataclasses.dataclass(frozen=True)
 class TrackSettings:
-    """What all tracks of a video have in common.
+    """Settings that all tracks of a video share.
 
     Attributes:
-      name: of the video.
-      fps: frames a second.
-      size: side of the network's window, px.
-      margin: px kept around it.
-      context_seconds: seconds that a band-pass needs on both sides of a movement.
-      level: how large the spotter's signal usually is.
+      name: Name of the video.
+      fps: Frames per second.
+      size: Side of the network's window, px.
+      margin: Margin of the crop around the window, px.
+      context_seconds: Time that a band-pass needs on both sides of a movement, s.
+      level: Usual level of the spotter's signal.
     """
 
     name: str
@@ -48,28 +49,28 @@ class TrackSettings:
 
     @property
     def side(self) -> int:
-        """Of a crop, px."""
+        """Side of a crop, px."""
         return self.size + 2 * self.margin
 
 
 class Track:
-    """Crops frames, holds the latest, and tells the movements in them.
+    """Track of a face: it crops the frames, holds the latest crops and spots movements in them.
 
     Attributes:
-      first: the number of its first frame.
-      last_seen: the number of the last frame in which the face has been seen.
+      first: Number of the first frame.
+      last_seen: Number of the last frame in which the face was detected.
     """
 
     def __init__(
         self, settings: TrackSettings, first: int, matrix: np.ndarray, points: np.ndarray | None
     ):
-        """Begin.
+        """Start before the first frame.
 
         Args:
-          settings: what all tracks have in common.
-          first: the number of the first frame.
-          matrix: `[2, 3]`, from a frame to its crop.
-          points: the face's landmarks in that frame, `[68, 2]` px, or None.
+          settings: Settings that all tracks of the video share.
+          first: Number of the first frame.
+          matrix: Transform from a frame to its crop, `[2, 3]`.
+          points: Landmarks of the face in the first frame, `[68, 2]` px, or None.
         """
         self.first = self.last_seen = first
         self._settings, self._matrix = settings, matrix
@@ -79,36 +80,36 @@ class Track:
         after = max(self._spotter.latency, reach) + math.ceil(CHECK_INTERVAL * settings.fps)
         room = max(0, (int(MAX_CROP_BYTES / (4 * settings.side**2)) - reach - after) // 2)
         self._context_frames = min(math.ceil(settings.context_seconds * settings.fps), room)
-        held = reach + self._context_frames + max(after, reach + self._context_frames) + 2
-        self._crops: collections.deque[np.ndarray] = collections.deque(maxlen=held)
+        capacity = reach + self._context_frames + max(after, reach + self._context_frames) + 2
+        self._crops: collections.deque[np.ndarray] = collections.deque(maxlen=capacity)
         self._last = first - 1
         self._pending: list[Peak] = []
         self._spotting = True
 
     @property
     def capacity(self) -> int:
-        """How many crops it may hold."""
+        """Maximum number of crops that the track holds."""
         return self._crops.maxlen or 0
 
     def take_measurements(self) -> list[Measurement]:
-        """The spotter's signal since this was last asked for."""
-        measured, self._spotter.measurements = self._spotter.measurements, []
-        return measured
+        """Return the spotter's measurements since the last call, and clear them."""
+        measurements, self._spotter.measurements = self._spotter.measurements, []
+        return measurements
 
     @property
     def idle(self) -> bool:
-        """Whether it neither looks for movements nor waits for the frames after one."""
+        """True if spotting has stopped and no movement waits for later frames."""
         return not self._spotting and not self._pending
 
     @property
     def window(self) -> np.ndarray:
-        """The corners `[4, 2]` (x, y) of the network's window in px of the frame."""
+        """Corners `[4, 2]` (x, y) of the network's window in px of the frame."""
         low, high = self._settings.margin - 0.5, self._settings.margin + self._settings.size - 0.5
         corners = np.array([(low, low), (high, low), (high, high), (low, high)])
         return (corners - self._matrix[:, 2]) @ np.linalg.inv(self._matrix[:, :2]).T
 
     def distance_to(self, points: np.ndarray) -> float:
-        """How far a face is from this one's place, in distances between its eyes."""
+        """Return how far a face is from the track's face, in distances between the eyes."""
         assert self._points is not None
         middle, across = _eyes(self._points)
         return float(
@@ -116,7 +117,11 @@ class Track:
         ) / abs(across)
 
     def matches(self, points: np.ndarray) -> bool:
-        """Whether a face of these landmarks, px of a frame, is where this track has it."""
+        """Return whether a face is at the track's position.
+
+        Args:
+          points: Landmarks of the face in px of a frame, `[68, 2]`.
+        """
         assert self._points is not None
         change = _eyes(face.transform_points(points, self._matrix))[1] / _eyes(self._points)[1]
         return (
@@ -126,7 +131,7 @@ class Track:
         )
 
     def update(self, number: int, frame: np.ndarray) -> list[SpottedMovement]:
-        """Take the next frame; the movements that are settled by it."""
+        """Take the next frame and return the movements that are now complete."""
         self._last = number
         crop = face.warp(frame, self._matrix, self._settings.side)
         self._crops.append(crop)
@@ -141,37 +146,41 @@ class Track:
         return [self._make_movement(peak, self._get_crops) for peak in settled]
 
     def _add_pending(self, peaks: list[Peak]) -> None:
-        """Of two whose marks brought them together the larger one stays."""
-        near = MIN_PEAK_DISTANCE * self._settings.fps
+        """Add peaks to those that wait; of two that are too close, keep the larger.
+
+        The spotter compares peaks by their looks. The refined marks can bring two of them closer.
+        """
+        min_distance = MIN_PEAK_DISTANCE * self._settings.fps
         for peak in peaks:
-            rivals = [other for other in self._pending if abs(other.apex - peak.apex) < near]
-            if all(other.movement < peak.movement for other in rivals):
-                self._pending = [other for other in self._pending if other not in rivals]
+            rivals = [item for item in self._pending if abs(item.apex - peak.apex) < min_distance]
+            if all(rival.movement < peak.movement for rival in rivals):
+                self._pending = [item for item in self._pending if item not in rivals]
                 self._pending.append(peak)
 
     def stop_spotting(self) -> None:
-        """Look for no more movements; those that are known still wait for the frames after them."""
+        """Stop spotting; movements spotted so far still wait for the frames after them."""
         self._add_pending(self._spotter.end())
         self._spotting = False
 
     def end(self, is_face_visible: Callable[[], bool]) -> list[SpottedMovement]:
-        """The movements that are left when no frame follows.
+        """Return the remaining movements after the last frame.
 
         Args:
-          is_face_visible: whether the face is in the last frame: asked when that decides.
+          is_face_visible: Function that returns whether the face is in the last frame. It is called
+            only if the result depends on it.
         """
         self.stop_spotting()
-        known = [peak for peak in self._pending if peak.offset <= self.last_seen]
-        if len(known) < len(self._pending) and is_face_visible():
-            known = self._pending
+        complete = [peak for peak in self._pending if peak.offset <= self.last_seen]
+        if len(complete) < len(self._pending) and is_face_visible():
+            complete = self._pending
         self._pending = []
-        if not known:
+        if not complete:
             return []
-        whole, oldest = np.stack(self._crops), self._last - len(self._crops) + 1
+        crops, oldest = np.stack(self._crops), self._last - len(self._crops) + 1
         self._crops.clear()
         return [
-            self._make_movement(peak, lambda first, last: whole[first - oldest : last - oldest + 1])
-            for peak in known
+            self._make_movement(peak, lambda first, last: crops[first - oldest : last - oldest + 1])
+            for peak in complete
         ]
 
     def _get_crops(self, first: int, last: int) -> np.ndarray:
@@ -207,13 +216,13 @@ class Track:
         return SpottedMovement(clip, peak.movement)
 
     def _context_notes(self, peak: Peak, first: int, last: int) -> tuple[str, ...]:
-        """Whether less than half of what the magnification wants is there, before or after."""
-        wanted, fps = self._settings.context_seconds, self._settings.fps
+        """Return a note if the clip has less than half of the context on one side."""
+        needed, fps = self._settings.context_seconds, self._settings.fps
         before, after = (peak.onset - first) / fps, (last - peak.offset) / fps
-        if min(before, after) >= wanted / 2:
+        if min(before, after) >= needed / 2:
             return ()
         return (
-            f"the magnification wants {wanted:g} s before and after it; the face was at this place "
+            f"the magnification needs {needed:g} s before and after it; the face was at this place "
             f"for {before:.1f} s before and {after:.1f} s after.",
         )
 
@@ -225,6 +234,9 @@ def _length_notes(seconds: float) -> tuple[str, ...]:
 
 
 def _eyes(points: np.ndarray) -> tuple[np.ndarray, complex]:
-    """The point between the eyes (x, y), and the way from one to the other as a complex number."""
+    """Return the point between the eyes (x, y), and the vector between them.
+
+    The vector is a complex number, from the right eye to the left eye.
+    """
     right, left = points[face.RIGHT_EYE].mean(0), points[face.LEFT_EYE].mean(0)
     return (right + left) / 2, complex(*(left - right))

@@ -1,9 +1,9 @@
-"""Watches a video frame by frame: finds the face, follows it, and tells its small movements.
+"""Watches a video frame by frame: finds the face, follows it, and spots its small movements.
 
-What is held does not grow with the video, but for a few numbers a frame. The face is looked for
-about once a second. While it is where it was, its frames are one *track* and cropped by one
-transform; when it has moved, a new track begins and the old one goes on for a moment, so that no
-movement is lost between them. A cut ends a track at once, and so does a face that is gone.
+The memory does not grow with the video, except for a few numbers per frame. The face is detected
+about once a second. As long as it stays in place, its frames form one *track*, cropped by one
+transform. When it has moved, a new track begins. The old one goes on for a moment, so that no
+movement between them is lost. A cut ends a track at once, and so does the loss of the face.
 """
 
 from __future__ import annotations
@@ -23,19 +23,18 @@ from data_prep.spotting.spotter import MIN_PEAK_DISTANCE, REACH, Level
 from data_prep.spotting.track import CHECK_INTERVAL, MAX_FPS, Track, TrackSettings
 from data_prep.stages import face, landmarks
 
-VERSION = 1  # of watching: raise it when the same video gives other movements
-SAME_MOVEMENT_SECONDS = (
-    MIN_PEAK_DISTANCE  # s: apexes of two tracks nearer than this are one movement
-)
-MAX_REMEMBERED = 20  # apexes that have been told
-OTHER_FACE_DISTANCE = 1.0  # distances between the eyes: a face farther than this is another one
+VERSION = 1  # Raise it when the same video gives other movements.
+# s; two movements are the same if their apexes are closer than this.
+SAME_MOVEMENT_SECONDS = MIN_PEAK_DISTANCE
+MAX_REMEMBERED = 20  # Number of reported apexes that are remembered.
+OTHER_FACE_DISTANCE = 1.0  # In distances between the eyes; a face farther away is another face.
 
 
 class Watcher:
-    """Sees a video's frames in order.
+    """Watcher of a video, which takes the frames in order.
 
     Attributes:
-      first: the number of the first frame.
+      first: Number of the first frame.
     """
 
     def __init__(
@@ -47,36 +46,35 @@ class Watcher:
         name: str = "video",
         first: int = 0,
     ):
-        """Begin.
+        """Start before the first frame.
 
-        With a box or landmarks there is one transform for the whole video, and no face is looked
-        for; otherwise dlib finds it.
+        With a box or landmarks, one transform serves the whole video and no face is detected.
+        Otherwise dlib detects the face.
 
         Args:
-          recipe: the fields of `data_prep.config.recipe()` as a plain dict.
-          fps: frames a second.
-          landmarks: `[68, 2]` px of the face in all frames, or None.
-          name: what to call the video.
-          first: the number of its first frame.
+          recipe: Fields of `data_prep.config.recipe()` as a plain dict.
+          fps: Frames per second.
+          landmarks: Landmarks of the face in all frames, `[68, 2]` px, or None.
+          name: Name of the video.
+          first: Number of the first frame.
 
         Raises:
-          UserError: the recipe aligns every frame on its own; too many frames a second.
+          UserError: The recipe aligns every frame on its own, or the frame rate is too high.
         """
         if fps > MAX_FPS:
             raise UserError(
                 f"{name}: {fps:g} frames a second are more than the {MAX_FPS:g} that can be "
-                "watched. Keep every so many-th frame, and give the rate that is left (--fps)."
+                "watched. Fix: keep every n-th frame, and give the rate of these (--fps)."
             )
         if recipe["face"]["per_frame"]:
             raise UserError(
-                "face.per_frame aligns every frame on its own, which moves a face by as much as a "
-                "micro-expression does. To watch a video set it False."
+                "face.per_frame: aligning every frame on its own moves a face by as much as a "
+                "micro-expression does. Fix: to watch a video, set it False."
             )
         self._face_settings, self._points = recipe["face"], landmarks
-        given = (
-            landmarks is not None and self._face_settings["points"] == "auto"
-        )  # as the face stage does
-        self._fixed = given or self._face_settings["points"] == "box"
+        # The same rule as in the face stage.
+        use_landmarks = landmarks is not None and self._face_settings["points"] == "auto"
+        self._fixed = use_landmarks or self._face_settings["points"] == "box"
         size = recipe["size"]
         self._settings = TrackSettings(
             name, fps, size, margin(size), context_seconds(recipe), Level(fps)
@@ -84,7 +82,7 @@ class Watcher:
         self.first = self._number = self._next_check = first
         self._previous: np.ndarray | None = None
         self._tracks: list[Track] = []
-        self._stop_spotting_at = math.inf  # when the older track looks for no more movements
+        self._stop_spotting_at = math.inf  # Frame at which the older track stops spotting.
         self._cuts = Cuts(fps)
         self._stretches, self._signal = Stretches(), Signal()
         self._reported_apexes: list[int] = []
@@ -92,38 +90,42 @@ class Watcher:
 
     @property
     def frames_seen(self) -> int:
-        """How many frames it has seen."""
+        """Number of frames seen so far."""
         return self._number - self.first
 
     @property
     def last_settled(self) -> int:
-        """The number of the last frame of which it is known whether an apex is there."""
-        held = max((track.capacity for track in self._tracks), default=0)
-        return max(self.first, self._number - held) - 1
+        """Number of the last frame for which it is decided whether it is an apex."""
+        capacity = max((track.capacity for track in self._tracks), default=0)
+        return max(self.first, self._number - capacity) - 1
 
     @property
     def stretches(self) -> list[Stretch]:
-        """Of what the video has consisted so far, in order and without gaps."""
+        """Stretches of the video so far, in order and without gaps."""
         return [*self._stretches.items]
 
     @property
     def course(self) -> Course:
-        """The spotter's signal so far."""
+        """Signal of the spotter so far."""
         return self._signal.course
 
     @property
     def notes(self) -> list[str]:
-        """What a user should know of what has been seen so far."""
+        """Notes for the user on the frames seen so far, one sentence each."""
         return [self._faces_note] if self._faces_note else []
 
     def update(self, frame: np.ndarray | None) -> list[SpottedMovement]:
-        """Take the next frame, RGB uint8 `[h, w, 3]`, or None where it cannot be read.
+        """Take the next frame and return the movements that are now complete.
+
+        Args:
+          frame: Frame, RGB `[h, w, 3]` in 0..255, or None if it cannot be read.
 
         Returns:
-          The movements that are settled by now; the frames around them have been seen too.
+          Movements whose frames, context included, have all been seen.
 
         Raises:
-          UserError: a box or landmarks outside the frame; dlib or its model missing.
+          UserError: The box or the landmarks are outside the frame, or dlib or its model is
+            missing.
         """
         number = self._number
         spotted: list[SpottedMovement] = []
@@ -148,11 +150,11 @@ class Watcher:
         return self._without_duplicates(spotted)
 
     def end(self) -> list[SpottedMovement]:
-        """The movements that are left when no frame follows."""
+        """Return the remaining movements after the last frame."""
         return self._without_duplicates(self._end_at_previous_frame())
 
     def _follow(self, number: int, frame: np.ndarray) -> list[SpottedMovement]:
-        """Begin a track, or go on with one."""
+        """Begin a track or continue one, and return the movements of tracks that end."""
         if self._fixed:
             if not self._tracks:
                 try:
@@ -160,7 +162,7 @@ class Watcher:
                 except UserError:
                     if number == self.first:
                         raise
-                    return []  # a frame of another size, in which the face is not at its place
+                    return []  # The frame has another size and does not contain the face.
                 self._begin_track(number, matrix, self._points, 0)
             self._tracks[-1].last_seen = number
             return []
@@ -170,16 +172,21 @@ class Watcher:
         return self._find_face(number, frame)
 
     def _fixed_transform(self, frame: np.ndarray) -> np.ndarray:
-        made = self._settings
+        settings = self._settings
         if self._face_settings["points"] == "box":
             box = self._face_settings["box"]
-            return face.box_transform(frame.shape, box, made.size, made.margin, made.name)
+            return face.box_transform(
+                frame.shape, box, settings.size, settings.margin, settings.name
+            )
         assert self._points is not None
-        face.check_eyes(self._points, frame.shape, made.name)
-        return face.align(self._points, made.size, made.margin, made.name)
+        face.check_eyes(self._points, frame.shape, settings.name)
+        return face.align(self._points, settings.size, settings.margin, settings.name)
 
     def _find_face(self, number: int, frame: np.ndarray) -> list[SpottedMovement]:
-        """Find the face and compare it with the track's."""
+        """Detect the face, and begin a new track if it has moved.
+
+        Returns the movements of tracks that end.
+        """
         faces = landmarks.find_all(frame, model=self._face_settings["model"])
         spotted: list[SpottedMovement] = []
         current = self._tracks[-1] if self._tracks else None
@@ -194,7 +201,7 @@ class Watcher:
         for track in self._tracks:
             track.last_seen = number
         if current is None or not current.matches(points):
-            # At most two at a time.
+            # At most two tracks run at a time.
             spotted += self._end_tracks(lambda: True, keep=1)
             matrix = face.align(
                 points, self._settings.size, self._settings.margin, self._settings.name
@@ -202,8 +209,8 @@ class Watcher:
             self._begin_track(number, matrix, points, len(faces))
         if len(faces) > 1 and not self._faces_note:
             self._faces_note = (
-                f"{len(faces)} faces in frame {number}; the one nearest to where it was is "
-                "followed."
+                f"{len(faces)} faces in frame {number}; the one nearest to the previous position "
+                "is followed."
                 if current
                 else face.several_faces_note(len(faces), f"in frame {number}")
             )
@@ -219,7 +226,10 @@ class Watcher:
         self._signal.add_gap(number)
 
     def _retire(self, number: int) -> list[SpottedMovement]:
-        """The older track goes on until the new one knows what comes before its movements."""
+        """End the older of two tracks once it is idle, and return its movements.
+
+        It stops spotting when the newer track has the frames before its first movements.
+        """
         if len(self._tracks) > 1:
             older = self._tracks[0]
             if number == self._stop_spotting_at:
@@ -229,7 +239,7 @@ class Watcher:
         return []
 
     def _end_at_previous_frame(self) -> list[SpottedMovement]:
-        """End all tracks at the frame before."""
+        """End all tracks at the previous frame and return their movements."""
         frame = self._previous
         model = self._face_settings["model"]
         return self._end_tracks(
@@ -239,7 +249,7 @@ class Watcher:
     def _end_tracks(
         self, is_face_visible: Callable[[], bool], keep: int = 0
     ) -> list[SpottedMovement]:
-        """End the tracks, the oldest first, but for so many."""
+        """End all tracks but the newest `keep`, and return their movements."""
         spotted: list[SpottedMovement] = []
         while len(self._tracks) > keep:
             track = self._tracks.pop(0)
@@ -249,14 +259,14 @@ class Watcher:
         return spotted
 
     def _without_duplicates(self, spotted: list[SpottedMovement]) -> list[SpottedMovement]:
-        """Those that have not been told, by the order of their apexes."""
-        new = []
+        """Return the movements that are not reported yet, in order of their apexes."""
+        new_movements = []
         for movement in sorted(spotted, key=_apex):
-            apex, near = _apex(movement), SAME_MOVEMENT_SECONDS * self._settings.fps
-            if all(abs(apex - told) > near for told in self._reported_apexes):
-                new.append(movement)
+            apex, min_distance = _apex(movement), SAME_MOVEMENT_SECONDS * self._settings.fps
+            if all(abs(apex - reported) > min_distance for reported in self._reported_apexes):
+                new_movements.append(movement)
                 self._reported_apexes = [*self._reported_apexes[-MAX_REMEMBERED:], apex]
-        return new
+        return new_movements
 
 
 def _apex(spotted: SpottedMovement) -> int:

@@ -1,18 +1,18 @@
-"""The apex of a clip in which nobody has marked it: SMIC's, or a video of one's own.
+"""Estimates the apex of a clip without a marked one, such as a clip of SMIC or the user's own.
 
-The flow from the onset frame to each later frame is rid of what is no expression, and the apex is
-where the rest is largest. The head's movement goes in two steps: its shift, turn and growth in the
-image, frame by frame, and what is left of it at the offset, which is taken to have come
-evenly. An expression is over by its offset, a head need not have come back; without the second step
-a slow turn of the head outweighs a small expression. The eyes count for nothing: a blink is larger
-than any micro-expression.
+The apex is the frame where the flow from the onset frame, less the movement of the head, is
+largest. The head's movement is removed in two steps. First, frame by frame, its shift, turn and
+growth in the image. Second, what is left of it at the offset, which is assumed to have built up
+evenly since the onset. An expression is over by its offset, but a head need not have come back;
+without the second step, a slow turn of the head outweighs a small expression. The eyes are ignored:
+a blink is larger than any micro-expression.
 
 docs/data.md ("How well the apex is estimated") has the errors on clips of known movement.
 
 References:
   Farneback, "Two-frame motion estimation based on polynomial expansion", SCIA 2003.
-  Liong et al., "Automatic apex frame spotting in micro-expression database", ACPR 2015: the frame
-    that differs most from the onset.
+  Liong et al., "Automatic apex frame spotting in micro-expression database", ACPR 2015: the apex
+    as the frame that differs most from the onset.
 """
 
 from __future__ import annotations
@@ -29,73 +29,79 @@ from data_prep.common.errors import UserError
 from data_prep.stages import face, keyframes
 
 RULES = ("flow", "middle")
-SIDE = 112  # px of the frames that the flow is measured in; larger ones gain little
-WINDOW = 0.1  # of the side, that the flow is a mean over: what an expression moves at once
-EYES_APART = 0.29  # of an aligned crop's side; their row is the key frames'
-# Half axes (across, down) in distances between the eyes: of the face around a point below the
-# middle of the eyes, and of what a blink moves around each eye.
+SIDE = 112  # px of the frames that the flow is measured in; larger frames gain little.
+WINDOW = 0.1  # Share of the side that the flow is averaged over: the extent of an expression.
+EYES_APART = 0.29  # Share of an aligned crop's side. The eyes' row is `keyframes.EYE_ROW`.
+# Ellipses, in distances between the eyes. FACE_BELOW: centre of the face below the middle of the
+# eyes. FACE: half axes (across, down) of the face. EYE: those of the area that a blink moves.
 FACE_BELOW, FACE = 0.55, (0.95, 1.3)
 EYE = (0.36, 0.3)
-STILL = 1e-3  # px: less is the rounding of the flow, not a movement
+STILL = 1e-3  # px; a smaller flow is rounding, not movement.
 
 Flow = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def estimate(clip: Clip, *, rule: str, smoothing: float) -> Clip:
-    """Find the apex between onset and offset where nobody has marked it.
+    """Estimate the apex between onset and offset if it is not marked.
 
     Args:
-      clip: frames `[t, h, w]`, as the face stage leaves them.
-      rule: 'flow' (the largest deviation from the onset) or 'middle' (half-way from onset to
-        offset, as many papers do for SMIC).
-      smoothing: seconds, the Gaussian's sigma that the deviation is smoothed with over time; 0
-        leaves it as it is.
+      clip: Clip with frames `[t, h, w]`, as the face stage leaves them.
+      rule: 'flow' (largest deviation from the onset) or 'middle' (half-way from onset to offset, as
+        many papers do for SMIC).
+      smoothing: Sigma of the Gaussian that smooths the deviation over time, seconds; 0 does not
+        smooth.
 
     Returns:
-      The clip with an apex after its onset, `apex_estimated` set, and a note where nothing moves.
-      A clip with an apex comes back as it is, and so does one whose onset and offset are out of
-      order: the key frames' stage says what is wrong with it.
+      The clip with an apex after its onset and `apex_estimated` set. If nothing moves, the apex is
+      the middle frame and a note says so. A clip with a marked apex is returned unchanged, and so
+      is one whose onset and offset are out of order: the key frame stage reports that error.
 
     Raises:
-      UserError: an unknown rule.
+      UserError: The rule is unknown.
     """
     if rule not in RULES:
-        raise UserError(f"apex.rule = {rule!r}: take 'flow' or 'middle'.")
+        raise UserError(f"apex.rule: unknown value {rule!r}. Fix: use 'flow' or 'middle'.")
     if clip.apex is not None or not 0 <= clip.onset < clip.offset < len(clip.frames):
         return clip
     half_way = clip.onset + (clip.offset - clip.onset + 1) // 2
-    found = dataclasses.replace(clip, apex=half_way, apex_estimated=True)
+    estimated = dataclasses.replace(clip, apex=half_way, apex_estimated=True)
     if rule == "middle":
-        return found
-    course = deviation(clip)
-    if course.max() < STILL:
-        note = "nothing moves from onset to offset; the frame in the middle stands for the apex."
-        return dataclasses.replace(found, notes=(*clip.notes, note))
-    return dataclasses.replace(found, apex=clip.onset + peak(course, smoothing * clip.fps))
+        return estimated
+    deviations = deviation(clip)
+    if deviations.max() < STILL:
+        note = "nothing moves from onset to offset; the middle frame is used as the apex."
+        return dataclasses.replace(estimated, notes=(*clip.notes, note))
+    return dataclasses.replace(estimated, apex=clip.onset + peak(deviations, smoothing * clip.fps))
 
 
 def peak(course: np.ndarray, width: float) -> int:
-    """The highest place of a course, but the first.
+    """Return the index of the maximum of a smoothed curve, index 0 excluded.
 
     Args:
-      course: `[t]`.
-      width: the sigma, in places, of the Gaussian that it is smoothed with before.
+      course: Curve over time `[t]`.
+      width: Sigma of the Gaussian that smooths the curve, in indices; 0 does not smooth.
     """
-    smooth = gaussian_filter1d(course, width, mode="nearest") if width else course
-    return 1 + int(np.argmax(smooth[1:]))
+    smoothed = gaussian_filter1d(course, width, mode="nearest") if width else course
+    return 1 + int(np.argmax(smoothed[1:]))
 
 
 def farneback(first: np.ndarray, second: np.ndarray, side: int = 0) -> np.ndarray:
-    """Farneback's flow: `[h, w, 2]` (right, down) px from one frame `[h, w]` to another.
+    """Compute Farneback's flow from one frame to another.
 
-    Its window is a share of the frames' shorter side, or of `side` where they are parts of larger
-    ones.
+    Args:
+      first: Frame `[h, w]`.
+      second: Frame `[h, w]`.
+      side: Length in px of which the averaging window is the share `WINDOW`. 0 means the frames'
+        shorter side. Give it if the frames are parts of larger ones.
+
+    Returns:
+      `[h, w, 2]`: (right, down) in px.
     """
     window = max(3, round(WINDOW * (side or min(first.shape))))
     return cv2.calcOpticalFlowFarneback(
         first,
         second,
-        np.zeros((*first.shape, 2), np.float32),  # only to write to: the types want one
+        np.zeros((*first.shape, 2), np.float32),  # Output buffer; the type stubs require one.
         pyr_scale=0.5,
         levels=3,
         winsize=window,
@@ -107,45 +113,53 @@ def farneback(first: np.ndarray, second: np.ndarray, side: int = 0) -> np.ndarra
 
 
 def deviation(clip: Clip, flow: Flow = farneback) -> np.ndarray:
-    """How far the face has moved since the onset, other than with the head.
+    """Measure how far the face has moved since the onset, without the head.
 
     Args:
-      clip: frames `[t, h, w]`; two of them are held at a reduced size.
-      flow: measures the movement `[h, w, 2]` (right, down) px from one frame `[h, w]` to another.
+      clip: Clip with frames `[t, h, w]`; two of them are in memory, at a reduced size.
+      flow: Computes the movement `[h, w, 2]` (right, down) px from one frame `[h, w]` to another.
 
     Returns:
-      `[offset - onset + 1]`: the mean length of the movement over the face, in px of `clip.frames`;
-      0 at the onset and at the offset.
+      `[offset - onset + 1]`: mean length of the movement over the face, in px of `clip.frames`; 0
+      at the onset and at the offset.
     """
     height, width = clip.frames[clip.onset].shape
     scale = min(1.0, SIDE / max(height, width))
     shape = max(1, round(height * scale)), max(1, round(width * scale))
-    seen = face_without_eyes(clip.landmarks, scale, shape)
-    head = head_movement_basis(seen)
+    mask = face_without_eyes(clip.landmarks, scale, shape)
+    head = head_movement_basis(mask)
     onset = downscale(clip.frames[clip.onset], shape)
 
-    def moved(index: int) -> np.ndarray:
+    def movement_to(index: int) -> np.ndarray:
         frame = downscale(clip.frames[index], shape)
-        movement = flow(onset, match_brightness(frame, onset, seen))[seen].T.ravel()
+        movement = flow(onset, match_brightness(frame, onset, mask))[mask].T.ravel()
         return movement - head @ (head.T @ movement)
 
-    left, last = moved(clip.offset), clip.offset - clip.onset
-    course = np.zeros(last + 1)
+    residual, last = movement_to(clip.offset), clip.offset - clip.onset
+    deviations = np.zeros(last + 1)
     for step in range(1, last):
-        right, down = (moved(clip.onset + step) - step / last * left).reshape(2, -1)
-        course[step] = np.hypot(right, down).mean() / scale
-    return course
+        right, down = (movement_to(clip.onset + step) - step / last * residual).reshape(2, -1)
+        deviations[step] = np.hypot(right, down).mean() / scale
+    return deviations
 
 
 def downscale(frame: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A frame `[h, w]` at a smaller shape (rows, columns): means of what each pixel covers."""
+    """Resize a frame `[h, w]` to a smaller shape by averaging.
+
+    Args:
+      frame: The frame.
+      shape: Rows and columns of the result.
+    """
     if frame.shape == shape:
         return frame
     return cv2.resize(frame, shape[::-1], interpolation=cv2.INTER_AREA)
 
 
 def match_brightness(frame: np.ndarray, onset: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The frame in the onset frame's light; a black one stays black."""
+    """Scale a frame to the mean brightness of the onset frame within a mask.
+
+    A black frame stays black.
+    """
     return frame * (onset[mask].mean() / max(1.0, frame[mask].mean()))
 
 
@@ -155,28 +169,35 @@ def face_without_eyes(
     shape: tuple[int, int],
     eye: tuple[float, float] = EYE,
 ) -> np.ndarray:
-    """Where movement counts, bool `[h, w]`: the face without its eyes.
+    """Return the mask of the pixels where movement counts: the face, no eyes.
 
     Args:
-      landmarks: `[68, 2]` (x, y) in px of the frame, or None for a crop that is aligned.
-      scale: what the frame is reduced by, before it has `shape`.
-      shape: rows and columns.
-      eye: half axes (across, down) of what is left out around each eye, in distances between them.
+      landmarks: `[68, 2]` (x, y) in px of the full-size frame, or None for an aligned crop.
+      scale: Factor by which the frame was reduced to `shape`.
+      shape: Rows and columns.
+      eye: Half axes (across, down) of the area left out around each eye, in distances between the
+        eyes.
+
+    Returns:
+      bool `[h, w]`.
     """
-    seen = _face_mask(*_eye_centres(landmarks, scale, shape), shape, eye)
-    return seen if seen.any() else np.ones(shape, bool)  # a box may leave out the landmarks
+    mask = _face_mask(*_eye_centres(landmarks, scale, shape), shape, eye)
+    return mask if mask.any() else np.ones(shape, bool)  # The landmarks may lie outside a box.
 
 
 def _eye_centres(
     landmarks: np.ndarray | None, scale: float, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The centres (x, y) of both eyes at a scale; without landmarks those of an aligned crop."""
+    """Return the centres (x, y) of the right and the left eye at a scale.
+
+    Without landmarks they are those of an aligned crop.
+    """
     if landmarks is None:
         middle = np.array([keyframes.MIDDLE_COLUMN, keyframes.EYE_ROW])
         across = np.array([EYES_APART / 2, 0])
         size = np.array(shape[::-1])
         return size * (middle - across), size * (middle + across)
-    # A pixel's centre has the whole coordinate.
+    # Whole coordinates are pixel centres.
     points = (np.asarray(landmarks) + 0.5) * scale - 0.5
     return points[face.RIGHT_EYE].mean(0), points[face.LEFT_EYE].mean(0)
 
@@ -184,7 +205,7 @@ def _eye_centres(
 def _face_mask(
     right: np.ndarray, left: np.ndarray, shape: tuple[int, int], eye: tuple[float, float]
 ) -> np.ndarray:
-    """An ellipse around the face without one around each eye, bool `[h, w]`."""
+    """Return the ellipse of the face less the ellipses of the eyes, bool `[h, w]`."""
     apart = float(np.hypot(*(left - right)))
     centre = (right + left) / 2 + [0, FACE_BELOW * apart]
     y, x = np.mgrid[: shape[0], : shape[1]]
@@ -197,10 +218,11 @@ def _face_mask(
 
 
 def head_movement_basis(mask: np.ndarray) -> np.ndarray:
-    """An orthonormal basis of what a shift, a small turn and a growth move, `[2 n, 4]`.
+    """Return an orthonormal basis of shifts, small turns and growth, `[2 n, 4]`.
 
     Args:
-      mask: bool `[h, w]` with n places; rows are their movements to the right, then down.
+      mask: Mask, bool `[h, w]` with n pixels set. The rows of the basis are their movements to the
+        right, then down.
     """
     y, x = (axis - axis.mean() for axis in np.nonzero(mask))
     shifts, turn, growth = np.eye(2).repeat(len(x), 0), np.r_[-y, x], np.r_[x, y]

@@ -1,4 +1,4 @@
-"""Images and fields of one pair: pyramid, derivatives, warp, median. For `stages.flow`."""
+"""Image operations of the flow: pyramid, derivatives, warp, median. For `stages.flow`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import jax
 import jax.numpy as jnp
 
 PYRAMID_STEP = 0.5
-SMALLEST_SIDE = 24  # px: the pyramid stops before its images are smaller
+SMALLEST_SIDE = 24  # px; the pyramid stops before its images get smaller.
 
 Pair = tuple[jax.Array, jax.Array]
 
 
 def pyramid(image: jax.Array, scales: int) -> list[jax.Array]:
-    """An image `[h, w]` at full size, then smaller and smaller."""
+    """Return an image `[h, w]` at full size, then at ever smaller sizes.
+
+    Args:
+      image: The image.
+      scales: Maximum number of levels.
+    """
     levels = [image]
     for _ in range(scales - 1):
         height, width = levels[-1].shape
@@ -26,7 +31,7 @@ def pyramid(image: jax.Array, scales: int) -> list[jax.Array]:
 
 
 def resize_flow(flow: Pair, shape: tuple[int, ...]) -> Pair:
-    """The flow of a coarser level at a level of `shape`, in that level's pixels."""
+    """Resize the flow of a coarser level to `shape`, in pixels of the new level."""
     u, v = flow
     height, width = u.shape
     u = jax.image.resize(u, shape, "linear") * (shape[1] / width)
@@ -35,7 +40,11 @@ def resize_flow(flow: Pair, shape: tuple[int, ...]) -> Pair:
 
 
 def with_gradient(image: jax.Array) -> jax.Array:
-    """`[3, h, w]`: an image and its five-point derivatives along x and y (Wedel et al.)."""
+    """Stack an image and its five-point derivatives along x and y (Wedel et al.).
+
+    Returns:
+      `[3, h, w]`.
+    """
     height, width = image.shape
     padded = jnp.pad(image, 2, mode="edge")
     columns = [padded[2:-2, start : start + width] for start in range(5)]
@@ -44,31 +53,45 @@ def with_gradient(image: jax.Array) -> jax.Array:
 
 
 def _five_point(samples: list[jax.Array]) -> jax.Array:
-    """The derivative in the middle of five samples one pixel apart."""
+    """Return the derivative at the middle of five samples one pixel apart."""
     return (samples[0] - 8 * samples[1] + 8 * samples[3] - samples[4]) / 12
 
 
 def warp(images: jax.Array, u: jax.Array, v: jax.Array) -> jax.Array:
-    """`images` `[c, h, w]` at the places that (u, v) lead to, bilinear; the edge goes on beyond."""
+    """Sample images at the positions displaced by (u, v), bilinearly.
+
+    Positions beyond the edge get the value at the edge.
+
+    Args:
+      images: `[c, h, w]`.
+      u: Displacement to the right `[h, w]`, px.
+      v: Displacement down `[h, w]`, px.
+
+    Returns:
+      `[c, h, w]`.
+    """
     channels, height, width = images.shape
     x = jnp.clip(jnp.arange(width, dtype=u.dtype)[None, :] + u, 0, width - 1)
     y = jnp.clip(jnp.arange(height, dtype=v.dtype)[:, None] + v, 0, height - 1)
     left = jnp.minimum(jnp.floor(x), width - 2)
     top = jnp.minimum(jnp.floor(y), height - 2)
-    right_share, bottom_share = (x - left)[None], (y - top)[None]
+    right_weight, bottom_weight = (x - left)[None], (y - top)[None]
     corner = (top * width + left).astype(jnp.int32).ravel()
     pixels = images.reshape(channels, -1)
 
-    def at(offset):
+    def neighbour(offset):
         return jnp.take(pixels, corner + offset, axis=1, mode="clip").reshape(images.shape)
 
-    upper = at(0) + right_share * (at(1) - at(0))
-    lower = at(width) + right_share * (at(width + 1) - at(width))
-    return upper + bottom_share * (lower - upper)
+    upper = neighbour(0) + right_weight * (neighbour(1) - neighbour(0))
+    lower = neighbour(width) + right_weight * (neighbour(width + 1) - neighbour(width))
+    return upper + bottom_weight * (lower - upper)
 
 
 def median(field: jax.Array) -> jax.Array:
-    """The median of each 3x3 neighbourhood, by 19 exchanges (Devillard) instead of a sort."""
+    """Return the median of each 3x3 neighbourhood.
+
+    It uses 19 exchanges (Devillard) instead of a sort.
+    """
     height, width = field.shape
     padded = jnp.pad(field, 1, mode="edge")
     corners = itertools.product(range(3), range(3))

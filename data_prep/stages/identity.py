@@ -1,4 +1,4 @@
-"""Texts and digests that stand for a recipe and for the code of its stages."""
+"""Texts and digests that identify a recipe and the code of its stages."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ from data_prep.stages.table import STAGES
 Recipe = Mapping[str, Any]
 
 
-# Raise READ when the readers or `Clip` change, and the others when their code gives other values.
+# Increase READ when the readers or `Clip` change, the others when their code gives other values.
 READ, FLOW, RECORD = 4, 2, 3
-IMAGE = 1  # of the sources of images
+IMAGE = 1  # Version of the code of the image sources.
 
 
 def canonical_json(content: Any) -> str:
-    """JSON text that is equal for equal content, whatever the order of its fields."""
+    """Return JSON text that does not depend on the order of fields."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 
 def digest(*parts: str) -> str:
-    """32 hexadecimal digits that stand for a sequence of texts."""
+    """Return 32 hexadecimal digits that identify a sequence of texts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
 
 def fingerprint_parts(recipe: Recipe) -> tuple[str, ...]:
-    """Texts that stand for all that makes a record of a clip: our code, and the recipe."""
+    """Return texts that identify the code and the recipe that make a record.
+
+    The last one stands for the file of the 68-point model, if the recipe names one.
+    """
     model = () if is_images(recipe) else predictor_stamp(recipe)
     return canonical_json(versions(recipe)), canonical_json(recipe), *model
 
 
 def versions(recipe: Recipe) -> Mapping[str, int]:
-    """Return the version of the code of each stage, and of what goes before and after them."""
+    """Return the code version of each stage, and of the steps before and after."""
     if is_images(recipe):
         return {"image": IMAGE}
     stages = {name: stage.version for name, stage in STAGES.items()}
@@ -44,12 +47,19 @@ def versions(recipe: Recipe) -> Mapping[str, int]:
 
 
 def fingerprint(recipe: Recipe) -> str:
-    """16 hexadecimal digits that stand for the recipe and our code, on any machine."""
+    """Return 16 hexadecimal digits that identify the recipe and the code.
+
+    They are the same on every machine.
+    """
     return digest(*fingerprint_parts(recipe)[:2])[:16]
 
 
 def predictor_stamp(recipe: Recipe) -> tuple[str, ...]:
-    """What stands for the content of `face.model`; nothing where the recipe names no such file."""
+    """Return the size and time of the file `face.model` as one text.
+
+    Returns:
+      A tuple with the text; () if the recipe names no existing file.
+    """
     file = Path(recipe["face"]["model"]).expanduser()
     if not file.is_file():
         return ()
@@ -57,9 +67,10 @@ def predictor_stamp(recipe: Recipe) -> tuple[str, ...]:
 
 
 def without_predictor(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe without the path of a 68-point model, which is of one machine.
+    """Return the recipe without the path of a 68-point model.
 
-    A model's folder that came from elsewhere must not choose a file for dlib to read.
+    The path belongs to one machine, and a model's folder from elsewhere must not choose a file for
+    dlib to read.
     """
     if "face" not in recipe:
         return dict(recipe)
@@ -67,6 +78,10 @@ def without_predictor(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def portable_fingerprint(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what stands for how clips are prepared: the recipe, and each stage's code."""
+    """Return what identifies how clips are prepared, on any machine.
+
+    Returns:
+      'recipe': the fingerprint of the recipe; 'stages': the code version of each stage.
+    """
     shared = without_predictor(recipe)
     return {"recipe": fingerprint(shared), "stages": dict(versions(shared))}

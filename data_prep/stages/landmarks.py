@@ -1,4 +1,4 @@
-"""The 68 landmarks of a face, in the order of 300-W: found by dlib, or read from a file."""
+"""The 68 landmarks of a face, in the order of 300-W: detected by dlib, or read from a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from data_prep.common.errors import UserError
 from data_prep.video.pictures import grey
 
 COUNT = 68
-SIDE = 640  # px: a frame's longer side is made at most this before faces are looked for
+SIDE = 640  # px; frames are reduced to this longer side for detection.
 
 _MODEL_PACKAGE = "face_recognition_models"
 _MODEL_FILE = "shape_predictor_68_face_landmarks.dat"
@@ -24,21 +24,22 @@ _REMEDY = "pip install '.[landmarks]'"
 
 
 def detect(frame: np.ndarray, *, model: str = "", name: str = "frame") -> tuple[np.ndarray, int]:
-    """The landmarks of the largest face, by dlib.
+    """Detect the landmarks of the largest face, by dlib.
 
-    Faces are looked for at a reduced size and, when there is none, at twice that: at the first,
-    dlib's detector sees faces of 80 px and more. The landmarks are those of the frame itself.
+    Faces are searched at a reduced size and, if there is none, at twice that size. At the reduced
+    size, dlib's detector finds faces of 80 px and more. The landmarks are located in the frame
+    itself.
 
     Args:
       frame: `[h, w]` or `[h, w, 3]`, 0..255.
-      model: path of the 68-point model; '' looks in the package face_recognition_models.
-      name: what to call the frame in an error.
+      model: Path of the 68-point model; '' looks in the package face_recognition_models.
+      name: Name of the frame, for the message.
 
     Returns:
-      float32 `[68, 2]`, (x, y) in pixels, and the number of faces that were found.
+      float32 `[68, 2]`, (x, y) in pixels, and the number of faces found.
 
     Raises:
-      UserError: no face, or dlib or its model missing.
+      UserError: There is no face, or dlib or its model is missing.
     """
     detector, predictor = load_detector(model)
     image = _to_uint8(frame)
@@ -47,8 +48,8 @@ def detect(frame: np.ndarray, *, model: str = "", name: str = "frame") -> tuple[
         height, width = image.shape
         raise UserError(
             f"{name}: dlib finds no face in a frame of {width}x{height} pixels.\nFix, one of: "
-            "landmarks from a file (--landmarks of a video, config.data.landmarks_dir of a "
-            "database); another onset; for frames that are cropped to the face already, "
+            "give landmarks (--landmarks for a video, --config.data.landmarks_dir for a database); "
+            "give another onset; for frames that are cropped to the face already, set "
             "--config.prep.face.points=box."
         )
     largest = max(faces, key=lambda face: face.area())
@@ -56,7 +57,10 @@ def detect(frame: np.ndarray, *, model: str = "", name: str = "frame") -> tuple[
 
 
 def find_all(frame: np.ndarray, *, model: str = "") -> list[np.ndarray]:
-    """The landmarks `[68, 2]` of every face, the largest first; the rest is as for `detect`."""
+    """Detect the landmarks `[68, 2]` of every face, largest first.
+
+    Args and errors are those of `detect`; without a face the list is empty.
+    """
     detector, predictor = load_detector(model)
     image = _to_uint8(frame)
     faces = sorted(_faces(detector, image), key=lambda face: face.area(), reverse=True)
@@ -64,7 +68,10 @@ def find_all(frame: np.ndarray, *, model: str = "") -> list[np.ndarray]:
 
 
 def has_face(frame: np.ndarray, *, model: str = "") -> bool:
-    """Whether dlib finds a face in the frame; the rest is as for `detect`."""
+    """Return whether dlib finds a face in the frame.
+
+    Args and errors are those of `detect`.
+    """
     return bool(_faces(load_detector(model)[0], _to_uint8(frame)))
 
 
@@ -78,11 +85,11 @@ def _to_uint8(frame: np.ndarray) -> np.ndarray:
 
 
 def _faces(detector: Any, image: np.ndarray) -> list[Any]:
-    """The faces' rectangles in pixels of the image."""
+    """Return the faces' rectangles in pixels of the image."""
     reduction = min(1.0, SIDE / max(image.shape))
     for scale in (reduction, 2 * reduction):
-        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        faces = detector(cv2.resize(image, None, fx=scale, fy=scale, interpolation=how), 0)
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+        faces = detector(cv2.resize(image, None, fx=scale, fy=scale, interpolation=method), 0)
         if faces:
             return [_scaled(face, 1 / scale) for face in faces]
     return []
@@ -95,16 +102,16 @@ def _scaled(face: Any, scale: float) -> Any:
 
 @functools.lru_cache(maxsize=1)
 def load_detector(model: str) -> tuple[Any, Any]:
-    """The detector and the predictor of dlib, loaded once: the model file is 100 MB.
+    """Load dlib's detector and predictor, once: the model file has 100 MB.
 
     Raises:
-      UserError: dlib or its model is missing, or the model is damaged; with the remedy.
+      UserError: dlib or its model is missing, or the model is damaged.
     """
     try:
-        dlib: Any = importlib.import_module("dlib")  # an extra without types, slow to import
+        dlib: Any = importlib.import_module("dlib")  # Optional, untyped, slow to import.
     except ImportError as error:
         raise UserError(
-            f"Finding faces needs dlib ({error}).\nFix: {_REMEDY}, or give the landmarks, or "
+            f"Face detection needs dlib ({error}).\nFix: {_REMEDY}, or give the landmarks, or "
             "set face.points = 'box' for frames that are cropped already."
         ) from error
     path = _model_path(model)
@@ -113,14 +120,15 @@ def load_detector(model: str) -> tuple[Any, Any]:
     except RuntimeError as error:
         raise UserError(
             f"{path}: not a 68-point model that dlib can read ({error}).\nFix: {_REMEDY}, or "
-            "set face.model to a whole file."
+            "set face.model to an undamaged file."
         ) from error
 
 
 def _model_path(model: str) -> pathlib.Path:
-    """The 68-point model's file; the package that holds it is found and never imported.
+    """Return the file of the 68-point model.
 
-    (Its import fails where setuptools no longer brings pkg_resources.)
+    The package that holds it is located without an import, because its import fails if setuptools
+    no longer provides pkg_resources.
     """
     if model:
         path, remedy = pathlib.Path(model).expanduser(), "correct face.model"
@@ -134,46 +142,48 @@ def _model_path(model: str) -> pathlib.Path:
         folder = spec.submodule_search_locations[0]
         path, remedy = pathlib.Path(folder, "models", _MODEL_FILE), _REMEDY
     if not path.is_file():
-        raise UserError(f"dlib's 68-point model is not at {path}.\nFix: {remedy}.")
+        raise UserError(f"{path}: dlib's 68-point model is not here.\nFix: {remedy}.")
     return path
 
 
 def resolve_folder(path: str | pathlib.Path | None) -> pathlib.Path | None:
-    """The folder in which a database's landmarks are, or None when there are none.
+    """Return the folder of a database's landmarks, or None if no path is given.
 
     Raises:
-      UserError: there is no such folder.
+      UserError: The folder does not exist.
     """
     if not path:
         return None
-    found = pathlib.Path(path).expanduser()
-    if not found.is_dir():
-        raise UserError(f"{found}: no such folder. Correct config.data.landmarks_dir.")
-    return found
+    folder = pathlib.Path(path).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder. Fix: correct config.data.landmarks_dir.")
+    return folder
 
 
 def read(path: pathlib.Path, index: int) -> np.ndarray:
     """Read landmarks from a file.
 
-    Two forms are known: 68 lines `x,y` (or `x y`), which are the onset frame's, and OpenFace's CSV,
-    a row for each frame with the columns x_0 ... x_67, y_0 ... y_67 and, counted from 1, frame.
+    Two formats are supported: 68 lines `x,y` (or `x y`), the landmarks of the onset frame; and
+    OpenFace's CSV, one row per frame with the columns x_0 ... x_67, y_0 ... y_67 and, counted from
+    1, frame.
 
     Args:
-      path: of the file.
-      index: of the onset frame in the video or folder, counted from 0: which of OpenFace's rows.
+      path: Landmark file.
+      index: Index of the onset frame in the video or folder, counted from 0. It selects OpenFace's
+        row.
 
     Returns:
       float32 `[68, 2]`, (x, y) in pixels.
 
     Raises:
-      UserError: naming the file, when it is of neither form or lacks the frame.
+      UserError: The file cannot be read, has neither format, or lacks the frame.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").strip().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", "") or "not text"
         raise UserError(
-            f"{path}: no landmarks can be read ({reason}). Correct the path."
+            f"{path}: no landmarks can be read ({reason}). Fix: correct the path."
         ) from error
     try:
         texts = _openface(lines, index) if "x_0" in lines[0] else _pairs(lines)
@@ -182,8 +192,9 @@ def read(path: pathlib.Path, index: int) -> np.ndarray:
         points = np.empty(0, np.float32)
     if points.shape != (COUNT, 2) or not np.isfinite(points).all():
         raise UserError(
-            f"{path}: holds no 68 landmarks of frame {index}, counted from 0. Give 68 lines 'x,y' "
-            "of the onset frame, or OpenFace's CSV of the whole video (2D landmarks, one face)."
+            f"{path}: holds no 68 landmarks of frame {index}, counted from 0. Fix: give 68 lines "
+            "'x,y' of the onset frame, or OpenFace's CSV of the whole video (2D landmarks, one "
+            "face)."
         )
     return points
 
@@ -193,7 +204,10 @@ def _pairs(lines: list[str]) -> list[list[str]]:
 
 
 def _openface(lines: list[str], index: int) -> list[tuple[str, str]]:
-    """The frame's points; none when OpenFace saw no face there, or several."""
+    """Return the points of the frame.
+
+    The list is empty if OpenFace saw no face in the frame, or several.
+    """
     rows = list(csv.DictReader(lines, skipinitialspace=True))
     rows = [row for row in rows if int(row.get("frame") or index + 1) == index + 1]
     if len(rows) != 1 or int(rows[0].get("success") or 1) != 1:

@@ -1,4 +1,4 @@
-"""The stages of the recipe: the function of each, and the number of its code."""
+"""The stages of the recipe: the function of each, and its code version."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ class Stage(NamedTuple):
     """One stage of the recipe.
 
     Attributes:
-      apply: takes a clip and the fields of the stage's section, and returns the clip after it.
-      version: raised whenever the code gives other values; what follows is then made anew too.
-      cached: whether the result is kept on disk beside the finished record.
+      apply: Function of a clip and the fields of the stage's section that returns the new clip.
+      version: Increased whenever the code gives other values; later stages are then computed anew
+        too.
+      cached: Whether the result is cached besides the finished record.
     """
 
     apply: Callable[..., Clip]
@@ -25,7 +26,7 @@ class Stage(NamedTuple):
 
 STAGES: dict[str, Stage] = {
     "face": Stage(face.crop, version=2),
-    # The faces again with one number more, and soon made anew.
+    # Not cached: the result is the face stage's with one more number, and is fast to compute.
     "apex": Stage(apex.estimate, version=1, cached=False),
     "magnify": Stage(magnify.magnify, version=3),
     "keyframes": Stage(keyframes.select, version=2),

@@ -1,4 +1,4 @@
-"""The command `python -m data_prep.synthetic --out=CLIPS`."""
+"""Command `python -m data_prep.synthetic --out=CLIPS`."""
 
 import sys
 

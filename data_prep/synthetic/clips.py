@@ -1,13 +1,13 @@
-"""Synthetic micro-expressions: the default data set, and the project's measuring stick.
+"""Synthetic micro-expressions: the default data set, and the reference for measurements.
 
-Many subjects made from one photograph (`subject`) make small, short movements of known
-action units (`motion`): a clip runs from rest through onset, apex and offset to rest.
-The classes are distributions over overlapping sets of action units. Blinks, drift of the head,
-stray movements, flicker and sensor noise are in the clips as well and tell nothing of the class;
-nor does the appearance. The true motion of every pixel is known.
+Many subjects, made from one photograph (`subject`), make small, short movements of known
+action units (`motion`). A clip runs from rest through onset, apex and offset back to rest.
+The classes are distributions over overlapping sets of action units. The clips also contain blinks,
+drift of the head, stray movements, flicker and sensor noise. These do not depend on the class,
+and neither does the appearance. The true motion of every pixel is known.
 
-What a network scores here shows that the program works. It says nothing about SMIC, SAMM or
-CASME II: no accuracy on these clips may be read as one on people.
+The scores of a network on these clips show that the program works. They say nothing about SMIC,
+SAMM or CASME II: an accuracy on these clips is not an accuracy on people.
 
     python -m data_prep.synthetic.clips --out clips
 
@@ -35,17 +35,17 @@ from data_prep.synthetic import subject as synthetic_subject
 from data_prep.synthetic.motion import CLASSES, Motion, Timing
 
 NAME = "synthetic"
-VERSION = 1  # of the generator: raise it when the same spec gives other clips
-EXPRESSION, NUISANCE, NOISE = 1, 2, 3  # random streams of a clip
-ORDER = 4  # random stream of a subject's labels
-ROUNDS = 30  # at most, to invert a displacement field
+VERSION = 1  # Version of the generator. Raise it when the same spec gives other clips.
+EXPRESSION, NUISANCE, NOISE = 1, 2, 3  # Random streams of a clip.
+ORDER = 4  # Random stream of a subject's labels.
+ROUNDS = 30  # Maximum number of iterations to invert a displacement field.
 SHEET = "labels.csv"
 COLUMNS = ("clip", "subject", "label", "onset", "apex", "offset", "fps", "path")
 
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """What to make; the fields are those of `data_prep.config.synthetic`."""
+    """Specification of synthetic clips, with the fields of `data_prep.config.synthetic`."""
 
     seed: int
     subjects: int
@@ -58,19 +58,26 @@ class Spec:
         low, high = self.amplitude
         checks = (
             (self.seed >= 0, "seed must not be negative"),
-            (self.subjects >= 1 and self.clips_per_subject >= 1, "ask for one clip or more"),
-            (self.size >= 64, "size must be 64 px or more, or the face has no features left"),
-            (self.fps >= 25, "fps must be 25 or more, or the movement has no frames"),
-            (0 <= low <= high, "amplitude is (lowest, highest) in px, neither negative"),
+            (self.subjects >= 1 and self.clips_per_subject >= 1, "there must be one clip or more"),
+            (self.size >= 64, "size must be 64 px or more, to show the features of a face"),
+            (self.fps >= 25, "fps must be 25 or more, so that a movement has frames"),
+            (0 <= low <= high, "amplitude must be (lowest, highest) in px, not negative"),
         )
-        for good, remedy in checks:
-            if not good:
-                raise UserError(f"config.synthetic: {remedy}. Now it is {self}.")
+        for is_valid, remedy in checks:
+            if not is_valid:
+                raise UserError(f"config.synthetic: {remedy}. It is {self}.")
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One clip that can be made: numbers of the subject and of the clip within the subject."""
+    """A clip that can be generated.
+
+    Attributes:
+      spec: Specification of the set of clips.
+      subject: Number of the subject.
+      clip: Number of the clip within the subject.
+      label: Class.
+    """
 
     spec: Spec
     subject: int
@@ -79,22 +86,22 @@ class Entry:
 
     @property
     def subject_id(self) -> str:
-        """The subject's name, 's00' and so on."""
+        """Name of the subject, 's00' and so on."""
         return f"s{self.subject:02d}"
 
     @property
     def clip_id(self) -> str:
-        """The clip's name within its subject, '00' and so on."""
+        """Name of the clip within its subject, '00' and so on."""
         return f"{self.clip:02d}"
 
     @property
     def name(self) -> str:
-        """`synthetic/subject/clip`."""
+        """Name of the clip, `synthetic/subject/clip`."""
         return f"{NAME}/{self.subject_id}/{self.clip_id}"
 
     @property
     def key(self) -> str:
-        """All that the clip's pixels and label depend on."""
+        """All inputs that determine the pixels and the label of the clip."""
         spec = self.spec
         return (
             f"{self.name} v{VERSION} seed={spec.seed} size={spec.size} fps={spec.fps} "
@@ -102,29 +109,29 @@ class Entry:
         )
 
     def rng(self, stream: int) -> np.random.Generator:
-        """The clip's generator for one of the streams; no two share a draw."""
+        """Return the random generator of a stream of this clip, independent of all others."""
         return np.random.default_rng([self.spec.seed, self.subject, self.clip + 1, stream])
 
 
 @dataclasses.dataclass(frozen=True)
 class _Scene:
-    """All of a clip that is drawn before a pixel is made."""
+    """Random choices of a clip, made before its pixels are rendered."""
 
     timing: Timing
     motion: Motion
-    pose: np.ndarray  # [2, 3]: pixels of the frame to pixels of the subject's canvas
+    pose: np.ndarray  # [2, 3], from pixels of the frame to pixels of the subject's canvas.
     landmarks: np.ndarray
     units: dict[int, float]
 
 
 class SyntheticSource:
-    """Makes synthetic clips; the same bytes for the same spec, in any order.
+    """Source of synthetic clips: the same bytes for the same spec, in any order.
 
     Args:
-      spec: anything with the fields of `data_prep.config.synthetic`.
+      spec: Any object with the fields of `data_prep.config.synthetic`.
 
     Raises:
-      UserError: a field that cannot be met.
+      UserError: A field has an impossible value.
     """
 
     name = NAME
@@ -143,16 +150,19 @@ class SyntheticSource:
 
     @classmethod
     def from_config(cls, config: Any) -> SyntheticSource:
-        """The clips that the section `synthetic` of a configuration describes."""
+        """Create the source that the section `synthetic` of a configuration describes."""
         return cls(config.synthetic)
 
     @classmethod
     def classes_of(cls, config: Any) -> tuple[str, ...]:
-        """The classes, in the order of their indices; they are the same for every configuration."""
+        """Return the classes in the order of their indices, the same for every `config`."""
         return cls.class_names
 
     def entries(self) -> list[Entry]:
-        """Every clip of the spec, by subject; each has all classes equally often, or nearly."""
+        """Return every clip of the spec, by subject.
+
+        Each subject has all classes equally often, or nearly so.
+        """
         return [
             Entry(self.spec, subject, clip, label)
             for subject in range(self.spec.subjects)
@@ -160,7 +170,7 @@ class SyntheticSource:
         ]
 
     def load(self, entry: Entry) -> Clip:
-        """Make the clip: RGB uint8 frames and the true landmarks of the onset frame."""
+        """Make the clip, with RGB uint8 frames and the true landmarks of the onset frame."""
         scene = _scene(entry)
         return Clip(
             frames=_render(entry, scene),
@@ -177,44 +187,44 @@ class SyntheticSource:
         )
 
     def motion(self, entry: Entry) -> np.ndarray:
-        """The true motion: expression, head, blinks and stray movements together.
+        """Return the true motion of expression, head, blinks and stray movements.
 
         Returns:
-          float16 `[t, h, w, 2]`: where each pixel of the onset frame is in every frame, as a
-          displacement (right, down) in px. It is 0 in the onset frame.
+          Displacement of each pixel of the onset frame in every frame, (right, down) in px, float16
+          `[t, h, w, 2]`. It is 0 in the onset frame.
         """
         return _displacements(_scene(entry).motion)
 
     def apex_motion(self, entry: Entry) -> np.ndarray:
-        """As `motion`, in the apex' frame alone: float32 `[h, w, 2]`."""
+        """Return the true motion in the apex frame alone, float32 `[h, w, 2]`."""
         scene = _scene(entry)
         return scene.motion.displacement(scene.timing.apex).astype(np.float32)
 
     def landmarks(self, entry: Entry) -> np.ndarray:
-        """The true landmarks of the onset frame: `[68, 2]` (x, y) in px."""
+        """Return the true landmarks of the onset frame, `[68, 2]` (x, y) in px."""
         return _scene(entry).landmarks
 
     def action_unit_motion(self, entry: Entry) -> np.ndarray:
-        """As `motion`, with nothing but the expression."""
+        """Return the true motion of the expression alone, otherwise as `motion`."""
         motion = _scene(entry).motion
-        alone = dataclasses.replace(
+        expression_only = dataclasses.replace(
             motion,
             fields=motion.fields[:1],
             courses=motion.courses[:1],
             blink=np.zeros_like(motion.blink),
             drift=np.zeros_like(motion.drift),
         )
-        return _displacements(alone)
+        return _displacements(expression_only)
 
     def action_units(self, entry: Entry) -> dict[int, float]:
-        """The clip's action units and their intensities, 0.4 to 1."""
+        """Return the clip's action units and their intensities, 0.4 to 1."""
         return _scene(entry).units
 
 
 def _labels(spec: Spec, subject: int) -> Iterator[str]:
     rng = np.random.default_rng([spec.seed, subject, 0, ORDER])
-    turns = rng.permutation(len(CLASSES))  # which classes get the clips left over
-    order = rng.permutation(np.resize(turns, spec.clips_per_subject))
+    classes = rng.permutation(len(CLASSES))  # The first of these get the clips that are left over.
+    order = rng.permutation(np.resize(classes, spec.clips_per_subject))
     return (CLASSES[label] for label in order)
 
 
@@ -224,26 +234,29 @@ def _displacements(motion: Motion) -> np.ndarray:
 
 
 def _scene(entry: Entry) -> _Scene:
-    """Draw a clip. Only the expression's field depends on the label."""
+    """Draw the random choices of a clip.
+
+    Only the displacement field of the expression depends on the label.
+    """
     spec, rng = entry.spec, entry.rng(NUISANCE)
     person = synthetic_subject.subject(spec.seed, entry.subject, spec.size)
     pose = draw_pose(rng, spec.size, person.canvas.shape[0])
     landmarks = (person.landmarks - pose[:, 2]) @ np.linalg.inv(pose[:, :2]).T
     timing = synthetic_motion.timing(rng, spec.fps)
     amplitude = rng.uniform(*spec.amplitude)
-    drawn = (rng, landmarks, timing, spec.fps, spec.size)
+    arguments = (rng, landmarks, timing, spec.fps, spec.size)
     drift = synthetic_motion.head_drift(rng, timing, spec.fps, spec.size)
-    turns, turning = synthetic_motion.head_turn(*drawn)
-    stray, straying = synthetic_motion.distraction(*drawn)
-    lids, blink = synthetic_motion.blink(*drawn)
+    turn_fields, turn_courses = synthetic_motion.head_turn(*arguments)
+    stray_field, stray_course = synthetic_motion.distraction(*arguments)
+    lids, blink = synthetic_motion.blink(*arguments)
     units, field = synthetic_motion.expression(
         entry.rng(EXPRESSION), entry.label, landmarks, spec.size
     )
     field = synthetic_motion.limit_field(field, amplitude, synthetic_motion.STEEPEST)
     course = synthetic_motion.expression_course(timing)
     motion = Motion(
-        fields=np.stack([field, *turns, stray]).astype(np.float32),
-        courses=np.stack([course, *turning, straying]).astype(np.float32),
+        fields=np.stack([field, *turn_fields, stray_field]).astype(np.float32),
+        courses=np.stack([course, *turn_courses, stray_course]).astype(np.float32),
         lids=lids.astype(np.float32),
         blink=blink.astype(np.float32),
         drift=drift.astype(np.float32),
@@ -253,7 +266,15 @@ def _scene(entry: Entry) -> _Scene:
 
 
 def draw_pose(rng: np.random.Generator, size: int, side: int) -> np.ndarray:
-    """Where the clip's frames lie on the canvas: a little shifted, turned and scaled, `[2, 3]`."""
+    """Draw the transform `[2, 3]` from a clip's frames to the canvas of its subject.
+
+    The frames are a little shifted, turned and scaled.
+
+    Args:
+      rng: Random generator.
+      size: Side of the frames, px.
+      side: Side of the canvas, px.
+    """
     turn, zoom = np.radians(rng.uniform(-4, 4)), 1 + rng.uniform(-0.05, 0.04)
     shift = rng.uniform(-0.025, 0.025, 2) * size
     cosine, sine = np.array([np.cos(turn), np.sin(turn)]) * zoom * synthetic_subject.OVERSAMPLE
@@ -262,19 +283,19 @@ def draw_pose(rng: np.random.Generator, size: int, side: int) -> np.ndarray:
 
 
 def _render(entry: Entry, scene: _Scene) -> np.ndarray:
-    """The frames, uint8 `[t, h, w, 3]`."""
+    """Render the frames, uint8 `[t, h, w, 3]`."""
     size, rng = entry.spec.size, entry.rng(NOISE)
     canvas = synthetic_subject.subject(entry.spec.seed, entry.subject, size).canvas
     light = draw_light(rng, scene.timing, entry.spec.fps)
     shot, read = rng.uniform(0.004, 0.02), rng.uniform(0.5, 1.5)
     grid = synthetic_motion.pixels(size)
-    back = np.zeros_like(grid)
+    backward = np.zeros_like(grid)
     frames = np.empty((scene.timing.count, size, size, 3), np.uint8)
     for frame, gain in enumerate(light):
-        back = invert_displacement(scene.motion.displacement(frame), grid, back)
-        at = cv2.transform(grid + back, scene.pose).astype(np.float32)
-        image = gain * synthetic_subject.sample(canvas, at)
-        image = np.maximum(image, 0)  # bicubic interpolation can dip below black
+        backward = invert_displacement(scene.motion.displacement(frame), grid, backward)
+        points = cv2.transform(grid + backward, scene.pose).astype(np.float32)
+        image = gain * synthetic_subject.sample(canvas, points)
+        image = np.maximum(image, 0)  # Bicubic interpolation can fall below black.
         noise = rng.standard_normal(image.shape, np.float32)
         image += noise * np.sqrt(np.float32(shot) * image + np.float32(read**2))
         frames[frame] = np.clip(np.rint(image), 0, 255)
@@ -282,7 +303,7 @@ def _render(entry: Entry, scene: _Scene) -> np.ndarray:
 
 
 def draw_light(rng: np.random.Generator, timing: Timing, fps: float) -> np.ndarray:
-    """The brightness of each frame against the subject's own: `[t]`, mains hum and slow flicker."""
+    """Draw the relative brightness of each frame, `[t]`: mains hum and slow flicker."""
     seconds = np.arange(timing.count) / fps
     mains = rng.uniform(0, 0.008) * np.sin(2 * np.pi * (99.3 * seconds + rng.random()))
     slow = rng.uniform(0, 0.012) * np.sin(2 * np.pi * (rng.uniform(1, 6) * seconds + rng.random()))
@@ -290,28 +311,31 @@ def draw_light(rng: np.random.Generator, timing: Timing, fps: float) -> np.ndarr
 
 
 def invert_displacement(forward: np.ndarray, grid: np.ndarray, backward: np.ndarray) -> np.ndarray:
-    """The displacement from each pixel of a frame to the onset frame, by fixed-point rounds.
+    """Invert a displacement field by fixed-point iteration.
 
     Args:
-      forward: `[h, w, 2]`, from each pixel of the onset frame to the frame.
-      grid: `[h, w, 2]`, the pixels themselves.
-      backward: a first guess, such as the frame before's.
+      forward: Displacement from each pixel of the onset frame to another frame, `[h, w, 2]` px.
+      grid: (x, y) of every pixel, `[h, w, 2]`.
+      backward: First guess of the result, such as the result for the previous frame.
+
+    Returns:
+      Displacement from each pixel of the other frame to the onset frame, `[h, w, 2]` px.
     """
     forward = forward.astype(np.float32)
     for _ in range(ROUNDS):
-        there = synthetic_subject.sample(forward, grid + backward, cv2.INTER_LINEAR)
-        change = float(np.abs(there + backward).max())
-        backward = backward - 0.7 * (there + backward)  # damped: steep stretches would overshoot
+        sampled = synthetic_subject.sample(forward, grid + backward, cv2.INTER_LINEAR)
+        change = float(np.abs(sampled + backward).max())
+        backward = backward - 0.7 * (sampled + backward)  # Damped, or steep parts would overshoot.
         if change < 0.01:
             break
     return backward
 
 
 def write(source: SyntheticSource, folder: Path) -> None:
-    """Write every clip: PNG frames, a sheet of labels, and per clip the truth in `truth.npz`.
+    """Write every clip as PNG frames, with a sheet of labels and the true motion.
 
-    `truth.npz` holds landmarks `[68, 2]` of the onset frame, and motion and action_unit_motion
-    float16 `[t, h, w, 2]`.
+    Each clip has a file `truth.npz` that holds the landmarks `[68, 2]` of the onset frame, and
+    motion and action_unit_motion, float16 `[t, h, w, 2]`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / SHEET, "w", newline="", encoding="utf-8") as sheet:
@@ -328,7 +352,9 @@ def _write_clip(source: SyntheticSource, entry: Entry, folder: Path) -> tuple:
     for index, frame in enumerate(clip.frames):
         file = folder / path / f"{index:04d}.png"
         if not cv2.imwrite(str(file), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)):
-            raise UserError(f"{file} cannot be written. Fix: another --out, or make room.")
+            raise UserError(
+                f"{file}: cannot be written. Fix: give another --out, or free disk space."
+            )
     np.savez_compressed(
         folder / path / "truth.npz",
         landmarks=np.asarray(clip.landmarks),
@@ -340,21 +366,21 @@ def _write_clip(source: SyntheticSource, entry: Entry, folder: Path) -> tuple:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the clips of a spec; the exit status is 2 for a spec that cannot be met."""
+    """Write the clips of a spec and return the exit status: 2 for an impossible spec."""
     parser = argparse.ArgumentParser(
         prog="python -m data_prep.synthetic", description=write.__doc__
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
     for field, default in config.synthetic().items():
-        pair = isinstance(default, tuple)
-        kind, count = (float, 2) if pair else (type(default), None)
+        is_pair = isinstance(default, tuple)
+        kind, count = (float, 2) if is_pair else (type(default), None)
         parser.add_argument(f"--{field}", type=kind, nargs=count, default=default)
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        source = SyntheticSource(asked)
-        write(source, asked.out)
+        source = SyntheticSource(options)
+        write(source, options.out)
     except (UserError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{len(source.entries())} clips in {asked.out}")
+    print(f"{len(source.entries())} clips in {options.out}")
     return 0

@@ -1,9 +1,9 @@
-"""Long synthetic videos of one subject: several small expressions, and all that is none.
+"""Long synthetic videos of one subject with several small expressions and other movements.
 
-What moves is that of `data_prep.synthetic.clips`, but on a time line of seconds rather than in a
-clip: expressions from rest to rest with pauses between, blinks, a head that is never quite still,
-light that flickers, noise, and, when asked for, stray movements that rise and fall as an expression
-does. Drawn in seconds, the same video can be had at any number of frames a second.
+The movements are those of `data_prep.synthetic.clips`, but on a time line of seconds instead of in
+a clip: expressions from rest to rest with pauses between them, blinks, a head that is never quite
+still, flickering light, noise and, on request, stray movements that rise and fall as an expression
+does. Times are drawn in seconds, so the same video can be rendered at any frame rate.
 """
 
 from __future__ import annotations
@@ -20,19 +20,26 @@ from data_prep.synthetic import motion as synthetic_motion
 from data_prep.synthetic import subject as synthetic_subject
 from data_prep.synthetic.motion import CLASSES, DISTRACTIONS, Motion
 
-RATE = 200.0  # places a second at which wanderings are drawn
-PAUSE = (1.2, 2.4)  # s between one expression's offset and the next one's onset
-DURATION = (0.2, 0.5)  # s, of an expression
-BLINKS, STRAYS = (2.5, 5.0), (1.5, 4.0)  # s from one to the next
-PULSE = (0.12, synthetic_motion.LONGEST_PULSE)  # s, of blinks and stray movements
-STEP = (
-    0.5  # s over which the head wanders as far as it does in a clip of `data_prep.synthetic.clips`
-)
+RATE = 200.0  # Hz, sampling rate of the random walks
+PAUSE = (1.2, 2.4)  # s between the offset of an expression and the onset of the next
+DURATION = (0.2, 0.5)  # s, duration of an expression
+BLINKS, STRAYS = (2.5, 5.0), (1.5, 4.0)  # s from one blink or stray movement to the next
+PULSE = (0.12, synthetic_motion.LONGEST_PULSE)  # s, duration of blinks and stray movements
+# s in which the head moves as far as it does in a clip of `data_prep.synthetic.clips`.
+STEP = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class PlantedExpression:
-    """An expression: seconds of its marks, its longest displacement in px, and its class."""
+    """An expression of a long video.
+
+    Attributes:
+      onset: Time of the onset, s.
+      apex: Time of the apex, s.
+      offset: Time of the offset, s.
+      amplitude: Longest displacement, px.
+      label: Class.
+    """
 
     onset: float
     apex: float
@@ -43,7 +50,7 @@ class PlantedExpression:
 
 @dataclasses.dataclass(frozen=True)
 class _Event:
-    """A field `[h, w, 2]` that comes and goes by a raised cosine."""
+    """A displacement field `[h, w, 2]` that rises and falls by a raised cosine."""
 
     field: np.ndarray
     onset: float
@@ -56,12 +63,12 @@ class _Event:
 
 
 class LongVideo:
-    """A video, rendered frame by frame when it is gone through; the same bytes every time.
+    """A video that is rendered frame by frame during iteration, with the same bytes every time.
 
     Attributes:
-      fps: frames a second.
-      expressions: its expressions, in order.
-      landmarks: `[68, 2]` px, those of the face at rest.
+      fps: Frames per second.
+      expressions: Expressions in order.
+      landmarks: Landmarks of the face at rest, `[68, 2]` px.
     """
 
     def __init__(
@@ -79,14 +86,15 @@ class LongVideo:
         """Draw a video.
 
         Args:
-          seed: of everything drawn.
-          subject: number of the person.
-          seconds: its length.
-          fps: frames a second.
-          size: side of a frame, px; dlib finds the faces from 320 on.
-          amplitude: px, lowest and highest, uniform in the logarithm; None plants no expression.
-          strays: whether there are stray movements, which no spotter can tell from expressions.
-          still: whether nothing else moves: no blink, no wandering head.
+          seed: Seed of all random choices.
+          subject: Number of the person.
+          seconds: Length of the video, s.
+          fps: Frames per second.
+          size: Side of a frame, px. dlib finds the faces from 320 px on.
+          amplitude: Lowest and highest amplitude, px, drawn uniformly in the logarithm. None means
+            no expressions.
+          strays: Whether to add stray movements, which no spotter can distinguish from expressions.
+          still: Whether to leave out blinks and movements of the head.
         """
         self.fps, self._seed, self._subject, self._size = fps, seed, subject, size
         self._count = round(seconds * fps)
@@ -106,34 +114,36 @@ class LongVideo:
         return self._count
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """The frames, uint8 `[h, w, 3]` RGB."""
+        """Yield the frames, uint8 `[h, w, 3]` RGB."""
         rng = np.random.default_rng([self._noise_seed, round(self.fps)])
         canvas = synthetic_subject.subject(self._seed, self._subject, self._size).canvas
         timing = synthetic_motion.Timing(self._count, 0, 0, 0)
         light = synthetic.draw_light(np.random.default_rng(self._noise_seed), timing, self.fps)
         shot, read = rng.uniform(0.004, 0.02), rng.uniform(0.5, 1.5)
         grid = synthetic_motion.pixels(self._size)
-        back = np.zeros_like(grid)
+        backward = np.zeros_like(grid)
         for frame, gain in enumerate(light):
-            back = synthetic.invert_displacement(self._motion(frame).displacement(0), grid, back)
-            at = cv2.transform(grid + back, self._pose).astype(np.float32)
-            image = np.maximum(gain * synthetic_subject.sample(canvas, at), 0)
+            backward = synthetic.invert_displacement(
+                self._motion(frame).displacement(0), grid, backward
+            )
+            points = cv2.transform(grid + backward, self._pose).astype(np.float32)
+            image = np.maximum(gain * synthetic_subject.sample(canvas, points), 0)
             noise = rng.standard_normal(image.shape, np.float32)
             image += noise * np.sqrt(np.float32(shot) * image + np.float32(read**2))
             yield np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
     def _motion(self, frame: int) -> Motion:
-        """The movement of one frame: only what is on at that moment costs anything."""
+        """Return the movement of one frame, with the fields that move at that moment."""
         second = self._seconds[frame]
-        on = [event for event in self._events if event.onset < second < event.offset]
-        shut = [lid for lid in self._lids if lid.onset < second < lid.offset]
-        fields = np.stack([*self._turns, *(event.field for event in on)])
-        courses = [*self._head[frame, :2], *(event.strength(second) for event in on)]
+        active = [event for event in self._events if event.onset < second < event.offset]
+        active_lids = [lid for lid in self._lids if lid.onset < second < lid.offset]
+        fields = np.stack([*self._turns, *(event.field for event in active)])
+        courses = [*self._head[frame, :2], *(event.strength(second) for event in active)]
         return Motion(
             fields=fields.astype(np.float32),
             courses=np.array(courses, np.float32)[:, None],
-            lids=shut[0].field if shut else np.zeros_like(self._turns[0]),
-            blink=np.array([shut[0].strength(second) if shut else 0.0], np.float32),
+            lids=active_lids[0].field if active_lids else np.zeros_like(self._turns[0]),
+            blink=np.array([active_lids[0].strength(second) if active_lids else 0.0], np.float32),
             drift=self._head[frame : frame + 1, 2:].astype(np.float32),
             centre=self.landmarks[27].astype(np.float32),
         )
@@ -141,35 +151,37 @@ class LongVideo:
     def _draw_head_motion(
         self, rng: np.random.Generator, seconds: float, share: float
     ) -> np.ndarray:
-        """Turns out of the plane and the drift of `motion`, on and on: `[t, 6]`."""
+        """Draw the head's turns out of the plane and its drift (see `motion`), `[t, 6]`."""
         pixel = self._size / synthetic_motion.REFERENCE
         eyes = np.linalg.norm(self.landmarks[36:42].mean(0) - self.landmarks[42:48].mean(0))
         grid = synthetic_motion.pixels(self._size)
-        out = synthetic_subject.depth(grid, self.landmarks[30], float(eyes))[..., None]
-        self._turns = [(out * np.array(way)).astype(np.float32) for way in ((1, 0), (0, 1))]
+        depth = synthetic_subject.depth(grid, self.landmarks[30], float(eyes))[..., None]
+        self._turns = [
+            (depth * np.array(direction)).astype(np.float32) for direction in ((1, 0), (0, 1))
+        ]
         reaches = (0.5 * pixel, 0.5 * pixel, 0.8 * pixel, 0.8 * pixel, np.radians(0.3), 0.002)
         walks = [_wander(rng, seconds, share * reach) for reach in reaches]
-        places = np.arange(len(walks[0])) / RATE
-        return np.stack([np.interp(self._seconds, places, walk) for walk in walks], -1)
+        times = np.arange(len(walks[0])) / RATE
+        return np.stack([np.interp(self._seconds, times, walk) for walk in walks], -1)
 
     def _draw_expressions(
         self, rng: np.random.Generator, seconds: float, amplitude: tuple[float, float] | None
     ) -> tuple[list[PlantedExpression], list[_Event]]:
-        planted, events = [], []
+        expressions, events = [], []
         onset = rng.uniform(*PAUSE)
         while amplitude:
-            lasts, rise = rng.uniform(*DURATION), rng.uniform(0.35, 0.6)
-            marks = (onset, onset + rise * lasts, onset + lasts)
+            duration, rise = rng.uniform(*DURATION), rng.uniform(0.35, 0.6)
+            marks = (onset, onset + rise * duration, onset + duration)
             label = CLASSES[rng.integers(len(CLASSES))]
             length = float(np.exp(rng.uniform(*np.log(amplitude))))
             if marks[2] > seconds - PAUSE[0]:
                 break
             _, field = synthetic_motion.expression(rng, label, self.landmarks, self._size)
             field = synthetic_motion.limit_field(field, length, synthetic_motion.STEEPEST)
-            planted.append(PlantedExpression(*marks, length, label))
+            expressions.append(PlantedExpression(*marks, length, label))
             events.append(_Event(field.astype(np.float32), *marks))
             onset = marks[2] + rng.uniform(*PAUSE)
-        return planted, events
+        return expressions, events
 
     def _draw_pulses(
         self,
@@ -178,7 +190,7 @@ class LongVideo:
         interval: tuple[float, float],
         draw: Callable[[np.random.Generator], np.ndarray],
     ) -> list[_Event]:
-        """Movements there and back, one after the other."""
+        """Draw movements there and back, one after the other."""
         events, middle = [], rng.uniform(0.5, interval[1])
         while middle < seconds:
             half = rng.uniform(*PULSE) / 2
@@ -208,9 +220,9 @@ def _limit_field(field: np.ndarray, length: float, max_steepness: float) -> np.n
 
 
 def _wander(rng: np.random.Generator, seconds: float, reach: float) -> np.ndarray:
-    """A smooth random walk at `RATE` that comes as far in any half second as it does in a clip.
+    """Draw a smooth random walk at `RATE` that moves as far in `STEP` as in a clip.
 
-    A slower one, three times as far, is added: a head that sits down in another place.
+    A slower walk, three times as large, is added: a person who changes position.
     """
     count = round(seconds * RATE) + 1
     step, padding = round(STEP * RATE), round(6 * RATE)

@@ -1,8 +1,8 @@
-"""What moves in a synthetic clip: action units, and all that carries no class.
+"""Movements in a synthetic clip: action units, and movements that carry no class.
 
-A movement is a smooth displacement field fixed to the face, times a course in time. Fields are sums
-of Gaussians at landmarks. The expression is drawn from one random stream and everything else from
-another, so that nothing but the expression can tell the class.
+A movement is a smooth displacement field fixed to the face, times a course over time. Fields are
+sums of Gaussians at landmarks. The expression is drawn from one random stream and everything else
+from another, so that only the expression depends on the class.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from data_prep.synthetic.subject import MIRROR
 
 CLASSES = ("negative", "positive", "surprise", "other")
 
-# A push: the landmarks whose mean it acts at, its direction (outwards, upwards) in units of the
-# movement, and its reach (a Gaussian's sigma) in eye distances. Written for the side of landmark 0;
-# the other side is its mirror image. A landmark on the midline is its own mirror image.
+# A push: the landmarks at whose mean it acts, its direction (outwards, upwards) in units of the
+# movement, and its reach (sigma of a Gaussian) in eye distances. It is given for the side of
+# landmark 0; the other side is its mirror image. A landmark on the midline is its own mirror image.
 Push = tuple[tuple[int, ...], tuple[float, float], float]
 
 ACTION_UNITS: dict[int, tuple[Push, ...]] = {
@@ -39,7 +39,7 @@ ACTION_UNITS: dict[int, tuple[Push, ...]] = {
     25: (((58, 67), (0, -0.85), 0.13), ((57, 66), (0, -0.85), 0.13), ((51,), (0, 0.6), 0.14)),
     26: (((8,), (0, -1), 0.26), ((6,), (0, -0.8), 0.2), ((57, 58), (0, -0.85), 0.2)),  # jaw drop
 }
-# The probability of each unit in a clip of the class; at least one of the class's keys is there.
+# Probability of each unit in a clip of the class. At least one key unit of the class is present.
 CLASS_UNITS: dict[str, dict[int, float]] = {
     "negative": {4: 0.65, 9: 0.4, 15: 0.4, 7: 0.35, 10: 0.3, 17: 0.3, 1: 0.15, 14: 0.1, 25: 0.1},
     "positive": {12: 0.85, 6: 0.55, 25: 0.25, 14: 0.2, 7: 0.15, 10: 0.1, 2: 0.05, 15: 0.05},
@@ -55,9 +55,9 @@ CLASS_KEYS: dict[str, tuple[int, ...]] = {
     "surprise": (1, 2),
     "other": (14, 17, 7),
 }
-# Movements that carry no class, with the strengths (left, right) they come in.
+# Movements that carry no class, each with its possible strengths (left, right).
 SIDES = ((1.0, 0.0), (0.0, 1.0))
-TOGETHER = ((1.0, -1.0), (-1.0, 1.0))  # both sides to the same side of the image
+TOGETHER = ((1.0, -1.0), (-1.0, 1.0))  # Both sides move to the same side of the image.
 DISTRACTIONS: tuple[tuple[tuple[Push, ...], tuple[tuple[float, float], ...]], ...] = (
     ((((37, 38, 40, 41), (1, 0), 0.07),), TOGETHER),  # gaze
     ((((7,), (1, 0), 0.3), ((6,), (1, 0), 0.3)), TOGETHER),  # jaw to one side
@@ -67,16 +67,16 @@ DISTRACTIONS: tuple[tuple[tuple[Push, ...], tuple[tuple[float, float], ...]], ..
 )
 LIDS: tuple[Push, ...] = (((37,), (0, -1), 0.085), ((38,), (0, -1), 0.085))
 
-# Most that a displacement changes from pixel to pixel; where all of them together reach 1, a face
-# would fold over itself. A blink is not added but made first, so that it stands alone.
+# Maximum change of a displacement from pixel to pixel. If these added up to 1, a face would fold
+# over itself. A blink is applied before the other movements, so it does not add to them.
 STEEPEST, STEEPEST_STRAY, STEEPEST_LIDS = 0.55, 0.3, 0.7
-LONGEST_PULSE = 0.3  # s, of blinks and distractions
-REFERENCE = 160  # frame side in px for which the sizes of drift and distractions are given
+LONGEST_PULSE = 0.3  # s, maximum duration of blinks and distractions
+REFERENCE = 160  # px, side of a frame for which the sizes of drift and distractions are given
 
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Frames of a clip: their number, and the indices of onset, apex and offset."""
+    """Number of frames of a clip, and the indices of its onset, apex and offset."""
 
     count: int
     onset: int
@@ -86,16 +86,17 @@ class Timing:
 
 @dataclasses.dataclass(frozen=True)
 class Motion:
-    """The movement of a clip, at rest in its onset frame.
+    """Movement of a clip, at rest in its onset frame.
 
     Attributes:
-      fields: `[k, h, w, 2]` px (right, down); the expression's is the first.
-      courses: `[k, t]` factors of the fields.
-      lids: `[h, w, 2]` px, the field of a blink.
-      blink: `[t]`, its course.
-      drift: `[t, 4]` of the head against its onset pose: right and down in px, turn in radians,
-        growth as a share.
-      centre: (x, y) that the head turns about.
+      fields: Displacement fields `[k, h, w, 2]` (right, down), px. The first is that of the
+        expression.
+      courses: Factors of the fields over time, `[k, t]`.
+      lids: Displacement field of a blink, `[h, w, 2]` px.
+      blink: Factors of that field over time, `[t]`.
+      drift: Drift of the head from its pose at the onset, `[t, 4]`: right and down in px, turn in
+        radians, relative growth.
+      centre: Point (x, y) that the head turns about.
     """
 
     fields: np.ndarray
@@ -106,10 +107,18 @@ class Motion:
     centre: np.ndarray
 
     def displacement(self, frame: int) -> np.ndarray:
-        """Of every pixel of the onset frame to where it is in `frame`: `[h, w, 2]` px."""
+        """Return the displacement of each pixel from the onset frame to another frame.
+
+        Args:
+          frame: Index of the other frame.
+
+        Returns:
+          Displacement (right, down) on the pixels of the onset frame, `[h, w, 2]` px.
+        """
         grid = pixels(self.lids.shape[0])
         moved = np.tensordot(self.courses[:, frame], self.fields, 1)
-        if self.blink[frame]:  # the lids first, then all else where they have come to
+        # The lids move first. The other movements then apply where the lids have moved to.
+        if self.blink[frame]:
             closed = self.blink[frame] * self.lids
             moved = closed + synthetic_subject.sample(moved, grid + closed, cv2.INTER_LINEAR)
         right, down, turn, growth = self.drift[frame]
@@ -121,43 +130,61 @@ class Motion:
 
 
 def pixels(size: int) -> np.ndarray:
-    """The (x, y) of every pixel: `[size, size, 2]` float32."""
+    """Return the (x, y) of every pixel, `[size, size, 2]` float32."""
     side = np.arange(size, dtype=np.float32)
     return np.stack(np.meshgrid(side, side), -1)
 
 
 def timing(rng: np.random.Generator, fps: float) -> Timing:
-    """A movement of 0.2 to 0.5 s, its apex somewhat before the middle, and rest around it."""
+    """Draw the timing of a clip: a movement of 0.2 to 0.5 s with rest around it.
+
+    The apex is at 0.35 to 0.6 of the movement, on average a little before its middle.
+
+    Args:
+      rng: Random generator.
+      fps: Frames per second.
+    """
     before, after = rng.integers(2, 6, 2)
-    lasts = max(6, round(rng.uniform(0.2, 0.5) * fps))
-    rise = round(lasts * rng.uniform(0.35, 0.6))
+    duration = max(6, round(rng.uniform(0.2, 0.5) * fps))
+    rise = round(duration * rng.uniform(0.35, 0.6))
     return Timing(
-        int(before + lasts + after + 1), int(before), int(before + rise), int(before + lasts)
+        int(before + duration + after + 1), int(before), int(before + rise), int(before + duration)
     )
 
 
 def expression(
     rng: np.random.Generator, label: str, landmarks: np.ndarray, size: int
 ) -> tuple[dict[int, float], np.ndarray]:
-    """An expression of the class.
+    """Draw an expression of a class.
+
+    Args:
+      rng: Random generator.
+      label: Class.
+      landmarks: Landmarks of the face, `[68, 2]` px.
+      size: Side of the frame, px.
 
     Returns:
-      Its units with their intensities, and its field `[h, w, 2]`, whose longest displacement is 1.
+      The action units with their intensities, and the displacement field `[h, w, 2]`, whose longest
+      displacement is 1.
     """
     units = draw_units(rng, label)
     field = np.zeros((size, size, 2), np.float32)
     for unit, intensity in units.items():
-        strengths = intensity * rng.uniform(0.6, 1.0, 2)  # faces are not symmetric
+        strengths = intensity * rng.uniform(0.6, 1.0, 2)  # Faces are not symmetric.
         turn = rng.normal(0, 0.15)
         field += push_field(landmarks, ACTION_UNITS[unit], strengths, size, turn)
     return units, field / _max_length(field)
 
 
 def draw_units(rng: np.random.Generator, label: str) -> dict[int, float]:
-    """Action units of one clip of the class, with intensities in 0.4..1."""
-    odds: Mapping[int, float] = CLASS_UNITS[label]
+    """Draw the action units of a clip of a class, with intensities in 0.4..1."""
+    probabilities: Mapping[int, float] = CLASS_UNITS[label]
     while True:
-        units = {unit: rng.uniform(0.4, 1.0) for unit, odd in odds.items() if rng.random() < odd}
+        units = {
+            unit: rng.uniform(0.4, 1.0)
+            for unit, probability in probabilities.items()
+            if rng.random() < probability
+        }
         if any(unit in units for unit in CLASS_KEYS[label]):
             return units
 
@@ -169,14 +196,17 @@ def push_field(
     size: int,
     turn: float = 0.0,
 ) -> np.ndarray:
-    """The displacement field `[size, size, 2]` (right, down) of pushes on both sides of a face.
+    """Compute the displacement field of pushes on both sides of a face.
 
     Args:
-      landmarks: `[68, 2]` px.
-      pushes: as ACTION_UNITS has them.
-      strengths: of the sides of landmarks 0 and 16, in px; a side with 0 is left out.
-      size: side of the frame, px.
-      turn: radians by which each direction is turned outwards.
+      landmarks: Landmarks of the face, `[68, 2]` px.
+      pushes: Pushes, as in `ACTION_UNITS`.
+      strengths: Strengths on the sides of landmarks 0 and 16, px; a side with 0 is left out.
+      size: Side of the frame, px.
+      turn: Angle by which each direction is turned outwards, radians.
+
+    Returns:
+      Displacement field (right, down), `[size, size, 2]` px.
     """
     right, up, eye_distance = _axes(landmarks)
     grid = pixels(size)
@@ -190,15 +220,15 @@ def push_field(
                 upwards * np.cos(turn) - outwards * np.sin(turn),
             )
             direction = side * outwards * right + upwards * up
-            near = np.square(grid - point.astype(np.float32)).sum(-1, keepdims=True)
-            weight = np.exp(-near / np.float32(2 * (reach * eye_distance) ** 2))
+            squared_distance = np.square(grid - point.astype(np.float32)).sum(-1, keepdims=True)
+            weight = np.exp(-squared_distance / np.float32(2 * (reach * eye_distance) ** 2))
             total += weight * np.float32(strength * direction)
             weights += weight
-    return total / (1 + weights**4) ** 0.25  # a mean where pushes overlap, without a kink
+    return total / (1 + weights**4) ** 0.25  # Overlapping pushes are averaged smoothly.
 
 
 def _axes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """The face's own right and up (image axes, unit vectors) and its eye distance in px."""
+    """Return the face's right and up (unit vectors) and its eye distance, px."""
     across = landmarks[42:48].mean(0) - landmarks[36:42].mean(0)
     length = float(np.linalg.norm(across))
     right = across / length
@@ -210,13 +240,22 @@ def _max_length(field: np.ndarray) -> float:
 
 
 def limit_field(field: np.ndarray, length: float, max_steepness: float) -> np.ndarray:
-    """The unit field made `length` px long, or less where the face would fold."""
+    """Scale a unit field to `length` px, or less where the face would fold.
+
+    Args:
+      field: Field `[h, w, 2]` whose longest displacement is 1.
+      length: Longest displacement of the result, px.
+      max_steepness: Maximum change of the displacement from pixel to pixel.
+    """
     steepness = max(float(np.abs(np.diff(field, axis=axis)).max()) for axis in (0, 1))
     return field * min(length, max_steepness / steepness)
 
 
 def expression_course(time: Timing) -> np.ndarray:
-    """Onset, apex, offset: a raised cosine up, another down, `[t]` in 0..1."""
+    """Return the course of an expression, `[t]` in 0..1.
+
+    It rises by a raised cosine from onset to apex, and falls by another from apex to offset.
+    """
     frame = np.arange(time.count)
     marks = [time.onset, time.apex, time.offset]
     phase = np.interp(frame, marks, [0.0, 1.0, 2.0])
@@ -226,17 +265,27 @@ def expression_course(time: Timing) -> np.ndarray:
 def head_turn(
     rng: np.random.Generator, landmarks: np.ndarray, time: Timing, fps: float, size: int
 ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Small turns of the head out of the image plane: the nose moves most. Fields and courses."""
+    """Draw small turns of the head out of the image plane.
+
+    The nose moves most.
+
+    Returns:
+      The displacement fields `[h, w, 2]` and the courses `[t]` of the two turns.
+    """
     _, _, eye_distance = _axes(landmarks)
     stands_out = synthetic_subject.depth(pixels(size), landmarks[30], eye_distance)[..., None]
-    fields = [stands_out * np.array(way) for way in ((1, 0), (0, 1))]
+    fields = [stands_out * np.array(direction) for direction in ((1, 0), (0, 1))]
     return fields, [_wander(rng, time, fps, 0.5 * size / REFERENCE) for _ in fields]
 
 
 def distraction(
     rng: np.random.Generator, landmarks: np.ndarray, time: Timing, fps: float, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """In half of the clips a movement that carries no class: its field and course."""
+    """Draw a movement that carries no class; in half of the clips its field is 0.
+
+    Returns:
+      The displacement field `[h, w, 2]`, px, and the course `[t]`.
+    """
     present, length = rng.random() < 0.5, rng.uniform(0.2, 1.2) * size / REFERENCE
     pushes, sides = DISTRACTIONS[rng.integers(len(DISTRACTIONS))]
     strengths = sides[rng.integers(len(sides))]
@@ -249,10 +298,13 @@ def distraction(
 def blink(
     rng: np.random.Generator, landmarks: np.ndarray, time: Timing, fps: float, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """In three of ten clips a blink after the onset: the field of the lids and its course.
+    """Draw a blink after the onset; in seven of ten clips its field is 0.
 
-    The lids never close altogether: what they hid would have no motion. They start after the
-    onset, as what half-shut lids hide in that frame could not appear in a later one.
+    The lids never close completely, since what they hide has no motion. They start to move after
+    the onset, since what half-closed lids hide in the onset frame could not appear later.
+
+    Returns:
+      The displacement field of the lids `[h, w, 2]`, px, and the course `[t]`.
     """
     present, closed = rng.random() < 0.3, rng.uniform(0.4, 0.9)
     middle = rng.uniform(time.onset + LONGEST_PULSE * fps / 2, time.count + 0.1 * fps)
@@ -263,15 +315,18 @@ def blink(
 
 
 def _pulse(rng: np.random.Generator, time: Timing, fps: float, middle: float) -> np.ndarray:
-    """A movement there and back of 0.12 s or more around a frame, 0 at the onset: `[t]`."""
+    """Draw the course `[t]` of a movement there and back around a frame.
+
+    The course is 0 at the onset. The movement lasts 0.12 s to `LONGEST_PULSE`.
+    """
     half = fps * rng.uniform(0.06, LONGEST_PULSE / 2)
     shape = np.cos(np.pi / 2 * np.clip((np.arange(time.count) - middle) / half, -1, 1)) ** 2
-    shape[shape < 1e-9] = 0  # so that a blink that is over costs nothing
+    shape[shape < 1e-9] = 0  # A finished blink then costs no computation.
     return shape - shape[time.onset]
 
 
 def _wander(rng: np.random.Generator, time: Timing, fps: float, reach: float) -> np.ndarray:
-    """A smooth random walk `[t]` from 0 at the onset, of at most `reach` from there."""
+    """Draw a smooth random walk `[t]`, 0 at the onset and at most `reach` elsewhere."""
     walk = np.cumsum(rng.standard_normal(time.count + 40))
     walk = gaussian_filter1d(walk, 0.04 * fps)[20:-20]
     walk -= walk[time.onset]
@@ -279,7 +334,7 @@ def _wander(rng: np.random.Generator, time: Timing, fps: float, reach: float) ->
 
 
 def head_drift(rng: np.random.Generator, time: Timing, fps: float, size: int) -> np.ndarray:
-    """Small movement of the whole picture, the wall included: `[t, 4]`, as Motion has it."""
+    """Draw a small drift of the whole image, background included: `Motion.drift`."""
     pixel = size / REFERENCE
     reaches = (0.8 * pixel, 0.8 * pixel, np.radians(0.3), 0.002)
     return np.stack([_wander(rng, time, fps, reach) for reach in reaches], -1)

@@ -1,9 +1,9 @@
-"""The people of the synthetic clips: one photographed face, made into many.
+"""Subjects of the synthetic clips: one photographed face, changed into many.
 
-The face is the public-domain photograph of Eileen Collins (NASA) that scikit-image carries as
+The face is the public-domain photograph of Eileen Collins (NASA) that scikit-image contains as
 `astronaut`. A subject is that photograph under a thin-plate warp of its landmarks (head and jaw,
 eyes, brows, nose, mouth, pose), mirrored or not, with skin, hair, lips, texture, light and
-background of its own. Everything is measured in the pixels of the photograph until the last step.
+background of its own. All sizes are in pixels of the photograph until the last step.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from scipy.interpolate import RBFInterpolator
 
 from data_prep.common.cv import cv2
 
-OVERSAMPLE = 2  # canvas pixels a frame pixel: later interpolation is then all but exact
-PADDING = 1.25  # canvas side over frame side: room for the head's drift
+OVERSAMPLE = 2  # Canvas pixels per frame pixel. Later interpolation is then almost exact.
+PADDING = 1.25  # Side of the canvas over that of a frame; leaves room for the drift of the head.
 WINDOW = 188.0  # px of the photograph that one frame shows
-CENTRE = np.array([225.0, 100.0])  # its middle in the photograph
-PHOTO_SHAPE = 270, 360  # rows and columns of the photograph that a canvas can reach
+CENTRE = np.array([225.0, 100.0])  # Centre of this window in the photograph.
+PHOTO_SHAPE = 270, 360  # Rows and columns of the photograph that a canvas can show.
 
-# The photograph's 68 points as dlib's model finds them.
+# The 68 landmarks of the photograph, as found by dlib's model.
 LANDMARKS = np.array(
     [
         *[(180, 104), (180, 116), (181, 127), (182, 139), (185, 150), (191, 161), (200, 169)],
@@ -42,7 +42,7 @@ LANDMARKS = np.array(
     ],
     float,
 )
-# Index of the landmark that takes each one's place in a mirror.
+# Index of the landmark that takes the place of each landmark in a mirror image.
 MIRROR = np.array(
     [
         *range(16, -1, -1),
@@ -53,7 +53,7 @@ MIRROR = np.array(
         *(64, 63, 62, 61, 60, 67, 66, 65),
     ]
 )
-# Outline of the person, clockwise from the crown: hair, then ear, jaw and suit on either side.
+# Outline of the person, clockwise from the crown: hair, then ear, jaw and suit on each side.
 HEAD = [
     *[(227, 16), (237, 16), (241, 19), (248, 18), (260, 24), (276, 31), (286, 40), (296, 58)],
     *[(296, 65), (300, 78), (301, 90), (299, 98), (295, 110), (275, 134), (266, 137), (266, 144)],
@@ -75,8 +75,8 @@ SKIN = [
     *[(235, 191), (222, 189), (210, 187), (200, 186), (190, 180), (186, 172), (186, 160)],
     *[(183, 147), (182, 132), (175, 130), (171, 122), (172, 117), (178, 121)],
 ]
-NO_MAP = np.empty(0, np.float32)  # cv2.remap's second map, where one holds x and y
-THICK = np.array([0.0, 4.0])  # of a brow, px
+NO_MAP = np.empty(0, np.float32)  # Second map of cv2.remap; it is empty if the first holds x and y.
+THICK = np.array([0.0, 4.0])  # px, thickness of a brow
 EYE_DISTANCE = float(np.linalg.norm(LANDMARKS[36:42].mean(0) - LANDMARKS[42:48].mean(0)))
 
 
@@ -85,9 +85,9 @@ class Subject:
     """A person, at rest.
 
     Attributes:
-      canvas: `[c, c, 3]` float32 RGB in 0..255, `OVERSAMPLE` times as fine as a frame and
-        `PADDING` times as wide.
-      landmarks: `[68, 2]` (x, y) in pixels of the canvas.
+      canvas: Image `[c, c, 3]`, float32 RGB in 0..255. It is `OVERSAMPLE` times as fine as a frame
+        and `PADDING` times as wide.
+      landmarks: Landmarks `[68, 2]`, (x, y) in pixels of the canvas.
     """
 
     canvas: np.ndarray
@@ -96,7 +96,13 @@ class Subject:
 
 @functools.lru_cache(maxsize=16)
 def subject(seed: int, number: int, size: int) -> Subject:
-    """The subject of this number, for frames of `size` px; about 0.1 s, then kept."""
+    """Create a subject; this takes about 0.1 s, and a cache keeps the latest subjects.
+
+    Args:
+      seed: Seed of all subjects.
+      number: Number of the subject.
+      size: Side of the frames, px.
+    """
     rng = np.random.default_rng([seed, number, 0])
     side = round(size * OVERSAMPLE * PADDING)
     scale = size * OVERSAMPLE / WINDOW
@@ -107,12 +113,13 @@ def subject(seed: int, number: int, size: int) -> Subject:
     if rng.random() < 0.5:
         canvas = canvas[:, ::-1]
         landmarks = landmarks[MIRROR] * [-1, 1] + [side - 1, 0]
-    canvas = cv2.GaussianBlur(np.ascontiguousarray(canvas), (0, 0), 0.45 * OVERSAMPLE)  # the lens
+    # The blur of the lens.
+    canvas = cv2.GaussianBlur(np.ascontiguousarray(canvas), (0, 0), 0.45 * OVERSAMPLE)
     return Subject(canvas, landmarks)
 
 
 def _draw_landmarks(rng: np.random.Generator) -> np.ndarray:
-    """The landmarks of a new face `[68, 2]`, in pixels of the photograph."""
+    """Draw the landmarks of a new face `[68, 2]`, in pixels of the photograph."""
 
     def factor(spread: float, other: float | None = None) -> np.ndarray:
         reach = np.array([spread, spread if other is None else other])
@@ -147,15 +154,21 @@ def _scale(points: np.ndarray, part: slice, centre: np.ndarray, factor: np.ndarr
 
 
 def depth(points: np.ndarray, nose: np.ndarray, eye_distance: float) -> np.ndarray:
-    """How far the face stands out at points `[..., 2]`: 1 at the nose, 0 far from it."""
+    """Return how far the face stands out at points: 1 at the nose, 0 far from it.
+
+    Args:
+      points: Points `[..., 2]`, px.
+      nose: Tip of the nose (x, y), px.
+      eye_distance: Distance between the eyes, px.
+    """
     distance = ((points - nose) ** 2).sum(-1) / (0.9 * eye_distance) ** 2
     return np.exp(-distance / 2)
 
 
 def _warp(points: np.ndarray, side: int, scale: float) -> np.ndarray:
-    """The layers `[c, c, 9]` of the photograph, its landmarks moved to `points`."""
+    """Warp the layers of the photograph `[c, c, 9]`; its landmarks move to `points`."""
     outline = np.array(HEAD[::2] + HEAD_LEFT[::2], float)
-    outline = outline[outline[:, 1] < 110]  # below, the jaw's own points rule
+    outline = outline[outline[:, 1] < 110]  # Below this row the landmarks of the jaw apply.
     centre, stretch = LANDMARKS[27], np.ptp(points[:17], axis=0) / np.ptp(LANDMARKS[:17], axis=0)
     rows, columns = PHOTO_SHAPE
     border = [(x, y) for x in (-40, columns / 2, columns + 40) for y in (-60, rows + 60)]
@@ -164,26 +177,39 @@ def _warp(points: np.ndarray, side: int, scale: float) -> np.ndarray:
     coarse = np.linspace(-(side - 1) / 2, (side - 1) / 2, 1 + side // 16) / scale
     grid = np.stack(np.meshgrid(coarse + CENTRE[0], coarse + CENTRE[1]), -1)
     fit = RBFInterpolator(target, source - target, kernel="thin_plate_spline")
-    where = grid + fit(grid.reshape(-1, 2)).reshape(grid.shape)
-    place = np.linspace(0, len(coarse) - 1, side, dtype=np.float32)
-    at = sample(where.astype(np.float32), np.stack(np.meshgrid(place, place), -1))
+    source_points = grid + fit(grid.reshape(-1, 2)).reshape(grid.shape)
+    position = np.linspace(0, len(coarse) - 1, side, dtype=np.float32)
+    points_in_photograph = sample(
+        source_points.astype(np.float32), np.stack(np.meshgrid(position, position), -1)
+    )
     layers = _layers()
     return np.concatenate(
-        [sample(np.ascontiguousarray(layers[..., k : k + 3]), at) for k in range(0, 9, 3)], -1
+        [
+            sample(np.ascontiguousarray(layers[..., k : k + 3]), points_in_photograph)
+            for k in range(0, 9, 3)
+        ],
+        -1,
     )
 
 
 def sample(image: np.ndarray, points: np.ndarray, kernel: int = cv2.INTER_CUBIC) -> np.ndarray:
-    """An image at points `[h, w, 2]` float32 (x, y), mirrored at its border.
+    """Sample an image at points, mirrored at its border.
 
-    Bicubic; for smooth fields linear interpolation (`cv2.INTER_LINEAR`) is nearer and faster.
+    Args:
+      image: Image.
+      points: Points (x, y), float32 `[h, w, 2]` px.
+      kernel: Interpolation, bicubic by default. For smooth fields, linear interpolation
+        (`cv2.INTER_LINEAR`) is more accurate and faster.
     """
     return cv2.remap(image, points, NO_MAP, kernel, borderMode=cv2.BORDER_REFLECT_101)
 
 
 @functools.cache
 def _layers() -> np.ndarray:
-    """The photograph and its parts `[h, w, 9]`: RGB, then masks of the names in `_appearance`."""
+    """Return the photograph and masks of its parts, `[h, w, 9]`.
+
+    The channels are RGB, then the masks in the order of their names in `_appearance`.
+    """
     rows, columns = PHOTO_SHAPE
     photograph = skimage.data.astronaut()[:rows, :columns].astype(np.float32)
     person = _mask([HEAD + SUIT + HEAD_LEFT], 0.8)
@@ -199,7 +225,7 @@ def _layers() -> np.ndarray:
 
 
 def _mask(polygons: list, softness: float, holes: list | tuple = ()) -> np.ndarray:
-    """Polygons filled with 1, holes with 0, edges blurred: `[h, w]` float32."""
+    """Fill polygons with 1 and holes with 0, and blur the edges, float32 `[h, w]`."""
     mask = np.zeros(PHOTO_SHAPE, np.float32)
     for shapes, value in ((polygons, 1.0), (holes, 0.0)):
         for shape in shapes:
@@ -208,7 +234,7 @@ def _mask(polygons: list, softness: float, holes: list | tuple = ()) -> np.ndarr
 
 
 def _without_background(photograph: np.ndarray, person: np.ndarray) -> np.ndarray:
-    """The person's colours carried outwards over the edge, so that no light rim is left."""
+    """Extend the person's colours over the edge, so that no light rim remains."""
     inside = cv2.erode((person > 0.9).astype(np.float32), np.ones((3, 3)))[..., None]
     blurred = cv2.GaussianBlur(photograph * inside, (0, 0), 2)
     weight = cv2.GaussianBlur(inside, (0, 0), 2)[..., None]
@@ -217,7 +243,11 @@ def _without_background(photograph: np.ndarray, person: np.ndarray) -> np.ndarra
 
 
 def _appearance(rng: np.random.Generator, layers: np.ndarray, scale: float) -> np.ndarray:
-    """Colours, texture, light and background on the warped layers: RGB `[c, c, 3]` in 0..255."""
+    """Apply colours, texture, light and background to the warped layers.
+
+    Returns:
+      RGB `[c, c, 3]` in 0..255.
+    """
     person, skin, hair, lips, brows, suit = np.clip(np.moveaxis(layers[..., 3:, None], 2, 0), 0, 1)
     lab = cv2.cvtColor(np.clip(layers[..., :3] / 255, 0, 1), cv2.COLOR_RGB2LAB)
     lab = _adjust_tone(lab, skin + 0.6 * lips, *_skin_tone(rng))
@@ -240,29 +270,35 @@ def _skin_tone(rng: np.random.Generator) -> tuple[float, float, float]:
 def _adjust_tone(
     lab: np.ndarray, mask: np.ndarray, lightness: float, chroma: float, warmth: float
 ) -> np.ndarray:
-    """Multiply lightness and chroma, add warmth (Lab b), where the mask is."""
+    """Multiply lightness and chroma and add warmth (Lab b) where the mask is set."""
     toned = lab * np.array([lightness, chroma, chroma], np.float32)
     toned[..., 2] += warmth
     return lab + np.clip(mask, 0, 1) * (toned - lab)
 
 
 def _noise(rng: np.random.Generator, side: int, cell: float) -> np.ndarray:
-    """Smooth noise of unit variance (about) and this correlation length in px: `[side, side]`."""
+    """Draw smooth noise of about unit variance, `[side, side]`.
+
+    Args:
+      rng: Random generator.
+      side: Side, px.
+      cell: Correlation length, px.
+    """
     count = max(2, round(side / cell)) + 3
     coarse = rng.standard_normal((count, count), dtype=np.float32)
     return cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
 
 
 def _texture(rng: np.random.Generator, side: int, scale: float) -> np.ndarray:
-    """Pores, blotches and folds of the skin in Lab lightness, `[side, side, 1]`."""
+    """Draw pores, blotches and folds of the skin, in Lab lightness `[side, side, 1]`."""
     strength = rng.uniform(0.4, 1.3)
-    cells = ((1.2, 1.1), (3.0, 1.4), (9.0, 1.6))  # px of the photograph, lightness
+    cells = ((1.2, 1.1), (3.0, 1.4), (9.0, 1.6))  # px of the photograph, lightness.
     layers = [_noise(rng, side, cell * scale) * size for cell, size in cells]
     return strength * np.sum(layers, 0)[..., None]
 
 
 def _spots(rng: np.random.Generator, skin: np.ndarray, scale: float) -> np.ndarray:
-    """Moles and freckles: how much darker the skin is, `[side, side, 1]`."""
+    """Draw moles and freckles, as the loss of Lab lightness `[side, side, 1]`."""
     spots = np.zeros(skin.shape[:2], np.float32)
     candidates = np.argwhere(skin[..., 0] > 0.95)
     for y, x in rng.choice(candidates, rng.integers(0, 14)):
@@ -272,14 +308,14 @@ def _spots(rng: np.random.Generator, skin: np.ndarray, scale: float) -> np.ndarr
 
 
 def _background(rng: np.random.Generator, side: int) -> np.ndarray:
-    """A plain wall with stains, in Lab."""
+    """Draw a plain wall with stains, in Lab."""
     wall = np.array([rng.uniform(35, 90), *rng.normal(0, 7, 2)], np.float32)
     stains = rng.uniform(0.5, 3) * np.sum([_noise(rng, side, side / n) for n in (2, 4, 9)], 0)
     return (wall + stains[..., None] * np.array([1, 0.2, 0.2], np.float32)).astype(np.float32)
 
 
 def _apply_lighting(rng: np.random.Generator, lab: np.ndarray) -> np.ndarray:
-    """A lamp on one side, and the camera's tone curve."""
+    """Apply the light of a lamp on one side, and the tone curve of a camera."""
     angle, strength = rng.uniform(0, 2 * np.pi), rng.uniform(0, 14)
     across = np.linspace(-1, 1, lab.shape[0], dtype=np.float32)
     lamp = strength * (np.cos(angle) * across[None, :] + np.sin(angle) * across[:, None])

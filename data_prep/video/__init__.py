@@ -1,1 +1,1 @@
-"""Frames of videos and of folders, read as they are asked for. Imports OpenCV and common."""
+"""Frames of videos and folders, read when they are accessed. Imports OpenCV and common."""

@@ -1,4 +1,4 @@
-"""Frames in files, read when they are asked for: a folder of pictures, or a video."""
+"""Frames in files, read when they are accessed: a folder of pictures, or a video."""
 
 from __future__ import annotations
 
@@ -14,51 +14,57 @@ from data_prep.video.pictures import SUFFIXES, Images, frame_paths
 
 
 class Video:
-    """A video's frames, RGB with 8 bits: decoded in order, and never more than one held.
+    """Frames of a video, RGB with 8 bits, decoded in order; at most one is in memory.
 
-    They are counted when `len` is first asked for, in a pass of its own that keeps none of them.
+    The first call of `len` counts them, in a separate pass that keeps none of them.
     """
 
     def __init__(self, path: Path, start: int = 0, stop: int | None = None):
-        """Take the frames from `start` to `stop - 1`, or to where the video ends."""
+        """Select the frames from `start` to `stop - 1`, or to the end of the video.
+
+        Args:
+          path: Path of the video.
+          start: Number of the first frame.
+          stop: Number after the last frame, or None for the end of the video.
+        """
         self._path, self._start, self._stop = path, start, stop
 
     @property
     def numbers(self) -> Sequence[int]:
-        """Of each frame; the video's first one is 0."""
+        """Number of each frame; the first frame of the video is 0."""
         return range(self._start, self._start + len(self))
 
     @property
     def fps(self) -> float | None:
-        """Frames a second by the frames' own times; None when these make no sense."""
+        """Frames per second by the frames' own times; None if these are not plausible."""
         return Times(self._times).fps
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """From which these frames are read."""
+        """Files that these frames are read from."""
         return (self._path,)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of these frames."""
+        """Notes for the user on these frames, one sentence each."""
         end = self._start + len(self)
-        lost = [] if end == self._stop else self._decoder.truncation_notes(end)
-        return (*lost, *Times(self._times).unevenness_notes())
+        truncation = [] if end == self._stop else self._decoder.truncation_notes(end)
+        return (*truncation, *Times(self._times).unevenness_notes())
 
     def part(self, start: int, stop: int) -> Video:
-        """The frames at the indices `start` to `stop - 1`."""
+        """Return the frames at the indices `start` to `stop - 1`."""
         part = Video(self._path, self._start + start, self._start + min(stop, len(self)))
-        part._times = self._times[start:stop]  # no second pass to count them
+        part._times = self._times[start:stop]  # This avoids a second pass to count them.
         return part
 
     def __len__(self) -> int:
         return len(self._times)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        """Decode the video up to one frame.
+        """Decode the video up to one frame and return this frame.
 
         Raises:
-          UserError: it cannot be decoded.
+          UserError: The frame cannot be decoded.
         """
         position = range(len(self))[index]
         return next(self._decode(position, position + 1))
@@ -67,13 +73,13 @@ class Video:
         return self._decode(0, len(self))
 
     def _decode(self, start: int, stop: int) -> Iterator[np.ndarray]:
-        """The frames at the indices `start` to `stop - 1`."""
+        """Yield the frames at the indices `start` to `stop - 1`."""
         frames = self._decoder.frames(self._start + start)
         for _ in range(start, stop):
             frame = next(frames, None)
             if frame is None:
                 raise UserError(
-                    f"{self._path} has changed while it was read. Run the command again."
+                    f"{self._path}: it changed while it was read. Fix: run the command again."
                 )
             yield frame.pixels
 
@@ -83,50 +89,51 @@ class Video:
 
     @functools.cached_property
     def _times(self) -> np.ndarray:
-        """When each frame is shown, ms; this is what counts the frames."""
+        """Display time of each frame, ms. Their number is the number of frames."""
         return self._decoder.times(self._stop)[self._start :]
 
 
 def open_frames(path: Path, stop: int | None = None) -> Images | Video:
-    """The frames of a folder or of a video, of which none is read yet.
+    """Open a folder of pictures or a video, without reading a frame.
 
     Args:
-      path: a folder of pictures, ordered by the last integer of their names, or a video file.
-      stop: the number of a video's frame at which to stop, as if the video ended there.
+      path: Folder of pictures, ordered by the last integer in their names, or a video file.
+      stop: Number of the frame before which a video is taken to end; None is its own end.
 
     Raises:
-      UserError: there is no such file or folder, or it holds fewer than two frames.
+      UserError: There is no such path, the folder has fewer than two frames, or the path is a
+        single picture.
     """
     if path.is_dir():
         return Images(frame_paths(path))
     if not path.is_file():
-        raise UserError(f"{path}: there is no such video or folder of frames. Correct the path.")
+        raise UserError(
+            f"{path}: there is no such video or folder of frames. Fix: correct the path."
+        )
     if path.suffix.lower() in SUFFIXES:
         raise UserError(
-            f"{path}: this is one picture; movement needs two at least. Give a video, or the "
-            "folder that holds the frames."
+            f"{path}: this is one picture; at least two frames are needed. Fix: give a video, or "
+            "the folder that holds the frames."
         )
     return Video(path, stop=stop)
 
 
 def resolve_fps(path: Path, user_fps: float | None, file_fps: float | None) -> float:
-    """Return how many frames a second there are.
+    """Return the frame rate that the user gives, or else that of the file.
 
     Args:
-      path: of the video, for an error.
-      user_fps: by the user, who knows best.
-      file_fps: by the file.
+      path: Path of the video, for the error message.
+      user_fps: Frames per second that the user gives, or None.
+      file_fps: Frames per second that the file states, or None.
 
     Raises:
-      UserError: nobody says it, or the user gives a rate that no camera has.
+      UserError: Neither is given, or no camera has that rate.
     """
     fps = file_fps if user_fps is None else user_fps
     if fps is None:
-        raise UserError(
-            f"{path} does not say how many frames a second it has. Fix: --fps=200, for example."
-        )
+        raise UserError(f"{path}: the frame rate is unknown. Fix: give it, for example --fps=200.")
     if not MIN_FPS <= fps <= MAX_FPS:
-        raise UserError(f"--fps={fps:g}: it must be {MIN_FPS:g} to {MAX_FPS:g} a second.")
+        raise UserError(f"--fps={fps:g}: it must be {MIN_FPS:g} to {MAX_FPS:g} frames per second.")
     return fps
 
 
@@ -139,18 +146,21 @@ def marks_to_indices(
     source: object,
     remedy: str,
 ) -> tuple[int, int | None, int]:
-    """Turn the marks, which are frame numbers, into indices of `numbers`.
+    """Convert marks from frame numbers to indices into `numbers`.
 
     Args:
-      numbers: of the frames that are there, rising.
-      onset: None is the first frame.
-      apex: None is not known.
-      offset: None is the last frame.
-      source: the clip, for an error.
-      remedy: what to do about marks that cannot be, for an error.
+      numbers: Numbers of the existing frames, ascending.
+      onset: Frame number of the onset, or None for the first frame.
+      apex: Frame number of the apex, or None if it is unknown.
+      offset: Frame number of the offset, or None for the last frame.
+      source: Clip that the error message names.
+      remedy: Sentence that ends the error message and says how to correct the marks.
+
+    Returns:
+      The indices of the onset, the apex (None if it is unknown) and the offset.
 
     Raises:
-      UserError: the marks are not in their order, or frames between them are absent.
+      UserError: The marks are out of order, or frames between them are absent.
     """
     first = numbers[0] if onset is None else onset
     last = numbers[-1] if offset is None else offset

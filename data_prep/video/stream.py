@@ -1,7 +1,7 @@
-"""One pass over a video of any length: frame after frame, and never more than one held.
+"""One pass over a video of any length, frame by frame, with at most one frame in memory.
 
-`frames.Video` counts a video's frames before it gives the first. Here the end is where decoding
-ends, and what was wrong on the way is said afterwards.
+`frames.Video` counts the frames of a video before it returns the first. A stream ends where
+decoding ends, and reports problems on the way afterwards.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ from data_prep.video import pictures
 from data_prep.video.decoder import Sizes, Times, open_video
 from data_prep.video.frames import Images, open_frames, resolve_fps
 
-PROBED_FRAMES = 50  # frames whose times give the rate where the header does not
-FEW, MANY = 3, 0.1  # gaps in a folder's numbers, and so many a frame: more are no gaps but a step
+PROBED_FRAMES = 50  # Frames whose times give the rate if the header does not.
+# The numbers of a folder may have this many gaps, plus this many per frame. If there are more, the
+# numbers do not count the frames one by one.
+MAX_GAPS, MAX_GAPS_PER_FRAME = 3, 0.1
 
 NumberedFrame = tuple[int, np.ndarray | None]
 
 
 class Stream(Protocol):
-    """A video's frames in order, once.
+    """Frames of a video in order, for one pass.
 
-    Gone through, it yields a frame's number and the frame, RGB `[h, w, 3]` in 0..255 (None where it
-    cannot be read). The numbers rise by one.
+    Iteration yields the number of a frame and the frame, RGB `[h, w, 3]` in 0..255, or None instead
+    of a frame that cannot be read. The numbers rise by one.
 
     Attributes:
-      fps: frames a second.
-      expected_count: how many frames there should be, for a progress bar; None when nobody knows.
+      fps: Frames per second.
+      expected_count: Expected number of frames, for a progress bar; None if it is unknown.
     """
 
     fps: float
@@ -40,24 +42,24 @@ class Stream(Protocol):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know, a sentence each; complete after the last frame."""
+        """Notes for the user, one sentence each; complete after the last frame."""
         ...
 
     def __iter__(self) -> Iterator[NumberedFrame]: ...
 
 
 def open_stream(path: Path, fps: float | None = None, start: int = 0) -> Stream:
-    """A video file, or a folder of frames.
+    """Open a video file or a folder of frames for one pass.
 
     Args:
-      path: a folder of pictures, ordered by the last integer of their names, or a video file.
-      fps: frames a second; None is what the file says.
-      start: the number of the first frame to give. A video's first frame has the number 0, one of a
-        folder that in its file's name. Those before are not decoded.
+      path: Folder of pictures, ordered by the last integer in their names, or a video file.
+      fps: Frames per second, or None for the rate that the file states.
+      start: Number of the first frame to yield. The first frame of a video has the number 0; a
+        picture has the number in its name. The frames before are not yielded.
 
     Raises:
-      UserError: there is no such video, it has fewer than two frames or no frame `start`, or its
-        frame rate is not known.
+      UserError: There is no such video, it has fewer than two frames or no frame `start`, or its
+        frame rate is unknown.
     """
     frames = open_frames(path)
     if isinstance(frames, Images):
@@ -66,16 +68,18 @@ def open_stream(path: Path, fps: float | None = None, start: int = 0) -> Stream:
 
 
 class _File:
-    """A video file."""
+    """Stream of a video file."""
 
     def __init__(self, path: Path, fps: float | None, start: int):
         self._decoder, self._start = open_video(path), start
-        announced, header = self._decoder.header_frame_count, self._decoder.fps
-        # Two in any case, to see that it is a video.
-        times = self._decoder.times(PROBED_FRAMES if header is None else 2)
-        self.fps = resolve_fps(path, fps, Times(times).fps if header is None else header)
+        announced_count, header_fps = self._decoder.header_frame_count, self._decoder.fps
+        # At least two frames are decoded, to check that the file is a video.
+        times = self._decoder.times(PROBED_FRAMES if header_fps is None else 2)
+        self.fps = resolve_fps(path, fps, Times(times).fps if header_fps is None else header_fps)
         self._is_fps_given = fps is not None
-        self.expected_count: int | None = None if announced is None else max(0, announced - start)
+        self.expected_count: int | None = (
+            None if announced_count is None else max(0, announced_count - start)
+        )
         self._times, self._sizes, self._end = Times(), Sizes(), 0
 
     def __iter__(self) -> Iterator[NumberedFrame]:
@@ -87,21 +91,22 @@ class _File:
         if number is None:
             raise UserError(
                 f"{self._decoder.path}: there is no frame {self._start}; the video ends after "
-                f"{len(self._decoder.times())}. Correct the first frame."
+                f"{len(self._decoder.times())} frames. Fix: correct the first frame."
             )
         self._end = number + 1
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """As `Stream` has it."""
-        lost = self._decoder.truncation_notes(self._end) if self._end else []
-        # A fast camera's video is often stored to be shown slowly: the user knows better.
-        other = [] if self._is_fps_given else self._times.rate_notes(self.fps)
-        return (*lost, *self._times.unevenness_notes(), *other, *self._sizes.notes())
+        """Notes for the user, as in `Stream`."""
+        truncation = self._decoder.truncation_notes(self._end) if self._end else []
+        # The video of a fast camera is often stored for slow playback. A rate that the user gives
+        # is therefore not compared with the times of the frames.
+        rate_notes = [] if self._is_fps_given else self._times.rate_notes(self.fps)
+        return (*truncation, *self._times.unevenness_notes(), *rate_notes, *self._sizes.notes())
 
 
 class _Folder:
-    """A folder of pictures."""
+    """Stream of a folder of pictures."""
 
     def __init__(self, path: Path, frames: Images, fps: float | None, start: int):
         self.fps = resolve_fps(path, fps, frames.fps)
@@ -112,7 +117,7 @@ class _Folder:
         if not self._paths:
             raise UserError(
                 f"{path}: there is no frame {start}; there are {frames.numbers[0]} to "
-                f"{frames.numbers[-1]}. Correct the first frame."
+                f"{frames.numbers[-1]}. Fix: correct the first frame."
             )
         self._first, self._last = min(self._paths), max(self._paths)
         self.expected_count: int | None = self._last - self._first + 1
@@ -120,22 +125,22 @@ class _Folder:
         self._sizes = Sizes()
 
     def _check_gaps(self, path: Path, frames: Images) -> None:
-        """Refuse numbers that are not those of one video; of all frames, wherever one starts."""
+        """Raise UserError if the numbers of all frames are not those of one video."""
         steps = np.diff(frames.numbers)
         gaps, absent = int((steps > 1).sum()), int((steps - 1).sum())
         self._absent = absent, frames.numbers[0], frames.numbers[-1]
-        if gaps > FEW + MANY * len(frames.numbers):
+        if gaps > MAX_GAPS + MAX_GAPS_PER_FRAME * len(frames.numbers):
             raise UserError(
-                f"{path}: in {gaps} places numbers between the frames are absent, first after "
-                f"{frames.files[int(np.argmax(steps > 1))].name}. Unpack the frames again; if "
-                "there are no more of them, number them one after the other and give their own "
-                "rate (--fps)."
+                f"{path}: numbers between the frames are absent in {gaps} places, first after "
+                f"{frames.files[int(np.argmax(steps > 1))].name}. Fix: unpack the frames again. If "
+                "there are no more frames, number them consecutively and give their own rate "
+                "(--fps)."
             )
         if absent > len(frames.numbers):
             raise UserError(
                 f"{path}: {absent} numbers between the frames are absent, most of them before "
-                f"{frames.files[int(np.argmax(steps)) + 1].name}. Is that a frame? Fix: move "
-                "other pictures out of the folder, or number the frames one after the other."
+                f"{frames.files[int(np.argmax(steps)) + 1].name}, which may not be a frame. Fix: "
+                "move other pictures out of the folder, or number the frames consecutively."
             )
 
     def __iter__(self) -> Iterator[NumberedFrame]:
@@ -158,12 +163,12 @@ class _Folder:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """As `Stream` has it."""
+        """Notes for the user, as in `Stream`."""
         absent, first, last = self._absent
         notes = []
         if absent:
             notes.append(
-                f"{absent} numbers between {first} and {last} have no frame; no movement is "
+                f"{absent} numbers between {first} and {last} have no frame; movements are not "
                 "followed across such a gap."
             )
         if self._read_errors:

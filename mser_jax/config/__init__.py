@@ -1,1 +1,1 @@
-"""Fields of a run, presets, checks, and the network that they name. Knows ConfigDict."""
+"""Fields of a run, presets, checks, and networks by configuration. Depends on ConfigDict."""

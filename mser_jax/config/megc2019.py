@@ -1,4 +1,4 @@
-"""The configurations of the data set `megc2019`: one of each model, and one of all of them."""
+"""Configurations of the data set `megc2019`: one for each model, and one for all of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from data_prep.common import check
 from data_prep.common.errors import UserError
 from mser_jax.config import zoo
 
-ALL = "all"  # in place of a model
-# What a run of all models hands on to each: which clips, seeds and devices, and what is reported.
+ALL_MODELS = "all"  # stands for a model's name
+# Fields that a suite passes on to each model: clips, seeds, devices and reports.
 SUITE_FIELDS = (
     *("seed", "data", "train.seeds", "train.checkpoint_every"),
     *("evaluation", "parallel", "report"),
@@ -29,17 +29,20 @@ _MSRES3D_FIELDS = (
 
 
 def configuration(paper_config: ConfigDict, name: str) -> ConfigDict:
-    """Turn the paper's configuration into that of a model, or of all.
+    """Convert the paper's configuration to that of a model, or of all models.
 
     Args:
-      paper_config: every section, as the paper's own network has it.
-      name: one of `zoo.MODELS`, or 'all'.
+      paper_config: Configuration of the paper's network, with every section; it is changed.
+      name: One of `zoo.MODELS`, or 'all'.
+
+    Returns:
+      The configuration, not locked.
 
     Raises:
-      UserError: there is no such model.
+      UserError: The model does not exist.
     """
-    if name not in (ALL, *zoo.MODELS):
-        raise UserError(check.unknown_message("model", name, (ALL, *zoo.MODELS)))
+    if name not in (ALL_MODELS, *zoo.MODELS):
+        raise UserError(check.unknown_message("model", name, (ALL_MODELS, *zoo.MODELS)))
     config = paper_config
     config.preset = name
     config.prep = data_config.image_recipe()
@@ -47,7 +50,7 @@ def configuration(paper_config: ConfigDict, name: str) -> ConfigDict:
     config.train.seeds = 5
     config.augment.mode = "none"
     config.input.kind = "images"
-    if name == ALL:
+    if name == ALL_MODELS:
         return _suite_config(config)
     return _model_config(config, name)
 
@@ -66,46 +69,54 @@ def _model_config(config: ConfigDict, name: str) -> ConfigDict:
 
 
 def _drop_training_fields(config: ConfigDict) -> None:
-    """What scikit-learn fits has no epochs, nothing that is drawn, and no use for devices."""
+    """Remove the fields that a scikit-learn model does not use.
+
+    It has no epochs, no random numbers, and no use for devices.
+    """
     config.train = ConfigDict({"seeds": 1})
     config.model = ConfigDict({"name": config.model.name})
     del config.augment, config.parallel, config.report
 
 
 def _suite_config(config: ConfigDict) -> ConfigDict:
-    """Which models, and what holds for each; the rest is each model's own."""
+    """Keep the fields that hold for each model, and add the list of models."""
     for section in ("input", "augment", "model"):
         del config[section]
     config.train = ConfigDict(
         {"seeds": config.train.seeds, "checkpoint_every": config.train.checkpoint_every}
     )
     config.suite = ConfigDict()
-    # Which models; () is all of them, without the large ones where there is no GPU.
+    # Names of the models; () is all of them, but the large ones only with a GPU.
     config.suite.models = ()
     return config
 
 
 def apply_suite_fields(suite_config: ConfigDict, model_config: ConfigDict) -> ConfigDict:
-    """Hand on to a model's own configuration what a run of all models sets for each.
+    """Copy the fields that a suite sets for each model to a model's configuration.
+
+    Fields that the model lacks are skipped, and so are the training fields of a classical model.
 
     Args:
-      suite_config: of all models.
-      model_config: of one, as `configuration` made it.
+      suite_config: Configuration of the suite of all models.
+      model_config: Configuration of one model, from `configuration`.
+
+    Returns:
+      A locked copy of `model_config` with these fields.
     """
-    made = ConfigDict(model_config.to_dict())
+    result = ConfigDict(model_config.to_dict())
     for field in SUITE_FIELDS:
         section, _, name = field.partition(".")
-        if section not in made or (name and name not in made[section]):
+        if section not in result or (name and name not in result[section]):
             continue
         if not name:
-            made[section] = suite_config[section]
+            result[section] = suite_config[section]
         elif not zoo.model(model_config.preset).classical:
-            made[section][name] = suite_config[section][name]
-    return made.lock()
+            result[section][name] = suite_config[section][name]
+    return result.lock()
 
 
 def _set(config: ConfigDict, field: str, value: object) -> None:
     *path, last = field.split(".")
-    for part in path:
-        config = config[part]
+    for section in path:
+        config = config[section]
     config[last] = value

@@ -1,4 +1,4 @@
-"""The network that a configuration names, and the clip that it sees."""
+"""The network that a configuration names, and its view of a clip."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings
 from mser_jax.models.multiscale import BranchStyle
 from mser_jax.models.network import Network, functional
 
-# The networks of the field, for one onset-apex flow a clip (`zoo`); each has one head.
+# Published baselines, for one onset-apex flow per clip (`zoo`); each has one head.
 _BASELINES: Mapping[str, Callable[..., nnx.Module]] = MappingProxyType(
     {
         "ststnet": STSTNet,
@@ -34,41 +34,46 @@ _BASELINES: Mapping[str, Callable[..., nnx.Module]] = MappingProxyType(
 
 
 def is_network(config: ConfigDict) -> bool:
-    """Whether the run trains one, rather than fitting something classical."""
+    """Return whether the run trains a network, rather than fits a classical model."""
     name = config.model.get("name")
     return name is None or not zoo.model(name).classical
 
 
 def is_baseline_network(config: ConfigDict) -> bool:
-    """Whether the run trains a network of the field, and not the paper's."""
+    """Return whether the run trains a published baseline, not the paper's network."""
     return config.model.get("name") in _BASELINES
 
 
 def constructor(config: ConfigDict, classes: int) -> Callable[[nnx.Rngs], Any]:
-    """What makes the network from its random numbers.
+    """Return the function that creates the network from random number generators.
 
     Args:
-      config: of a run whose model is a network.
-      classes: that it tells apart.
+      config: Configuration of a run whose model is a network.
+      classes: Number of classes.
     """
-    field = _BASELINES.get(config.model.get("name"))
-    if field is not None:
-        return lambda rngs: field(classes, side=config.prep.size, rngs=rngs)
+    baseline = _BASELINES.get(config.model.get("name"))
+    if baseline is not None:
+        return lambda rngs: baseline(classes, side=config.prep.size, rngs=rngs)
     settings = model_settings(config, classes)
     return lambda rngs: MSRes3D(settings, rngs=rngs)
 
 
 def network(config: ConfigDict, classes: int) -> Network:
-    """The network as pure functions; of the arguments see `constructor`."""
+    """Create the network as pure functions.
+
+    Args:
+      config: Configuration of a run whose model is a network.
+      classes: Number of classes.
+    """
     return functional(constructor(config, classes), config.model.lowering)
 
 
 def view(config: ConfigDict, variants: Sequence[str] = ("original",)) -> View:
-    """How the network sees a clip.
+    """Create the network's view of a clip.
 
     Args:
-      config: of the run.
-      variants: what the training varies a clip with, the original first.
+      config: Configuration of the run.
+      variants: Augmentation variants of the training, the original first.
     """
     kind = config.input.kind
     return View(
@@ -80,18 +85,18 @@ def view(config: ConfigDict, variants: Sequence[str] = ("original",)) -> View:
 
 
 def heads(config: ConfigDict) -> int:
-    """How many answers the network gives."""
+    """Return the number of heads, each of which gives an answer."""
     return 1 if is_baseline_network(config) else model_settings(config, 2).heads
 
 
 def clip_shape(config: ConfigDict) -> tuple[int, int, int, int]:
-    """`[t, h, w, c]` of the network's input."""
+    """Return the shape of the network's input, `[t, h, w, c]`."""
     channels = 1 if config.input.kind == "frames" else len(config.input.channels)
     return config.prep.steps, config.prep.size, config.prep.size, channels
 
 
 def multiply_adds(config: ConfigDict, classes: int) -> int:
-    """Of the forward pass for one clip."""
+    """Count the multiply-adds of the forward pass for one clip."""
     shape = clip_shape(config)
     if is_baseline_network(config):
         return cost.multiply_adds(constructor(config, classes), shape)
@@ -99,7 +104,12 @@ def multiply_adds(config: ConfigDict, classes: int) -> int:
 
 
 def model_settings(config: ConfigDict, classes: int) -> MSRes3DSettings:
-    """The switches of the paper's network from the configuration's fields."""
+    """Convert the fields of the configuration to the settings of the paper's network.
+
+    Args:
+      config: Configuration of the paper's network.
+      classes: Number of classes.
+    """
     model = config.model
     style = BranchStyle(model.rc.reduction, model.rc.restore, model.rc.chain, model.rc.weights)
     return MSRes3DSettings(

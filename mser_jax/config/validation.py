@@ -1,4 +1,4 @@
-"""What the fields of a configuration may hold."""
+"""Allowed values of the configuration's fields."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -14,7 +14,7 @@ from mser_jax.data import protocols
 from mser_jax.evaluate import selection
 from mser_jax.evaluate.compare import ablation
 
-# What a field may hold where it names a choice.
+# Allowed values of fields that name a choice.
 CHOICES = {
     "input.kind": ("flow", "frames", "images"),
     "input.scale": ("none", "clip", "unit"),
@@ -50,7 +50,7 @@ MINIMUMS = {
     "model.head.hidden": 1,
     "train.seeds": 1,
     "train.epochs": 1,
-    "train.batch_size": 2,  # with one clip CAM's batch normalisation has no variance
+    "train.batch_size": 2,  # CAM's batch normalisation needs two clips for a variance
     "train.warmup": 0,
     "train.weight_decay": 0.0,
     "train.checkpoint_every": 1,
@@ -65,12 +65,15 @@ POSITIVE = ("train.learning_rate", "model.c")
 
 
 def validate(config: ConfigDict) -> None:
-    """Refuse values that no part of the program can use.
+    """Raise UserError if a field has a value that the program cannot use.
 
-    A model of the field has fewer fields than the paper's network.
+    Fields that a model's configuration lacks are skipped: only the paper's network has all.
+
+    Args:
+      config: Configuration of a run, an ablation or a suite.
 
     Raises:
-      UserError: names the field, what it holds, and what it may hold.
+      UserError: A value is not allowed; the message names the field, its value and allowed ones.
     """
     data_config.validate(config)
     check.one_of(config, _present_fields(config, CHOICES))
@@ -79,8 +82,8 @@ def validate(config: ConfigDict) -> None:
     check.positive(config, [field for field in POSITIVE if _has(config, field)])
     if config.seed + config.train.seeds > 2**32:
         raise UserError(
-            f"config.seed is {config.seed}, config.train.seeds {config.train.seeds}; every seed "
-            "must be less than 2**32."
+            f"config.seed is {config.seed} and config.train.seeds is {config.train.seeds}, but "
+            "every seed must be less than 2**32. Fix: lower config.seed."
         )
     for field, check_field in _FIELD_CHECKS.items():
         if _has(config, field):
@@ -94,14 +97,14 @@ def _has(config: ConfigDict, field: str) -> bool:
 
 
 def _present_fields(config: ConfigDict, table: Mapping[str, Any]) -> dict[str, Any]:
-    return {field: known for field, known in table.items() if _has(config, field)}
+    return {field: allowed for field, allowed in table.items() if _has(config, field)}
 
 
 def _validate_variants(config: ConfigDict) -> None:
     if "original" not in config.augment.variants:
         raise UserError(
-            f"config.augment.variants is {config.augment.variants}; 'original' must be among them: "
-            "it is how a test clip is seen."
+            f"config.augment.variants is {config.augment.variants}; it must include 'original', "
+            "because test clips are seen as the original."
         )
 
 
@@ -109,16 +112,16 @@ def _validate_depths(config: ConfigDict) -> None:
     depths = tuple(config.model.depths)
     if len(depths) != 4 or not all(isinstance(depth, int) and depth > 0 for depth in depths):
         raise UserError(
-            f"config.model.depths is {config.model.depths}; it must hold four counts of at least 1 "
-            "(residual units in blocks 2 to 5)."
+            f"config.model.depths is {config.model.depths}; it must be four counts of at least 1 "
+            "(the residual units of blocks 2 to 5)."
         )
 
 
 def _validate_dropout(config: ConfigDict) -> None:
     if config.model.head.dropout >= 1:
         raise UserError(
-            f"config.model.head.dropout is {config.model.head.dropout}; it must be less than 1, as "
-            "it is the share that is left out."
+            f"config.model.head.dropout is {config.model.head.dropout}; it must be less than 1, "
+            "because it is the share of dropped units."
         )
 
 
@@ -127,24 +130,25 @@ def _validate_input(config: ConfigDict) -> None:
     if (kind == "images") != (config.data.dataset == "megc2019"):
         raise UserError(
             f"config.input.kind is {kind!r}, but the data set {config.data.dataset} has "
-            f"{'images' if kind != 'images' else 'flow and frames'}. Fix: leave it as it was."
+            f"{'images' if kind != 'images' else 'flow and frames'}. Fix: keep the default."
         )
     if (kind == "images" and scale == "clip") or (kind != "images" and scale == "unit"):
         raise UserError(
-            f"config.input.scale is {scale!r}, which is not for {kind}: 'clip' needs the flow in "
-            "px, 'unit' divides images by 255. 'none' is for all."
+            f"config.input.scale is {scale!r}, but config.input.kind is {kind!r}: 'clip' needs the "
+            "flow in px, and 'unit' divides images by 255. Fix: use another scale; 'none' suits "
+            "every kind."
         )
     if kind == "images" and "magnitude" in config.input.channels:
         raise UserError(
-            "config.input.channels holds 'magnitude', which the images have lost. Fix: u, v and "
-            "strain."
+            "config.input.channels has 'magnitude', but the images do not contain it. Fix: use u, "
+            "v and strain."
         )
 
 
 def _validate_warmup(config: ConfigDict) -> None:
     if config.train.warmup >= config.train.epochs:
         raise UserError(
-            f"config.train.warmup is {config.train.warmup}, config.train.epochs "
+            f"config.train.warmup is {config.train.warmup}, but config.train.epochs is "
             f"{config.train.epochs}; the warm-up must end before the last epoch."
         )
 
@@ -152,13 +156,13 @@ def _validate_warmup(config: ConfigDict) -> None:
 def _validate_model(config: ConfigDict) -> None:
     if config.model.name != config.preset:
         raise UserError(
-            f"config.model.name is {config.model.name!r}, but the fields are those of "
-            f"{config.preset}. Fix: --config=configs/megc2019.py:{config.model.name}."
+            f"config.model.name is {config.model.name!r}, but the other fields are those of "
+            f"{config.preset}. Fix: use --config=configs/megc2019.py:{config.model.name}."
         )
     if zoo.model(config.preset).classical and config.train.seeds > 1:
         raise UserError(
-            f"config.train.seeds is {config.train.seeds}, but {config.preset} draws nothing at "
-            "random, and every seed would answer alike. Fix: leave it at 1."
+            f"config.train.seeds is {config.train.seeds}, but {config.preset} uses no random "
+            "numbers, so every seed would give the same answers. Fix: leave it at 1."
         )
 
 
@@ -166,21 +170,22 @@ def _validate_loss(config: ConfigDict) -> None:
     capsules = config.model.get("name") == "capsulenet"
     if (config.train.loss == "margin") != capsules:
         raise UserError(
-            f"config.train.loss is {config.train.loss!r}: the margin loss is for CapsuleNet, whose "
-            "outputs are lengths, and no other is. Fix: leave it as it was."
+            f"config.train.loss is {config.train.loss!r}, but CapsuleNet needs the margin loss, "
+            "because its outputs are lengths, and no other network can use it. Fix: keep the "
+            "default."
         )
 
 
 def _validate_held_out(protocol: str, held_out: str) -> None:
     if protocol == "hold_out" and not held_out:
         raise UserError(
-            "config.evaluation.held_out is ''; protocol hold_out needs the database that it tests: "
-            "--config.evaluation.held_out=samm."
+            "config.evaluation.held_out is '', but protocol hold_out needs the database to test. "
+            "Fix: name one, such as --config.evaluation.held_out=samm."
         )
     if protocol != "hold_out" and held_out:
         raise UserError(
-            f"config.evaluation.held_out is {held_out!r} and would not be used: it needs "
-            "--config.evaluation.protocol=hold_out."
+            f"config.evaluation.held_out is {held_out!r} and would not be used. Fix: add "
+            "--config.evaluation.protocol=hold_out, or leave it ''."
         )
 
 
@@ -194,20 +199,20 @@ def _validate_ablation(config: ConfigDict) -> None:
     pairs = (*ablation.ADDED, *ablation.LEFT_OUT)
     if not ablation.available_comparisons(config.ablation.members, pairs):
         raise UserError(
-            f"config.ablation.members is {tuple(config.ablation.members)}; no two of them are "
-            "compared. The pairs: "
-            + ", ".join(f"{pair.without} and {pair.with_}" for pair in pairs)
+            f"config.ablation.members is {tuple(config.ablation.members)}, but no two of them are "
+            "compared. Fix: include both members of a pair: "
+            + "; ".join(f"{pair.without} and {pair.with_}" for pair in pairs)
             + "."
         )
     for part in ablation.PARTS.values():
         if check.get(config, part.field) != part.enabled_value:
             raise UserError(
                 f"config.{part.field} is {check.get(config, part.field)}, but each member of the "
-                "ablation sets it. Fix: leave it out, or choose with config.ablation.members."
+                "ablation sets it. Fix: do not set it; choose members with config.ablation.members."
             )
 
 
-# What the tables above cannot say, by the field or section that it is about.
+# Checks that the tables above cannot express, by field or section.
 _FIELD_CHECKS: Mapping[str, Callable[[ConfigDict], None]] = MappingProxyType(
     {
         "augment.variants": _validate_variants,

@@ -1,7 +1,8 @@
-"""The models of the field that `configs/megc2019.py` trains: who made them, and how they trained.
+"""The models that `configs/megc2019.py` trains, with their papers and their training settings.
 
-Each has its paper's own settings, as fields of the configuration; what is not named here is as in
-`SHARED`. Where a paper is silent, the module of the network says what was taken.
+Each model has the settings of its own paper, as fields of the configuration; all other fields are
+as in `COMMON_FIELDS`. Where a paper does not state a setting, the network's module says which was
+used.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ class Model:
     """One model.
 
     Attributes:
-      title: as its paper calls it.
-      paper: who published it.
-      fields: of the configuration, by their names with dots; the others are as in `SHARED`, and
-        then as the paper of this project has them.
-      settings_source: whose they are: the authors' where they state them, else 'ours'.
-      classical: fitted by scikit-learn (`mser_jax.experiments.classical`) rather than trained.
-      large: run by `all` on a GPU only, or when it is named.
+      title: Name in its paper.
+      paper: Authors and year of its paper.
+      fields: Dotted field -> value. Fields not listed are as in `COMMON_FIELDS`, or else as in the
+        configuration of the paper of this project.
+      settings_source: Source of the settings: "the authors'" if they state them, or 'ours'.
+      classical: True if scikit-learn fits it (`mser_jax.experiments.classical`), instead of a
+        training.
+      large: True if 'all' runs it only on a GPU; a user can always name it.
     """
 
     title: str
@@ -36,7 +38,7 @@ class Model:
     large: bool = False
 
 
-# What all have in common unless their own fields say otherwise.
+# Fields of all models, unless their own fields override them.
 COMMON_FIELDS: Mapping[str, object] = MappingProxyType(
     {"input.channels": ("u", "v", "strain"), "input.scale": "unit"}
 )
@@ -67,8 +69,8 @@ MODELS: Mapping[str, Model] = MappingProxyType(
                 "train.epochs": 800,
             },
         ),
-        # The authors' code is not public, and the paper's settings were not at hand: ours are those
-        # of Dual-Inception, in batches that a CPU can use.
+        # The authors' code is not public, and the paper's settings were not available: ours are
+        # those of Dual-Inception, with a batch size that suits a CPU.
         "off_apexnet": Model(
             "OFF-ApexNet",
             "Gan et al. 2019",
@@ -80,8 +82,8 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             },
             settings_source="ours",
         ),
-        # As in the authors' code, github.com/xly135846/MEGC2019, but for the epoch, which they
-        # choose on other subjects of the tested one's database; here it is their last.
+        # As in the authors' code, github.com/xly135846/MEGC2019, except for the epoch: they choose
+        # it on other subjects of the test subject's database, and here it is their last.
         "dual_inception": Model(
             "Dual-Inception",
             "Zhou et al. 2019",
@@ -105,9 +107,9 @@ MODELS: Mapping[str, Model] = MappingProxyType(
                 "train.epochs": 20,
             },
         ),
-        # As in the authors' code, github.com/quangdtsc/megc2019, but for the epoch, which they
-        # choose on the test subject, and for what needs frames of 224 px, or networks trained
-        # before: see the network.
+        # As in the authors' code, github.com/quangdtsc/megc2019, except for the epoch, which they
+        # choose on the test subject, and for all that needs frames of 224 px or pretrained
+        # networks: see the network's module.
         "capsulenet": Model(
             "CapsuleNet",
             "Van Quang et al. 2019",
@@ -119,7 +121,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
                 "train.loss": "margin",
             },
         ),
-        # As in the authors' code, github.com/wangzhifengharrison/HTNet, but for the epoch, which
+        # As in the authors' code, github.com/wangzhifengharrison/HTNet, except for the epoch, which
         # they choose on the test subject.
         "htnet": Model(
             "HTNet",
@@ -133,7 +135,7 @@ MODELS: Mapping[str, Model] = MappingProxyType(
             },
             large=True,
         ),
-        # The paper's rate, batch and epochs (4.2), without its augmentation.
+        # With the paper's learning rate, batch size and epochs (4.2), without its augmentation.
         "msres2d": Model(
             "MSRes3D of one step", "after Jin et al. 2024", {}, settings_source="ours"
         ),
@@ -142,10 +144,13 @@ MODELS: Mapping[str, Model] = MappingProxyType(
 
 
 def model(name: str) -> Model:
-    """The model of a name.
+    """Return the model of a name.
+
+    Args:
+      name: One of `MODELS`.
 
     Raises:
-      UserError: there is none.
+      UserError: The model does not exist.
     """
     if name not in MODELS:
         raise UserError(check.unknown_message("model", name, MODELS))

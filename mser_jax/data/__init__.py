@@ -1,1 +1,1 @@
-"""Clips in memory, folds and batches. Imports parallel; only dataset and stream read shards."""
+"""Clips, folds and batches. Imports parallel; only dataset and stream read shards."""

@@ -1,9 +1,10 @@
-"""From stored clips to the network's input, on the device: shifts, flips, strain, scale (3.2, 2).
+"""The network's input from stored clips, on the device: shifts, flips, strain, scale (3.2, 2).
 
 A stored clip is larger than the input by a margin on each side. The variant 'original' is the
-window in the middle; the four shifts move it by the margin (15 px at full size); 'mirror' is about
-the vertical axis and negates u, 'flip' is up-down and negates v. Raw frames are flipped without a
-change of sign. An image of flow, each channel stretched to 0..255, is negated by 255 - u.
+window in the middle. The four shifts move it by the margin (15 px at full size). 'mirror' reflects
+about the vertical axis and negates u; 'flip' reflects up-down and negates v. Raw frames are
+reflected without a change of sign. An image of flow, with each channel stretched to 0..255, is
+negated by 255 - u.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-# variant -> (rows the window moves by, columns, mirror, flip), moves in units of the margin
+# variant -> (row shift, column shift, mirror, flip); shifts of the window, in units of the margin
 _EFFECTS = {
     "original": (0, 0, False, False),
     "left": (0, -1, False, False),
@@ -27,19 +28,20 @@ _EFFECTS = {
     "flip": (0, 0, False, True),
 }
 
-
-PERCENTILE, MIN_MAGNITUDE = 95, 0.1  # of scale 'clip': never by zero, nor noise blown up to one
-IMAGE_CHANNELS = ("u", "v", "strain")  # of an image of flow, as it is stored
+# Scale 'clip' divides by this percentile of the magnitude. The minimum (px) prevents a division by
+# zero, and noise that is scaled up to 1.
+PERCENTILE, MIN_MAGNITUDE = 95, 0.1
+IMAGE_CHANNELS = ("u", "v", "strain")  # of a stored image of flow
 
 
 class Clips(NamedTuple):
-    """The clips of a data set, as they are read or as they lie on the device.
+    """The clips of a data set, on the host or on a device.
 
     Attributes:
       pixels: `[n, t, s, s, 2]` flow in px (u right, v down), `[n, t, s, s, 1]` grey frames, or
-        `[n, 1, s, s, 3]` images of flow (u, v, strain), both 0..255: an array, or before it is on
-        a device what gives a clip for an index.
-      scale: `[n]`, what a clip's input is multiplied by.
+        `[n, 1, s, s, 3]` images of flow (u, v, strain), both 0..255. On the host, this may be any
+        object that returns a clip for an index.
+      scale: `[n]`, factor of a clip's input.
       labels: `[n]` int32 class indices.
     """
 
@@ -50,14 +52,14 @@ class Clips(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """How a network sees a clip.
+    """View that turns a clip into the input of a network.
 
     Attributes:
-      size: side of the window, px.
-      variants: what a variant index means, in order; index 0 is what a test clip is seen as.
-      channels: of flow: 'u', 'v', 'strain', 'magnitude'; of images of flow: those that they have;
-        empty for frames.
-      images: whether the clips are images of flow.
+      size: Side of the window, px.
+      variants: Variant of each variant index; test clips are seen as variant 0.
+      channels: Channels of the input. Flow: 'u', 'v', 'strain', 'magnitude'; images of flow: those
+        of `IMAGE_CHANNELS`; frames: empty.
+      images: Whether the clips are images of flow.
     """
 
     size: int
@@ -68,7 +70,16 @@ class View:
     def __call__(
         self, clips: Clips, clip: Int[Array, " b"], variant: Int[Array, " b"]
     ) -> Float[Array, "b t h w c"]:
-        """The inputs of a batch of clips, each as its variant."""
+        """Return the inputs of a batch of clips, each in its variant.
+
+        Args:
+          clips: Clips of the data set.
+          clip: Index of each clip of the batch.
+          variant: Variant index of each clip of the batch.
+
+        Returns:
+          Inputs, `[b, t, size, size, channel]`.
+        """
         return jax.vmap(self._view_clip, in_axes=(None, 0, 0))(clips, clip, variant)
 
     def _view_clip(self, clips: Clips, clip: Array, variant: Array) -> Array:
@@ -93,7 +104,7 @@ class View:
         return functools.partial(_mirror, signed=signed), functools.partial(_flip, signed=signed)
 
     def _select_channels(self, window: Array) -> Array:
-        """The channels that were asked for."""
+        """Return the channels of the input."""
         if self.images:
             return window[..., np.array([IMAGE_CHANNELS.index(name) for name in self.channels])]
         if self.channels:
@@ -130,9 +141,10 @@ def _signs(values: tuple[int, ...]) -> Array:
 
 
 def strain(flow: Float[Array, "t h w 2"]) -> Float[Array, "t h w 1"]:
-    """Optical strain: the norm of the symmetric gradient of the flow (Shreve et al. 2011).
+    """Compute the optical strain of flow (Shreve et al. 2011), per pixel.
 
-    sqrt(exx^2 + eyy^2 + 2 exy^2), exx = du/dx, eyy = dv/dy, exy = (du/dy + dv/dx) / 2; per pixel.
+    It is the norm of the symmetric gradient of the flow: sqrt(exx^2 + eyy^2 + 2 exy^2) with
+    exx = du/dx, eyy = dv/dy, exy = (du/dy + dv/dx) / 2.
     """
     down, right = jnp.gradient(flow, axis=(1, 2))
     exx, eyy = right[..., 0], down[..., 1]
@@ -141,7 +153,7 @@ def strain(flow: Float[Array, "t h w 2"]) -> Float[Array, "t h w 1"]:
 
 
 def magnitude(flow: Float[Array, "t h w 2"]) -> Float[Array, "t h w 1"]:
-    """The length of the flow vectors, px."""
+    """Return the length of the flow vectors, px."""
     return jnp.sqrt(jnp.sum(flow**2, axis=-1, keepdims=True))
 
 

@@ -1,4 +1,4 @@
-"""From shards to clips in memory, ready for the device."""
+"""Clips read from shards into memory, ready for the device."""
 
 import dataclasses
 import hashlib
@@ -21,8 +21,8 @@ class StoredPixels:
     """The pixels of a prepared set, left on disk: an index reads one clip.
 
     Attributes:
-      shape: `[n, t, s, s, channels]`, as if all were read.
-      dtype: of a clip.
+      shape: `[n, t, s, s, channels]`, the shape of all clips together.
+      dtype: Type of a clip.
     """
 
     def __init__(self, source: shards.Shards, kind: str):
@@ -39,15 +39,15 @@ class Dataset:
     """Clips and their names, in the order of the shards.
 
     Attributes:
-      clips: NumPy arrays, or `Stored` pixels; see `augment.Clips`.
-      dataset: `[n]` text, the database of each clip.
-      subject: `[n]` text.
-      clip: `[n]` text, unique within the subject.
-      class_names: in the order of the labels.
-      digest: stands for the clips: their names, order, labels and pixels, and not where they lie.
-      dropped: reason -> clips of the release that are not here.
-      release: what a database was read from (`data_prep.shards.dataset.Info`).
-      repaired: what was repaired of its annotation, and why -> number of values.
+      clips: Clips, with NumPy arrays or `StoredPixels`.
+      dataset: `[n]` text, database of each clip.
+      subject: `[n]` text, subject of each clip.
+      clip: `[n]` text, name of each clip, unique within the subject.
+      class_names: Names of the classes, in the order of the labels.
+      digest: Digest of the clips: of their names, order, labels and pixels, not of their location.
+      dropped: Reason -> number of clips of the release that are not in the set.
+      release: Source of each database (`data_prep.shards.dataset.Info`).
+      repaired: Repair of an annotation and its reason -> number of values.
     """
 
     clips: Clips
@@ -62,7 +62,7 @@ class Dataset:
 
     @property
     def groups(self) -> list[str]:
-        """'dataset/subject' of each clip: the group that LOSO leaves out."""
+        """'dataset/subject' of each clip, the group that LOSO leaves out."""
         return [f"{d}/{s}" for d, s in zip(self.dataset, self.subject)]
 
     @property
@@ -71,16 +71,16 @@ class Dataset:
         return [f"{group}/{clip}" for group, clip in zip(self.groups, self.clip)]
 
     def facts(self) -> dict[str, Any]:
-        """Return what a reader of a model should know of the clips that it was trained on."""
+        """Return the facts of the clips that belong to a model trained on them."""
         labels = np.asarray(self.clips.labels)
         counts = np.bincount(labels, minlength=len(self.class_names)).tolist()
-        names, clips = np.unique(self.dataset, return_counts=True)
+        databases, clips = np.unique(self.dataset, return_counts=True)
         return {
             "class_names": list(self.class_names),
             "clips": len(labels),
             "per_class": dict(zip(self.class_names, counts)),
             "subjects": len(set(self.groups)),
-            "per_dataset": dict(zip(names.tolist(), clips.tolist())),
+            "per_dataset": dict(zip(databases.tolist(), clips.tolist())),
             "digest": self.digest,
         }
 
@@ -96,26 +96,27 @@ def load(
     """Read a prepared set.
 
     Args:
-      path: its folder.
-      recipe: what it must have been made with.
+      path: Folder of the set.
+      recipe: Recipe that the set must have been made with.
       kind: 'flow', 'frames' (the key frames after the first, which is the flow's reference), or
-        'images' of flow.
-      scale: 'none'; 'clip': divide by the 95th percentile of the clip's flow magnitude; 'unit':
-        divide by 255.
-      fits_in_memory: whether so many bytes of pixels are kept; else they stay on disk.
+        'images' (images of flow).
+      scale: 'none'; 'clip' (divide by the 95th percentile of the clip's flow magnitude); or 'unit'
+        (divide by 255).
+      fits_in_memory: Function that tells whether this number of bytes of pixels may be held in
+        memory. Otherwise the pixels stay on disk.
 
     Raises:
-      UserError: no such set, another recipe, or a clip whose flow is not finite.
+      UserError: The set does not exist or has another recipe, or the flow of a clip is not finite.
     """
     source = shards.load_shards(path, recipe)
     stored = StoredPixels(source, kind)
     size = math.prod(stored.shape) * stored.dtype.itemsize
     pixels = np.empty(stored.shape, stored.dtype) if fits_in_memory(size) else stored
     facts: list[_Facts] = []
-    read = hashlib.blake2b(digest_size=8)
+    digest = hashlib.blake2b(digest_size=8)
     for index, record in enumerate(_read_records(source)):
         clip = _pixels(record, kind)
-        read.update(np.ascontiguousarray(clip).data)
+        digest.update(np.ascontiguousarray(clip).data)
         finite = bool(np.isfinite(clip).all())
         factor = _scale(clip, kind, scale, recipe["size"]) if finite else 0.0
         facts.append(_facts(record, factor, finite))
@@ -123,7 +124,7 @@ def load(
             pixels[index] = clip
     _check_finite(facts)
     for fact in facts:
-        read.update(repr(fact).encode())
+        digest.update(repr(fact).encode())
     columns = _Facts(*map(np.array, zip(*facts)))
     return Dataset(
         clips=Clips(pixels, columns.scale.astype(np.float32), columns.label.astype(np.int32)),
@@ -131,16 +132,20 @@ def load(
         subject=columns.subject,
         clip=columns.clip,
         class_names=source.info.class_names,
-        digest=read.hexdigest(),
+        digest=digest.hexdigest(),
         dropped=source.info.dropped
-        | ({"failed in the preprocessing": q} if (q := source.info.counts["quarantined"]) else {}),
+        | (
+            {"failed in the preprocessing": count}
+            if (count := source.info.counts["quarantined"])
+            else {}
+        ),
         release=source.info.release,
         repaired=source.info.repaired,
     )
 
 
 class _Facts(NamedTuple):
-    """What is kept of a record beside its pixels."""
+    """Fields of a record besides its pixels, and what was computed from them."""
 
     dataset: Any
     subject: Any
@@ -162,7 +167,7 @@ def _facts(record: dict[str, Any], scale: float, finite: bool) -> _Facts:
 
 
 def _read_records(source: shards.Shards) -> Iterator[dict[str, Any]]:
-    """Every record in order; threads wait for the disk together."""
+    """Return all records in order; several threads read ahead."""
     options = grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=4 * THREADS)
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))
 
@@ -178,7 +183,7 @@ def _check_finite(facts: Sequence[_Facts]) -> None:
     if broken:
         raise UserError(
             f"The flow of these clips is not finite: {', '.join(broken)}.\n"
-            "Fix: look at their frames, then prepare them again (python -m data_prep ...)."
+            "Fix: check their frames, then prepare them again (python -m data_prep ...)."
         )
 
 

@@ -1,4 +1,4 @@
-"""The clips that the next steps need, on the devices: all of them, once and for ever.
+"""Feeds, which put the clips of the next steps on the devices. `Resident` puts all clips there.
 
 `stream.Streamed` is the other feed, for clips that do not fit.
 """
@@ -17,10 +17,10 @@ class Window(NamedTuple):
     """Steps of a schedule whose clips are on the devices.
 
     Attributes:
-      first: the first step.
-      stop: the one after the last.
-      schedule: batches `[slot, step, b]`, on the devices; their clips are indices into `clips`.
-      clips: on the devices.
+      first: First step.
+      stop: Step after the last one.
+      schedule: Batches `[slot, step, b]`, on the devices; their clips are indices into `clips`.
+      clips: Clips, on the devices.
     """
 
     first: int
@@ -30,7 +30,7 @@ class Window(NamedTuple):
 
 
 class Feed(Protocol):
-    """What hands out the clips."""
+    """Source of clips on the devices."""
 
     streamed: bool  # whether each device gets clips of its own
 
@@ -40,7 +40,7 @@ class Feed(Protocol):
 
 
 class Resident:
-    """All clips on every device."""
+    """Feed that holds all clips on every device."""
 
     streamed = False
 

@@ -1,4 +1,4 @@
-"""The order of an epoch: which clips, seen as which variants, a fold trains on in each step."""
+"""The order of an epoch: the clips, and their variants, that a fold trains on in each step."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,9 +12,9 @@ class Batch(NamedTuple):
     """The clips of a step; a schedule has leading axes `[fold, step]` on every leaf.
 
     Attributes:
-      clip: `[b]` int32, index of the clip. Empty slots repeat the batch's first clip: a masked NaN
+      clip: `[b]` int32, index of each clip. Empty slots repeat the batch's first clip: a masked NaN
         would still poison a sum, since 0 * NaN is NaN.
-      variant: `[b]` int32, index of the variant that the clip is seen as.
+      variant: `[b]` int32, index of the variant that each clip is seen as.
       mask: `[b]` bool, False where the slot is empty.
     """
 
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
 
 def empty_batches(*shape: int) -> Batch:
-    """Return batches of `shape` without a clip; their slots point at clip 0."""
+    """Return batches of `shape` without clips; their slots point at clip 0."""
     return Batch(np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape, bool))
 
 
@@ -34,10 +34,10 @@ def fill_batch(
     """Put clips into the batch at `index`; its empty slots repeat the first of them.
 
     Args:
-      batches: from `empty`, changed in place.
-      index: the leading indices of one batch, as (fold, step).
-      clip: indices of clips, at least one and at most as many as the batch has slots.
-      variant: of each.
+      batches: Batches from `empty_batches`, changed in place.
+      index: Leading indices of the batch, as (fold, step).
+      clip: Indices of the clips, at least one and at most as many as the batch has slots.
+      variant: Variant index of each clip.
     """
     count = len(clip)
     batches.clip[index] = clip[0]
@@ -53,19 +53,23 @@ def count_examples(fold: Fold, variants: int, mode: str) -> int:
 
 
 def steps_per_epoch(folds: Sequence[Fold], batch_size: int, variants: int, mode: str) -> int:
-    """Count the steps of the longest epoch; a fold with fewer clips has empty ones at the end."""
+    """Count the steps of the longest epoch.
+
+    Folds with fewer clips have empty steps at the end.
+    """
     return max(-(-count_examples(fold, variants, mode) // batch_size) for fold in folds)
 
 
 def batch_slots(folds: Sequence[Fold], batch_size: int, variants: int, mode: str) -> int:
-    """Return the slots of a batch: `batch_size`, or those of the largest batch, by whole 32.
+    """Return the number of slots that the largest batch needs, at most `batch_size`.
 
-    The batches of an epoch are equally large: of 435 clips in batches of up to 256 none has more
-    than 218, and what is empty costs as much as what is filled.
+    It is a multiple of 32 if it is less than `batch_size`. The batches of an epoch are equally
+    large: of 435 clips in batches of up to 256, no batch has more than 218. Empty slots cost as
+    much as filled ones.
     """
     counts = [count_examples(fold, variants, mode) for fold in folds]
-    most = max(-(-count // -(-count // batch_size)) for count in counts)
-    return min(batch_size, -(-most // 32) * 32)
+    max_clips = max(-(-count // -(-count // batch_size)) for count in counts)
+    return min(batch_size, -(-max_clips // 32) * 32)
 
 
 def epoch_schedule(
@@ -78,27 +82,32 @@ def epoch_schedule(
     steps: int,
     slots: int | None = None,
 ) -> Batch:
-    """Draw the order of one epoch for every fold, each from its own seed and name and the epoch.
+    """Draw the order of one epoch for every fold.
+
+    The order of a fold depends only on its seed, its name and the epoch.
 
     Args:
-      folds: who trains on what.
-      epoch: counted from 0.
-      batch_size: clips of a batch at most; the batches of a fold differ in size by at most one.
-      variants: how many variants a clip has.
-      mode: 'expand' (every variant of every clip), 'sample' (one drawn a clip), 'none' (variant 0).
-      steps: of the schedule, at least `steps_per_epoch`; those after a fold's own are empty.
-      slots: of a batch, at least `batch_slots`; by default `batch_size`.
+      folds: Folds that train.
+      epoch: Epoch, counted from 0.
+      batch_size: Maximum number of clips of a batch. The batches of a fold differ in size by at
+        most one.
+      variants: Number of variants of a clip.
+      mode: 'expand' (every variant of every clip), 'sample' (one random variant per clip) or 'none'
+        (variant 0).
+      steps: Number of steps of the schedule, at least `steps_per_epoch`. Those after a fold's own
+        steps are empty.
+      slots: Number of slots of a batch, at least `batch_slots`; `batch_size` by default.
 
     Returns:
       Batches `[fold, step, slot]`.
     """
     schedule = empty_batches(len(folds), steps, slots or batch_size)
-    for number, fold in enumerate(folds):
+    for fold_index, fold in enumerate(folds):
         rng = np.random.default_rng([fold.seed, fold.key, epoch])
         clip, variant = _examples(fold, variants, mode, rng)
         order = rng.permutation(len(clip))
-        for step, chosen in enumerate(np.array_split(order, -(-len(order) // batch_size))):
-            fill_batch(schedule, (number, step), clip[chosen], variant[chosen])
+        for step, rows in enumerate(np.array_split(order, -(-len(order) // batch_size))):
+            fill_batch(schedule, (fold_index, step), clip[rows], variant[rows])
     return schedule
 
 

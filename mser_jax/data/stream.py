@@ -1,4 +1,4 @@
-"""Clips that do not fit on a device: read from the shards while the devices compute (grain)."""
+"""Feed for clips that do not fit on a device: grain reads them while the devices compute."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -20,9 +20,9 @@ class WindowPlan(NamedTuple):
     """A window before its clips are read.
 
     Attributes:
-      first: the first step.
-      stop: the one after the last.
-      clips: of each device, the clips that its folds need, in rising order.
+      first: First step.
+      stop: Step after the last one.
+      clips: Clips that the folds of each device need, in rising order.
     """
 
     first: int
@@ -31,15 +31,15 @@ class WindowPlan(NamedTuple):
 
 
 class Streamed:
-    """Each device holds the clips that its folds need next.
+    """Feed in which each device holds the clips that its folds need next.
 
-    A window is as many steps as have no more than `room` different clips on any device. The clips
-    of the next window are read meanwhile.
+    A window has as many steps as need at most `clips_per_device` different clips on any device. The
+    clips of the next window are read in the meantime.
 
     Args:
-      clips: `pixels` may be anything that gives a clip for an index.
-      mesh: the devices.
-      room: how many clips a device holds of a window; at least those of one step.
+      clips: Clips; `pixels` may be any object that returns a clip for an index.
+      mesh: Mesh of the devices.
+      clips_per_device: Number of clips of a window that a device holds, at least those of one step.
     """
 
     streamed = True
@@ -48,32 +48,34 @@ class Streamed:
         self._clips, self._mesh, self._clips_per_device = clips, mesh, clips_per_device
 
     def windows(self, schedule: Batch, first: int, stop: int) -> Iterator[Window]:
-        """Yield as many windows as it takes, in order."""
+        """Yield the windows that cover the steps from `first` to `stop`, in order."""
         devices = self._mesh.devices.size
-        by_device = [Batch(*part) for part in zip(*(np.split(leaf, devices) for leaf in schedule))]
+        by_device = [
+            Batch(*leaves) for leaves in zip(*(np.split(leaf, devices) for leaf in schedule))
+        ]
         plans = list(_plan_windows(by_device, first, stop, self._clips_per_device))
         pixels = self._read_pixels(
-            [clip for plan in plans for part in self._local_clips(plan) for clip in part]
+            [clip for plan in plans for clips in self._local_clips(plan) for clip in clips]
         )
         for plan in plans:
-            places = [
-                _window_indices(part.clip, clips) for part, clips in zip(by_device, plan.clips)
+            indices = [
+                _window_indices(batch.clip, clips) for batch, clips in zip(by_device, plan.clips)
             ]
-            numbered = schedule._replace(clip=np.concatenate(places))
+            window_schedule = schedule._replace(clip=np.concatenate(indices))
             yield Window(
                 plan.first,
                 plan.stop,
-                parallel.shard(numbered, self._mesh),
+                parallel.shard(window_schedule, self._mesh),
                 self._device_clips(plan, pixels),
             )
 
     def _local_clips(self, plan: WindowPlan) -> list[np.ndarray]:
         """Return the clips needed by the devices of this process."""
-        here = jax.process_index()
+        process = jax.process_index()
         return [
             clips
             for clips, device in zip(plan.clips, self._mesh.devices)
-            if device.process_index == here
+            if device.process_index == process
         ]
 
     def _read_pixels(self, order: Sequence[int]) -> Iterator[np.ndarray]:
@@ -84,7 +86,10 @@ class Streamed:
         return iter(grain.MapDataset.source(source).to_iter_dataset(options))
 
     def _device_clips(self, plan: WindowPlan, pixels: Iterator[np.ndarray]) -> Clips:
-        """The window's clips, `[device * room, ...]`; places that are not needed are zero."""
+        """Read the clips of a window, `[device * clips_per_device, ...]`.
+
+        Unused places are zero.
+        """
         parts = []
         for clips in self._local_clips(plan):
             part = Clips(
@@ -95,20 +100,22 @@ class Streamed:
                 np.zeros(self._clips_per_device, np.float32),
                 np.zeros(self._clips_per_device, np.int32),
             )
-            for place in range(len(clips)):
-                part.pixels[place] = next(pixels)
+            for index in range(len(clips)):
+                part.pixels[index] = next(pixels)
             part.scale[: len(clips)] = self._clips.scale[clips]
             part.labels[: len(clips)] = self._clips.labels[clips]
             parts.append(part)
         sharding = NamedSharding(self._mesh, PartitionSpec(parallel.AXIS))
         return jax.tree.map(
-            lambda *each: jax.make_array_from_process_local_data(sharding, np.concatenate(each)),
+            lambda *leaves: jax.make_array_from_process_local_data(
+                sharding, np.concatenate(leaves)
+            ),
             *parts,
         )
 
 
 class _OrderedPixels:
-    """The clips in the order in which they are needed, as grain wants a source."""
+    """Source for grain: the clips in the order in which they are needed."""
 
     def __init__(self, pixels: Any, order: Sequence[int]):
         self._pixels, self._order = pixels, order
@@ -121,7 +128,7 @@ class _OrderedPixels:
 
 
 def _window_indices(clip: np.ndarray, window_clips: np.ndarray) -> np.ndarray:
-    """Renumber clips to index those of a window.
+    """Convert indices of clips to indices into the clips of a window.
 
     Steps outside the window get arbitrary valid indices.
     """
@@ -131,20 +138,20 @@ def _window_indices(clip: np.ndarray, window_clips: np.ndarray) -> np.ndarray:
 def _plan_windows(
     by_device: Sequence[Batch], first: int, stop: int, clips_per_device: int
 ) -> Iterator[WindowPlan]:
-    """Divide steps into windows, each as long as the room allows."""
-    need: list[set[int]] = [set() for _ in by_device]
-    began = first
+    """Divide steps into windows, each as long as `clips_per_device` allows."""
+    window_clips: list[set[int]] = [set() for _ in by_device]
+    start = first
     for step in range(first, stop):
-        more = [set(part.clip[:, step][part.mask[:, step]].tolist()) for part in by_device]
-        together = [old | new for old, new in zip(need, more)]
-        if max(map(len, together)) > clips_per_device and step > began:
-            yield WindowPlan(began, step, [_sorted_clips(clips) for clips in need])
-            began, together = step, more
-        need = together
+        step_clips = [set(batch.clip[:, step][batch.mask[:, step]].tolist()) for batch in by_device]
+        extended = [old | new for old, new in zip(window_clips, step_clips)]
+        if max(map(len, extended)) > clips_per_device and step > start:
+            yield WindowPlan(start, step, [_sorted_clips(clips) for clips in window_clips])
+            start, extended = step, step_clips
+        window_clips = extended
     if stop > first:
-        yield WindowPlan(began, stop, [_sorted_clips(clips) for clips in need])
+        yield WindowPlan(start, stop, [_sorted_clips(clips) for clips in window_clips])
 
 
 def _sorted_clips(clips: set[int]) -> np.ndarray:
-    """Sort clips; return clip 0 where there is none, so that every slot has a place."""
+    """Sort clips; return clip 0 if there is none, so that empty slots have an index."""
     return np.array(sorted(clips) or [0])

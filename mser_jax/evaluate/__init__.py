@@ -1,8 +1,8 @@
-"""Figures of the held-out predictions, and comparisons of two tables of them.
+"""Scores of held-out predictions, and comparisons of two tables of predictions.
 
-Imports NumPy, SciPy and itself; never `train`: what is scored cannot steer what is trained.
+Imports NumPy, SciPy and itself; never `train`: scores must not steer the training.
 
-Score predictions of your own; a person is (dataset, subject):
+Score predictions of your own (a person is a (dataset, subject) pair):
 
 >>> import numpy as np
 >>> from mser_jax.evaluate import Predictions, fit_temperature, paired_difference, score

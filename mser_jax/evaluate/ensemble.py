@@ -1,4 +1,4 @@
-"""The networks of all seeds as one: an answer is that of the mean of their probabilities."""
+"""The ensemble of all seeds: its probabilities are the mean over the seeds."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from mser_jax.evaluate.predictions import Predictions
 
 
 def average_seeds(predictions: Predictions, rule: str) -> Predictions:
-    """One row for each clip, the mean over the seeds of what their chosen heads say.
+    """Average each clip's probabilities over the seeds.
 
-    All seeds of a fold trained without the clip's subject, and so did what they are together.
+    The probabilities of a seed are those of its chosen head. All seeds of a fold trained without
+    the clip's subject, so their ensemble did too.
 
     Args:
-      predictions: the table, without a fold that failed.
-      rule: of `selection.RULES`, by which each seed answers.
+      predictions: Table of held-out predictions, without rows of failed folds.
+      rule: One of `selection.RULES`, applied to each seed.
 
     Returns:
-      A table of one seed (the first) and one head.
+      A table with one row for each clip, one seed (the lowest) and one head.
     """
     chosen = selection.choose(predictions, rule)[0]
     columns = (predictions.dataset, predictions.subject, predictions.clip)
     names = ["\n".join(key) for key in zip(*(column.tolist() for column in columns))]
     _, first, clip = np.unique(names, return_index=True, return_inverse=True)
-    each = np.bincount(clip)
-    mean = np.stack([np.bincount(clip, weights=column) / each for column in chosen.T], axis=1)
-    loss = np.bincount(clip, weights=predictions.train_loss.mean(axis=1)) / each
+    count = np.bincount(clip)
+    mean = np.stack([np.bincount(clip, weights=column) / count for column in chosen.T], axis=1)
+    loss = np.bincount(clip, weights=predictions.train_loss.mean(axis=1)) / count
     return Predictions(
         dataset=predictions.dataset[first],
         subject=predictions.subject[first],

@@ -1,4 +1,4 @@
-"""The clips that were answered most wrongly: those whose true class got the least probability."""
+"""The hardest clips: wrong answers whose true class got the lowest probability."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from mser_jax.evaluate import ensemble, failures
 from mser_jax.evaluate.predictions import Predictions
 
 COUNT = 12
-FOLDER = "hardest"  # of their pictures, beside the page
-FACES, FLOW, IMAGE = "faces", "flow", "image"  # what a picture shows; FACES has the flow too
-_MAX_NAME_LENGTH = 60  # characters of a clip's name in that of its file
+FOLDER = "hardest"  # folder of the pictures, beside the page
+FACES, FLOW, IMAGE = "faces", "flow", "image"  # content of a picture; FACES includes the flow
+_MAX_NAME_LENGTH = 60  # characters of a clip's name in its file's name
 
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """What there is of pictures of clips, in `FOLDER`.
+    """Pictures of the hardest clips, in `FOLDER`.
 
     Attributes:
       kind: `FACES`, `FLOW` or `IMAGE`.
-      files: a clip's `name` -> the file's name.
-      missing_reason: why there are none of some clips, in a sentence; '' where there are all.
-      legend: a PNG file, what the colours of the flow mean; b'' without one.
+      files: Name of a clip (see `clip_name`) -> name of its file.
+      missing_reason: Sentence that says why some clips have no picture; '' if all have one.
+      legend: PNG file that explains the colours of the flow; b'' without one.
     """
 
     kind: str = FACES
@@ -37,29 +37,29 @@ class Pictures:
 
 
 def clips(predictions: Predictions, rule: str, count: int = COUNT) -> dict[str, Any]:
-    """The surest wrong answers.
+    """Return the wrong answers with the lowest probability of the true class.
 
-    With several seeds a clip's probabilities are the means over those that answered it, and its
-    answer is theirs.
+    With several seeds, the probabilities of a clip are the means over the seeds that answered it,
+    and its answer is the class with the highest mean.
 
     Args:
-      predictions: the table. Rows of a fold that failed are left out.
-      rule: one of `selection.RULES`.
-      count: how many at most.
+      predictions: Table of held-out predictions. Rows of failed folds are left out.
+      rule: One of `selection.RULES`.
+      count: Maximum number of clips.
 
     Returns:
-      wrong: how many clips were answered wrongly;
-      clips: the hardest first: dataset, subject, clip, true and answer (names of classes), and the
-        probability of each of these two, p_true and p_answer.
+      wrong: number of clips answered wrongly;
+      clips: the hardest first: dataset, subject, clip, true and answer (class names), and the
+        probabilities of these two classes, p_true and p_answer.
 
     Raises:
-      UserError: every fold failed, or there is no such rule.
+      UserError: Every fold failed, or the rule does not exist.
     """
     table = ensemble.average_seeds(failures.drop_failed(predictions), rule)
-    each = table.probabilities[:, 0]
-    answer, true = each.argmax(axis=1), each[np.arange(len(table)), table.label]
+    probabilities = table.probabilities[:, 0]
+    answer, p_true = probabilities.argmax(axis=1), probabilities[np.arange(len(table)), table.label]
     wrong = np.flatnonzero(answer != table.label)
-    hardest = wrong[np.argsort(true[wrong], kind="stable")][:count]
+    hardest = wrong[np.argsort(p_true[wrong], kind="stable")][:count]
     return {
         "wrong": len(wrong),
         "clips": [
@@ -69,8 +69,8 @@ def clips(predictions: Predictions, rule: str, count: int = COUNT) -> dict[str, 
                 "clip": str(table.clip[row]),
                 "true": table.class_names[table.label[row]],
                 "answer": table.class_names[answer[row]],
-                "p_true": float(true[row]),
-                "p_answer": float(each[row, answer[row]]),
+                "p_true": float(p_true[row]),
+                "p_answer": float(probabilities[row, answer[row]]),
             }
             for row in hardest
         ],
@@ -78,21 +78,24 @@ def clips(predictions: Predictions, rule: str, count: int = COUNT) -> dict[str, 
 
 
 def clip_name(dataset: str, subject: str, clip: str) -> str:
-    """'dataset/subject/clip'."""
+    """Return 'dataset/subject/clip'."""
     return f"{dataset}/{subject}/{clip}"
 
 
 def clip_names(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Of each row of `clips`."""
+    """Return the `clip_name` of each row of `clips`."""
     return [clip_name(row["dataset"], row["subject"], row["clip"]) for row in rows]
 
 
 def file_name(clip: str, kind: str) -> str:
-    """A clip's file, whatever the letters of its name; the digits keep like names apart.
+    """Return the name of a clip's picture file.
+
+    Special characters of the clip's name are replaced by '-'. A checksum keeps apart names that
+    become equal this way.
 
     Args:
-      clip: its `name`.
-      kind: what the picture shows.
+      clip: Name of the clip, as `clip_name` returns it.
+      kind: `FACES`, `FLOW` or `IMAGE`.
     """
     plain = re.sub(r"[^A-Za-z0-9.-]+", "-", clip).strip("-.")[:_MAX_NAME_LENGTH]
     return f"{plain}-{zlib.crc32(clip.encode()):08x}-{kind}.png"

@@ -1,8 +1,8 @@
-"""What choosing the epoch on the test clips would have claimed: to be seen, never to be reported.
+"""Scores if the epoch were chosen on the test clips: for comparison, never a result.
 
-A network that is evaluated after every epoch, and of which the best epoch is reported, was chosen
-by the clips that it is tested on. Much published code does that, fold by fold; here stands how much
-it adds to the figures of the same training.
+A network that is evaluated after every epoch and reported at its best epoch was chosen by the
+clips that it is tested on. Much published code does that, fold by fold. This module computes how
+much it adds to the scores of the same training.
 """
 
 from __future__ import annotations
@@ -27,81 +27,93 @@ _LAST_LOSSES = (
     "; the head by the training losses after the last epoch, as those of the others are not kept"
 )
 _REMEDY = (
-    "Fix: train anew, in another --workdir, with --config.report.inflated=True from the start; "
+    "Fix: train again, in another --workdir, with --config.report.inflated=True from the start, "
     "or leave it False."
 )
-_TOLERANCE = 0.05  # how far two programs may be apart in a probability, with bfloat16 maps
+_TOLERANCE = 0.05  # largest difference between two programs' probabilities, with bfloat16 maps
 
 
 def write(workdir: Path, predictions: Predictions, epochs: int, rule: str) -> dict[str, Any]:
     """Write metrics_inflated.json.
 
     Args:
-      workdir: the run's folder, with what its training kept in inflated/.
-      predictions: the run's table.
-      epochs: of the training.
-      rule: one of `selection.RULES`.
+      workdir: Folder of the run; its training has written the files in inflated/.
+      predictions: Table of the run.
+      epochs: Number of epochs of the training.
+      rule: One of `selection.RULES`.
 
     Returns:
-      What `results` returns.
+      The content of the file, as from `results`.
 
     Raises:
-      UserError: a file in inflated/ is absent, or is not of this training.
+      UserError: A file in inflated/ is missing or belongs to another training.
     """
-    told = results(predictions, read(workdir, predictions, epochs), rule)
+    content = results(predictions, read(workdir, predictions, epochs), rule)
     path = workdir / "metrics_inflated.json"
-    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    return told
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return content
 
 
 def read(workdir: Path, predictions: Predictions, epochs: int) -> np.ndarray:
-    """Read what the network of every epoch says of the test clips.
+    """Read the probabilities of the test clips after every epoch.
 
-    The files are inflated/round-<r>-epoch-<e>.npy, both from 1: `[rows of the round, k, c]`, the
-    rounds of an epoch in order as the rows of the table.
+    The files are inflated/round-<r>-epoch-<e>.npy, both counted from 1, each `[rows of the round,
+    k, c]`. The rounds of an epoch, in order, make up the rows of the table.
+
+    Args:
+      workdir: Folder of the run.
+      predictions: Table of the run, from the last epoch.
+      epochs: Number of epochs of the training.
 
     Returns:
       `[epoch, n, k, c]` float32.
 
     Raises:
-      UserError: a file is absent, or is not of this training.
+      UserError: A file is missing or belongs to another training.
     """
     folder = workdir / "inflated"
     shape = predictions.probabilities.shape
-    joined = [_read_epoch(folder, epoch, shape) for epoch in range(1, epochs + 1)]
+    epoch_arrays = [_read_epoch(folder, epoch, shape) for epoch in range(1, epochs + 1)]
     answered = ~predictions.failed
-    apart = np.abs(joined[-1][answered] - predictions.probabilities[answered])
-    if not (np.isfinite([each[answered] for each in joined]).all() and apart.max() < _TOLERANCE):
+    difference = np.abs(epoch_arrays[-1][answered] - predictions.probabilities[answered])
+    if not (
+        np.isfinite([values[answered] for values in epoch_arrays]).all()
+        and difference.max() < _TOLERANCE
+    ):
         raise _wrong_training_error(folder)
-    return np.stack(joined)
+    return np.stack(epoch_arrays)
 
 
 def results(predictions: Predictions, probabilities: np.ndarray, rule: str) -> dict[str, Any]:
-    """Everything that metrics_inflated.json holds; clips of a fold that failed are left out.
+    """Return the content of metrics_inflated.json.
+
+    Clips of failed folds are left out.
 
     Args:
-      predictions: the table, of the last epoch.
-      probabilities: `[epoch, n, k, c]`, what each epoch says of its rows.
-      rule: one of `selection.RULES`, which answers at every epoch.
+      predictions: Table of the last epoch.
+      probabilities: `[epoch, n, k, c]`, the probabilities of the table's rows after each epoch.
+      rule: One of `selection.RULES`, applied at every epoch.
 
     Returns:
-      not_a_result, rule, chosen_by, in words; epochs, how many; last_epoch: the accuracy, uf1 and
-      uar of the table; each_fold: those with the best epoch of every (fold, seed), and one_epoch:
-      those of the epoch that is best for all, each with its difference from last_epoch, and with
-      the epochs, from 1. Best is the most right answers to the test clips, the first of equals.
-      The rule 'train_loss' chooses the head by the final training losses at every epoch.
+      not_a_result, rule, and chosen_by, in words; epochs: the number of epochs; last_epoch: the
+      accuracy, uf1 and uar of the table; each_fold: these scores with the best epoch of every
+      (fold, seed); one_epoch: these scores at the single epoch that is best for all. The last two
+      include the difference from last_epoch, and the chosen epochs, counted from 1. The best epoch
+      has the most right answers to the test clips; of equal epochs, the first is taken. The rule
+      'train_loss' chooses the head by the final training losses at every epoch.
 
     Raises:
-      UserError: every fold failed, or there is no such rule.
+      UserError: Every fold failed, or the rule does not exist.
     """
     table, probabilities = failures.drop_failed(predictions), probabilities[:, ~predictions.failed]
-    epochs = [dataclasses.replace(table, probabilities=each) for each in probabilities]
+    epochs = [dataclasses.replace(table, probabilities=epoch) for epoch in probabilities]
     names = list(failures.rows_per_training(table))
     training = _training_of_row(table, names)
-    right = [selection.choose(each, rule)[0].argmax(axis=1) == table.label for each in epochs]
-    hits = np.stack([np.bincount(training, weights=each) for each in right])  # [epoch, training]
-    one, best = int(hits.sum(axis=1).argmax()), hits.argmax(axis=0)
-    mixed = probabilities[best[training], np.arange(len(table))]
+    correct = [selection.choose(epoch, rule)[0].argmax(axis=1) == table.label for epoch in epochs]
+    # [epoch, training]
+    hits = np.stack([np.bincount(training, weights=right) for right in correct])
+    best_epoch, best_epochs = int(hits.sum(axis=1).argmax()), hits.argmax(axis=0)
+    best = probabilities[best_epochs[training], np.arange(len(table))]
     last = _scores(table, rule)
     return {
         "not_a_result": NOT_A_RESULT,
@@ -110,22 +122,23 @@ def results(predictions: Predictions, probabilities: np.ndarray, rule: str) -> d
         "epochs": len(epochs),
         "last_epoch": last,
         "each_fold": {
-            **_with_difference(
-                _scores(dataclasses.replace(table, probabilities=mixed), rule), last
-            ),
+            **_with_difference(_scores(dataclasses.replace(table, probabilities=best), rule), last),
             "chosen": [
                 {"fold": fold, "seed": seed, "epoch": epoch + 1}
-                for (fold, seed), epoch in zip(names, best.tolist())
+                for (fold, seed), epoch in zip(names, best_epochs.tolist())
             ],
         },
-        "one_epoch": {**_with_difference(_scores(epochs[one], rule), last), "epoch": one + 1},
+        "one_epoch": {
+            **_with_difference(_scores(epochs[best_epoch], rule), last),
+            "epoch": best_epoch + 1,
+        },
     }
 
 
 def _training_of_row(table: Predictions, names: list[tuple[str, int]]) -> np.ndarray:
-    """`[n]`, the index of each row's (fold, seed)."""
-    slots = {name: slot for slot, name in enumerate(names)}
-    return np.array([slots[key] for key in zip(table.fold.tolist(), table.seed.tolist())])
+    """Return the index of each row's (fold, seed) in `names`, `[n]`."""
+    indices = {name: index for index, name in enumerate(names)}
+    return np.array([indices[key] for key in zip(table.fold.tolist(), table.seed.tolist())])
 
 
 def _scores(table: Predictions, rule: str) -> dict[str, Any]:
@@ -134,16 +147,22 @@ def _scores(table: Predictions, rule: str) -> dict[str, Any]:
 
 
 def _with_difference(scores: dict[str, Any], last_epoch: dict[str, Any]) -> dict[str, Any]:
-    """The scores, and how much they are above the last epoch's; None where one is not defined."""
-    above = {
+    """Add how far the scores are above those of the last epoch.
+
+    A difference is None if one of its scores is undefined.
+    """
+    difference = {
         name: None if None in (score, last_epoch[name]) else score - last_epoch[name]
         for name, score in scores.items()
     }
-    return {**scores, "difference": above}
+    return {**scores, "difference": difference}
 
 
 def _read_epoch(folder: Path, epoch: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Its rounds, until all rows are there; more files are those of an earlier training."""
+    """Read rounds of an epoch until all rows are read.
+
+    Further files belong to an earlier training.
+    """
     parts: list[np.ndarray] = []
     while (rows := sum(map(len, parts))) < shape[0]:
         part = _load(folder / f"round-{len(parts) + 1}-epoch-{epoch}.npy")
@@ -159,8 +178,8 @@ def _load(path: Path) -> np.ndarray:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}. {_REMEDY}") from error
     except (ValueError, EOFError) as error:
-        raise UserError(f"{path} is not whole ({error}). {_REMEDY}") from error
+        raise UserError(f"{path}: the file is incomplete ({error}). {_REMEDY}") from error
 
 
 def _wrong_training_error(folder: Path) -> UserError:
-    return UserError(f"{folder} does not hold what led to predictions.csv. {_REMEDY}")
+    return UserError(f"{folder}: the files do not match predictions.csv. {_REMEDY}")

@@ -16,12 +16,15 @@ HEADLINE = ("accuracy", "uf1", "uar")  # the scores that get an interval
 
 
 def confusion(label: np.ndarray, prediction: np.ndarray, classes: int) -> np.ndarray:
-    """Count `[c, c]`: rows are the true class, columns the answer.
+    """Count the answers by true class and answered class.
 
     Args:
-      label: `[n]` int.
-      prediction: `[n]` int.
-      classes: c.
+      label: True classes, `[n]` int.
+      prediction: Answered classes, `[n]` int.
+      classes: Number of classes, c.
+
+    Returns:
+      `[c, c]` int: rows are the true classes, columns the answers.
     """
     counts = np.zeros((classes, classes), int)
     np.add.at(counts, (label, prediction), 1)
@@ -29,10 +32,13 @@ def confusion(label: np.ndarray, prediction: np.ndarray, classes: int) -> np.nda
 
 
 def per_class(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision, recall and F1 of each class (eq. 4.2-4.4), each `[..., c]`; 0 where it is 0 / 0.
+    """Compute precision, recall and F1 of each class (eq. 4.2-4.4).
 
     Args:
-      counts: `[..., c, c]` as from `confusion`.
+      counts: `[..., c, c]`, as from `confusion`.
+
+    Returns:
+      Precision, recall and F1, each `[..., c]`; 0 where the ratio is 0 / 0.
     """
     hits = np.diagonal(counts, axis1=-2, axis2=-1).astype(float)
     true = counts.sum(axis=-1)
@@ -41,16 +47,16 @@ def per_class(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def summary(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Every score of one confusion matrix, or of a stack of them.
+    """Compute every score of one confusion matrix, or of a stack of them.
 
-    `uf1` and `uar` (MEGC 2019) are the unweighted means over the classes of F1 and recall; NaN
-    where a class has no clip, because no convention for 0 / 0 is a fair score. `f1_macro` is the
-    same mean as `uf1`, with 0 for an absent class as scikit-learn has it. The paper says F1 and
-    not which mean: here macro, weighted (by the number of clips) and micro (which for one answer
-    a clip is the accuracy) all have their names.
+    `uf1` and `uar` (MEGC 2019) are the unweighted means of F1 and recall over the classes. They are
+    NaN if a class has no clip, because no convention for 0 / 0 is a fair score. `f1_macro` is the
+    same mean as `uf1`, but counts 0 for an absent class, as scikit-learn does. The paper reports F1
+    and does not say which average, so each average has its own name here: macro, weighted (by the
+    number of clips) and micro (equal to the accuracy, as each clip has one answer).
 
     Args:
-      counts: `[..., c, c]` as from `confusion`; may be fractions of clips.
+      counts: `[..., c, c]`, as from `confusion`; fractions of clips are allowed.
 
     Returns:
       accuracy (eq. 4.1), uf1, uar, f1_macro, f1_weighted, f1_micro, each `[...]`; all NaN
@@ -72,19 +78,25 @@ def summary(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def mean_scores(counts: np.ndarray) -> dict[str, float | None]:
-    """The scores of `summary`, mean over the seeds, as plain values; None where not defined.
+    """Average the scores of `summary` over the seeds.
 
     Args:
-      counts: `[seeds, c, c]` confusion matrices.
+      counts: Confusion matrices, `[seeds, c, c]`.
+
+    Returns:
+      Score name -> float; None if the score is undefined.
     """
     return {name: _float_or_none(values.mean()) for name, values in summary(counts).items()}
 
 
 def seed_std(counts: np.ndarray) -> dict[str, float | None] | None:
-    """The standard deviation (n - 1) over the seeds of the scores of `summary`; None of one seed.
+    """Compute the standard deviation (n - 1) of the scores over the seeds.
 
     Args:
-      counts: `[seeds, c, c]` confusion matrices.
+      counts: Confusion matrices, `[seeds, c, c]`.
+
+    Returns:
+      Score name of `summary` -> float, or None if the score is undefined; None for a single seed.
     """
     if len(counts) == 1:
         return None
@@ -92,55 +104,67 @@ def seed_std(counts: np.ndarray) -> dict[str, float | None] | None:
 
 
 def check_all_classes_present(predictions: Predictions) -> None:
-    """Refuse a table without which UF1 and UAR are not defined.
+    """Raise UserError if a class has no clip.
+
+    UF1 and UAR are undefined then.
+
+    Args:
+      predictions: Table of held-out predictions.
 
     Raises:
-      UserError: names the classes that have no clip.
+      UserError: Some classes have no clip; the message names them.
     """
     if absent := absent_classes(predictions):
         raise UserError(
-            f"no clip of class {absent} is in the table of predictions: UF1 and UAR "
-            "are not defined. Evaluate all subjects, or a data set with only the other classes."
+            f"Table of predictions: no clip of class {absent}, so UF1 and UAR are undefined. "
+            "Fix: evaluate all subjects, or a data set with only the other classes."
         )
 
 
 def absent_classes(predictions: Predictions) -> str:
-    """The classes without a clip, in words; '' where every class has one."""
-    present = np.bincount(predictions.label, minlength=len(predictions.class_names))
-    return ", ".join(name for name, count in zip(predictions.class_names, present) if not count)
+    """Return the names of the classes without a clip, joined; '' if there are none."""
+    counts = np.bincount(predictions.label, minlength=len(predictions.class_names))
+    return ", ".join(name for name, count in zip(predictions.class_names, counts) if not count)
 
 
 def count_clips(predictions: Predictions) -> int:
-    """How many clips the rows speak of, whatever the number of seeds."""
+    """Count the distinct clips of the rows, whatever the number of seeds."""
     columns = (predictions.dataset, predictions.subject, predictions.clip)
     return len(set(zip(*(column.tolist() for column in columns))))
 
 
 def confusion_by_subject(predictions: Predictions, rule: str) -> np.ndarray:
-    """Confusion matrices `[seeds, subjects, c, c]`; seeds and subjects in their sorted order.
+    """Return the confusion matrices of every seed and subject.
+
+    Args:
+      predictions: Table of held-out predictions.
+      rule: One of `selection.RULES`.
+
+    Returns:
+      `[seeds, subjects, c, c]`; seeds and subjects are sorted.
 
     Raises:
-      UserError: there is no such rule.
+      UserError: The rule does not exist.
     """
     return Groups(predictions).counts(rule)
 
 
 def bootstrap(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> dict:
-    """Percentile interval of the scores under resampling of the subjects, with replacement.
+    """Compute percentile intervals of the scores by resampling the subjects.
 
-    Subjects and not clips, because the clips of one face are not independent. A resample in which a
-    class has no clip has no UF1 and no UAR: it is left out of these two intervals (never counted
-    as 1 or 0), and `undefined` says how many were. With several seeds a resample's score is the
-    mean over the seeds.
+    Subjects are drawn with replacement, rather than clips, because the clips of one face are not
+    independent. A resample without any clip of a class has no UF1 and no UAR. It is left out of
+    these two intervals (never counted as 1 or 0), and `undefined` counts such resamples. With
+    several seeds, the score of a resample is the mean over the seeds.
 
     Args:
-      counts: `[seeds, subjects, c, c]` confusion matrices.
-      resamples: how many.
-      seed: of the drawing.
+      counts: Confusion matrices, `[seeds, subjects, c, c]`.
+      resamples: Number of resamples.
+      seed: Seed of the random draws.
 
     Returns:
-      level, resamples, undefined, and [low, high] of accuracy, uf1 and uar (None when no resample
-      defines it).
+      level, resamples, undefined, and [low, high] of accuracy, uf1 and uar (None if no resample
+      defines the score).
     """
     return intervals(resample_scores(counts, resamples, seed))
 
@@ -148,23 +172,29 @@ def bootstrap(counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0) -> 
 def resample_scores(
     counts: np.ndarray, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """The scores of every resample of the subjects, each `[resamples, seeds]`.
+    """Compute the scores of every resample of the subjects.
 
-    Tables with the same number of subjects get the same resamples: their scores are paired.
+    Tables with the same number of subjects get the same resamples, so their scores are paired.
 
     Args:
-      counts: `[seeds, subjects, c, c]` confusion matrices.
-      resamples: how many.
-      seed: of the drawing.
+      counts: Confusion matrices, `[seeds, subjects, c, c]`.
+      resamples: Number of resamples.
+      seed: Seed of the random draws.
+
+    Returns:
+      Score name of `summary` -> `[resamples, seeds]`.
     """
     subjects = counts.shape[1]
-    random = np.random.default_rng(seed)
-    drawn = random.multinomial(subjects, np.full(subjects, 1 / subjects), size=resamples)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(subjects, np.full(subjects, 1 / subjects), size=resamples)
     return summary(np.einsum("rs,gsij->rgij", drawn, counts))
 
 
 def intervals(scores: Mapping[str, np.ndarray]) -> dict:
-    """Percentile intervals of what `resampled` returned, or of the difference of two such.
+    """Compute percentile intervals of resampled scores.
+
+    Args:
+      scores: Result of `resample_scores`, or the difference of two such results.
 
     Returns:
       As `bootstrap`.
@@ -180,11 +210,11 @@ def intervals(scores: Mapping[str, np.ndarray]) -> dict:
 
 
 class Groups:
-    """The rows by seed and by person, a person being (dataset, subject).
+    """Rows of a table, grouped by seed and by person. A person is a (dataset, subject) pair.
 
     Attributes:
-      seeds: `[seeds]`, sorted.
-      people: (dataset, subject) of each, sorted.
+      seeds: Seeds of the table, `[seeds]`, sorted.
+      people: (dataset, subject) of each person, sorted.
     """
 
     def __init__(self, predictions: Predictions):
@@ -192,11 +222,11 @@ class Groups:
         self.seeds, self._seed_index = np.unique(predictions.seed, return_inverse=True)
         keys = list(zip(predictions.dataset.tolist(), predictions.subject.tolist()))
         self.people = sorted(set(keys))
-        slot = {person: index for index, person in enumerate(self.people)}
-        self._person_index = np.array([slot[key] for key in keys])
+        indices = {person: index for index, person in enumerate(self.people)}
+        self._person_index = np.array([indices[key] for key in keys])
 
     def counts(self, rule: str) -> np.ndarray:
-        """`[seeds, people, c, c]` confusion matrices."""
+        """Return the confusion matrices, `[seeds, people, c, c]`."""
         classes = len(self._predictions.class_names)
         answer = selection.choose(self._predictions, rule)[0].argmax(axis=1)
         counts = np.zeros((len(self.seeds), len(self.people), classes, classes), int)
@@ -206,7 +236,7 @@ class Groups:
         return counts
 
     def rows(self, person: int) -> np.ndarray:
-        """The mask of a person's rows."""
+        """Return the mask of the rows of one person, an index of `people`."""
         return self._person_index == person
 
 

@@ -1,4 +1,4 @@
-"""The table of held-out predictions: the only result of a run. All figures are functions of it."""
+"""The table of held-out predictions: the only result of a run, from which all scores derive."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Predictions:
-    """One row for each (clip, seed), made by a fold whose training never saw the clip's subject.
+    """Held-out predictions: one row for each clip and seed.
 
-    `n` rows, `k` heads, `c` classes.
+    The fold of a row has not trained on the clip or, except under 'leave_one_sample_out', on any
+    clip of its subject. The table has `n` rows, `k` heads and `c` classes.
 
     Attributes:
-      dataset: `[n]` text, the database of the clip.
-      subject: `[n]` text; unique within a database only, so a person is (dataset, subject).
-      clip: `[n]` text; unique within a subject.
-      seed: `[n]` int, of the training that made the row.
-      fold: `[n]` text, the name of the held-out split.
-      label: `[n]` int, index into `class_names`.
-      probabilities: `[n, k, c]` float32, softmax of each head; NaN where the fold failed.
-      train_loss: `[n, k]` float32, the fold's final training loss of each head; NaN there too.
-      class_names: the `c` classes.
+      dataset: Database of the clip, `[n]` text.
+      subject: Subject of the clip, `[n]` text; unique within a database only, so a person is a
+        (dataset, subject) pair.
+      clip: Name of the clip, `[n]` text; unique within a subject.
+      seed: Seed of the training that made the row, `[n]` int.
+      fold: Name of the held-out split, `[n]` text.
+      label: True class, `[n]` int, index into `class_names`.
+      probabilities: Softmax of each head, `[n, k, c]` float32; NaN if the fold failed.
+      train_loss: Final training loss of the fold for each head, `[n, k]` float32; NaN if the fold
+        failed.
+      class_names: Names of the `c` classes.
 
     Raises:
-      ValueError: shapes disagree, a label is no class, or a row is finite in part.
+      ValueError: Shapes disagree, a label is not a class, or a row is only partly finite.
     """
 
     dataset: np.ndarray
@@ -41,14 +44,14 @@ class Predictions:
     def __post_init__(self):
         rows, heads, classes = self.probabilities.shape
         if classes != len(self.class_names):
-            raise ValueError(f"{classes} probabilities a head, {len(self.class_names)} classes")
+            raise ValueError(f"{classes} probabilities per head, {len(self.class_names)} classes")
         if self.train_loss.shape != (rows, heads):
             raise ValueError(f"train_loss is {self.train_loss.shape}, not {(rows, heads)}")
         for name in ("dataset", "subject", "clip", "seed", "fold", "label"):
             if getattr(self, name).shape != (rows,):
                 raise ValueError(f"{name} is {getattr(self, name).shape}, not {(rows,)}")
         if rows and not (self.label.min() >= 0 and self.label.max() < classes):
-            raise ValueError(f"a label lies outside 0..{classes - 1}")
+            raise ValueError(f"a label is outside 0..{classes - 1}")
         finite = np.isfinite(self.probabilities).all(axis=(1, 2))
         finite &= np.isfinite(self.train_loss).all(axis=1)
         if not (finite | self.failed).all():
@@ -59,11 +62,15 @@ class Predictions:
 
     @property
     def failed(self) -> np.ndarray:
-        """`[n]` bool: the training of the row's fold diverged, and the row has no answer."""
-        lost = np.isnan(self.probabilities).all(axis=(1, 2))
-        return lost & np.asarray(np.isnan(self.train_loss).all(axis=1))
+        """Mask `[n]` of the rows without an answer because their fold's training diverged."""
+        no_probabilities = np.isnan(self.probabilities).all(axis=(1, 2))
+        return no_probabilities & np.asarray(np.isnan(self.train_loss).all(axis=1))
 
     def take(self, rows: np.ndarray) -> Predictions:
-        """The table of some rows: those that a mask marks, or indices in their order."""
+        """Return the table of some rows.
+
+        Args:
+          rows: Mask `[n]`, or row indices in the order wanted.
+        """
         columns = [field.name for field in dataclasses.fields(self) if field.name != "class_names"]
         return dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in columns})

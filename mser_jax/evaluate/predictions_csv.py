@@ -1,4 +1,4 @@
-"""The table of held-out predictions as a file."""
+"""The table of held-out predictions as a CSV file."""
 
 from __future__ import annotations
 
@@ -14,60 +14,66 @@ from mser_jax.evaluate.predictions import Predictions
 _FIXED_COLUMNS = ("dataset", "subject", "clip", "seed", "fold", "label", "prediction", "head")
 
 
-_FAILED = "failed"  # in place of an answer and of its head
+_FAILED = "failed"  # in the columns of the answer and its head
 
 
-_REMEDY = "write it again with --mode=evaluate."
+_REMEDY = "Fix: write it again with --mode=evaluate."
 
 
 def write_csv(path: Path, predictions: Predictions, rule: str) -> None:
-    """Write one line for each row, with the answer under `rule`; floats keep all of float32.
+    """Write one line for each row, with the answer of `rule`.
+
+    Floats keep the full precision of float32.
 
     Args:
-      path: of the file; replaced when it exists.
-      predictions: the table.
-      rule: one of `selection.RULES`; it fills the columns `prediction` and `head` ('all' where the
-        answer is the mean of the heads). Where the fold failed both are 'failed', and the figures
-        are empty.
+      path: Output file; an existing one is replaced.
+      predictions: Table to write.
+      rule: One of `selection.RULES`. It fills the columns `prediction` and `head` ('all' if the
+        answer is the mean of the heads). For a failed fold both are 'failed', and the columns of
+        probabilities and losses are empty.
     """
     chosen, head = selection.choose(predictions, rule)
     answers = chosen.argmax(axis=1)
-    part = Path(f"{path}.part")  # so that an interruption leaves the whole old file or the new one
+    part = Path(f"{path}.part")  # an interruption leaves either the old file or the new one
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_header(predictions.class_names, predictions.train_loss.shape[1]))
         for row, failed in enumerate(predictions.failed):
-            told = _failed_cells if failed else _answer_cells
+            format_cells = _failed_cells if failed else _answer_cells
             writer.writerow(
-                [*_key_cells(predictions, row), *told(predictions, row, answers[row], head[row])]
+                [
+                    *_key_cells(predictions, row),
+                    *format_cells(predictions, row, answers[row], head[row]),
+                ]
             )
     part.replace(path)
 
 
 def read_csv(path: Path) -> Predictions:
-    """Read what `write_csv` wrote.
+    """Read a table that `write_csv` wrote.
 
     Args:
-      path: The file.
+      path: Input file.
 
     Returns:
-      The table. The columns `prediction` and `head` are not read: they follow from the others.
+      The table. The columns `prediction` and `head` are not stored in it: they follow from the
+      others.
 
     Raises:
-      UserError: the file is absent, or a line is malformed (it is named).
+      UserError: The file is missing, or a line is malformed; the message names it.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path} is not there: {_REMEDY}")
+        raise UserError(f"{path}: no such file. {_REMEDY}")
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.reader(file)
             names, heads = _parse_header(path, next(reader, []))
             rows = [(reader.line_num, cells) for cells in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a table of predictions ({error}): {_REMEDY}") from error
+        raise UserError(f"{path}: not a table of predictions ({error}). {_REMEDY}") from error
     if not rows:
-        raise UserError(f"{path} holds no predictions: {_REMEDY}")
+        raise UserError(f"{path}: the file has no predictions. {_REMEDY}")
     return _parse_rows(path, rows, names, heads)
 
 
@@ -78,7 +84,7 @@ def _header(class_names: tuple[str, ...], heads: int) -> list[str]:
 
 
 def _key_cells(predictions: Predictions, row: int) -> list[object]:
-    """What a row is of."""
+    """Return the cells that identify a row, and its label."""
     columns = ("dataset", "subject", "clip", "seed", "fold")
     label = predictions.class_names[predictions.label[row]]
     return [*(getattr(predictions, column)[row] for column in columns), label]
@@ -99,7 +105,7 @@ def _failed_cells(predictions: Predictions, row: int, *_: int) -> list[object]:
 
 
 def _format_float(value: np.floating) -> str:
-    """Nine significant digits: as many as bring every float32 back exactly."""
+    """Format nine significant digits: enough to restore every float32 exactly."""
     return f"{value:.9g}"
 
 
@@ -109,7 +115,7 @@ def _parse_header(path: Path, header: list[str]) -> tuple[tuple[str, ...], int]:
     heads = sum(cell.startswith("train_loss_head") for cell in header)
     if not names or header != _header(names, heads):
         raise _malformed(
-            path, 1, f"its columns should be {', '.join(_FIXED_COLUMNS)}, head1_<class> ..."
+            path, 1, f"the columns should be {', '.join(_FIXED_COLUMNS)}, head1_<class> ..."
         )
     return names, heads
 
@@ -125,7 +131,7 @@ def _parse_rows(
         except ValueError as error:
             raise _malformed(path, line, str(error)) from error
         if key in keys:
-            raise _malformed(path, line, f"clip {key[2]!r} of {key[1]!r} is there twice")
+            raise _malformed(path, line, f"clip {key[2]!r} of {key[1]!r} appears twice")
         keys[key] = fold
         labels.append(label)
     dataset, subject, clip, seed = (np.array(column) for column in zip(*keys, strict=True))
@@ -146,25 +152,32 @@ def _parse_rows(
 def _parse_names(
     cells: list[str], class_names: tuple[str, ...], heads: int
 ) -> tuple[tuple[str, str, str, int], str, int]:
-    """(dataset, subject, clip, seed), fold and label of a line; ValueError says what is wrong."""
+    """Parse (dataset, subject, clip, seed), fold and label of a line.
+
+    Raises ValueError with what is wrong.
+    """
     width = len(_header(class_names, heads))
     if len(cells) != width:
-        raise ValueError(f"it has {len(cells)} columns, the header {width}")
+        raise ValueError(f"the line has {len(cells)} columns, the header has {width}")
     dataset, subject, clip, seed, fold, label = cells[:6]
     if label not in class_names:
-        raise ValueError(f"its label {label!r} is none of {', '.join(class_names)}")
+        raise ValueError(f"the label {label!r} is none of {', '.join(class_names)}")
     return (dataset, subject, clip, int(seed)), fold, class_names.index(label)
 
 
 def _parse_figures(cells: list[str], heads: int) -> np.ndarray:
-    """Probabilities and training losses of a line, `[k * c + k]` float32; NaN where it failed."""
+    """Parse the probabilities and training losses of a line, `[k * c + k]` float32.
+
+    They are NaN if the fold failed.
+    """
     head, figures = cells[_FIXED_COLUMNS.index("head")], cells[len(_FIXED_COLUMNS) :]
     if head == _FAILED and not any(figures):
         return np.full(len(figures), np.nan, np.float32)
     numbers = np.array([float(cell) for cell in figures], np.float32)
     probabilities, losses = np.split(numbers, [-heads])
     total = probabilities.reshape(heads, -1).sum(axis=-1)
-    if not (probabilities.min() >= 0 and np.abs(total - 1).max() < 0.02):  # as bfloat16 leaves it
+    # The tolerance allows for the rounding of bfloat16.
+    if not (probabilities.min() >= 0 and np.abs(total - 1).max() < 0.02):
         raise ValueError("a head's probabilities are not a distribution")
     if not np.isfinite(losses).all():
         raise ValueError("a training loss is not finite")
@@ -172,4 +185,4 @@ def _parse_figures(cells: list[str], heads: int) -> np.ndarray:
 
 
 def _malformed(path: Path, line: int, problem: str) -> UserError:
-    return UserError(f"{path}, line {line}: {problem}; {_REMEDY}")
+    return UserError(f"{path}, line {line}: {problem}. {_REMEDY}")

@@ -1,4 +1,4 @@
-"""The discriminant network (3.4): which of the heads answers for a clip."""
+"""The discriminant network (3.4): the rules that choose which head answers for a clip."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from data_prep.common import check
 from data_prep.common.errors import UserError
 from mser_jax.evaluate.predictions import Predictions
 
-# 'oracle' reads the label of the clip that it answers for: an upper bound, never a result.
+# 'oracle' reads the label of the clip: it is an upper bound, never a result.
 UPPER_BOUND = "oracle"
 RULES = ("confidence", "mean", "train_loss", UPPER_BOUND)
 
-# In place of a head's index where the answer is the mean of all of them.
+# Stands for a head's index if the answer is the mean of all heads.
 ALL_HEADS = -1
 
 
 def choose(predictions: Predictions, rule: str) -> tuple[np.ndarray, np.ndarray]:
-    """Answer every row with one head, or with the mean of all.
+    """Choose the answer of every row: one head, or the mean of all heads.
 
-    The paper takes the "optimal" head and leaves open how it is found without the label:
-      'confidence': the head with the highest maximum probability, row by row;
+    The paper takes the "optimal" head and does not say how to find it without the label. Rules:
+      'confidence': the head with the highest maximum probability, for each row;
       'mean': the mean of the heads' probabilities;
-      'train_loss': the head with the lowest final training loss, fold by fold;
-      'oracle': whichever answer is right, head or mean, so that no rule here is more often right.
-    A tie goes to the first head. Where the fold failed the probabilities are NaN: no answer.
+      'train_loss': the head with the lowest final training loss, for each fold;
+      'oracle': whichever head, or the mean, is right, so that no other rule is right more often.
+    Ties go to the first head. The probabilities of failed folds are NaN: they have no answer.
 
     Args:
-      predictions: the table, `n` rows, `k` heads, `c` classes.
-      rule: one of `RULES`.
+      predictions: Table of `n` rows, `k` heads and `c` classes.
+      rule: One of `RULES`.
 
     Returns:
-      The probabilities `[n, c]`, and `[n]` the head, 0 to k - 1 or `ALL_HEADS`.
+      The probabilities of the answers, `[n, c]`, and the heads, `[n]`: 0 to k - 1 or `ALL_HEADS`.
 
     Raises:
-      UserError: there is no such rule.
+      UserError: The rule does not exist.
     """
     probabilities = predictions.probabilities
     mean = probabilities.mean(axis=1)
@@ -48,13 +48,18 @@ def choose(predictions: Predictions, rule: str) -> tuple[np.ndarray, np.ndarray]
         head = _oracle(probabilities, mean, predictions.label)
     else:
         raise UserError(check.unknown_message("selection rule", rule, RULES))
-    answers = np.concatenate([probabilities, mean[:, None]], axis=1)  # ALL_HEADS is the last
+    # The mean comes last, so that ALL_HEADS (-1) indexes it.
+    answers = np.concatenate([probabilities, mean[:, None]], axis=1)
     return answers[np.arange(len(head)), head], head
 
 
 def _oracle(probabilities: np.ndarray, mean: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """The right head that is surest of the label; the mean where it alone is right."""
-    own = np.take_along_axis(probabilities, label[:, None, None], axis=2)[..., 0]
-    right = probabilities.argmax(axis=2) == label[:, None]
-    mean_alone = (mean.argmax(axis=1) == label) & ~right.any(axis=1)
-    return np.where(mean_alone, ALL_HEADS, (own + right).argmax(axis=1))
+    """Choose the right head with the highest probability of the label.
+
+    The mean is chosen if it is right and no head is. If nothing is right, the head with the highest
+    probability of the label is chosen.
+    """
+    label_probability = np.take_along_axis(probabilities, label[:, None, None], axis=2)[..., 0]
+    correct = probabilities.argmax(axis=2) == label[:, None]
+    only_mean_correct = (mean.argmax(axis=1) == label) & ~correct.any(axis=1)
+    return np.where(only_mean_correct, ALL_HEADS, (label_probability + correct).argmax(axis=1))

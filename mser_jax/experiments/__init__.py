@@ -1,1 +1,1 @@
-"""The stages of a run, and of many runs. Imports all below it; never predict."""
+"""The stages of one run, and the running of many. Imports all packages below it; never predict."""

@@ -1,4 +1,4 @@
-"""The members of the ablation as runs: one after the other, on the same clips and folds."""
+"""The ablation: one run for each member, in turn, on the same clips and folds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,32 +15,34 @@ from mser_jax.storage.log import Log
 
 
 def run_ablation(config: ConfigDict, workdir: str, mode: str) -> None:
-    """Run every member that is not done yet, then compare them.
+    """Run every unfinished member of the ablation, then compare all members.
 
     Args:
-      config: of `config.defaults.series`, with the user's changes; they hold for every member.
-      workdir: each member has a folder in it, named after it; '' for a folder under runs/.
-      mode: as in `run.run`, for each member; 'train' compares nothing.
+      config: Configuration from `config.defaults.ablation_config`, with the user's changes; they
+        hold for every member.
+      workdir: Folder of the ablation, in which each member has a folder named after it; '' for a
+        folder under runs/.
+      mode: Mode of `run.run` for each member; 'train' makes no comparison.
 
     Raises:
-      UserError: a field, a file or the data cannot be used; nothing is lost.
-      KeyboardInterrupt: stopped by the user, after saving.
+      UserError: A field, a file or the data cannot be used; nothing is lost.
+      KeyboardInterrupt: The user stopped the run, and its state is saved.
     """
     validation.validate(config)
     folder = open_workdir(config, workdir)
     members = [name for name in ablation.MEMBERS if name in config.ablation.members]
     print(f"Ablation: {folder}")
-    if mode in ("all", "train"):  # so that the page shows the command that trained
+    if mode in ("all", "train"):  # the page shows the command that trained
         Log(folder / "log.jsonl").write("start", **provenance.provenance(config, mode))
     done = set()
     for number, member in enumerate(members, 1):
         print(f"\nMember {number} of {len(members)}: {member}", flush=True)
-        home = ablation.canonical_member(member)
-        if home != member:
-            print(f"{member} is the same network as {home}: one training, used for both.")
-        if home not in done:
-            run.run(defaults.ablation_member_config(config, member), str(folder / home), mode)
-            done.add(home)
+        canonical = ablation.canonical_member(member)
+        if canonical != member:
+            print(f"{member} is the same network as {canonical}: one training, used for both.")
+        if canonical not in done:
+            run.run(defaults.ablation_member_config(config, member), str(folder / canonical), mode)
+            done.add(canonical)
     if mode != "train":
         _compare(folder, members, config)
 

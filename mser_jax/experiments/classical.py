@@ -1,6 +1,6 @@
-"""Baselines without a network, on the same folds: the most frequent class, and support vectors.
+"""Baselines without a network, on the same folds: the most frequent class, and SVMs.
 
-scikit-learn fits them; a fold takes a fraction of a second, so that nothing is kept on the way.
+scikit-learn fits them. A fold takes a fraction of a second, so no intermediate state is saved.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mser_jax.evaluate.predictions import Predictions
 from mser_jax.experiments import held_out
 from mser_jax.experiments.mirror_svm import MirrorSVM
 
-# c: the weight of the errors; the classes weigh alike, as negative clips are more than half.
+# c weights the errors. Classes are balanced, because more than half of the clips are negative.
 _PIXEL_MODELS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         "majority": lambda: DummyClassifier(strategy="most_frequent"),
@@ -31,7 +31,7 @@ _PIXEL_MODELS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     }
 )
 
-# Of a fold: probabilities `[test, classes]`, and the share of training clips answered wrongly.
+# Maps a fold to probabilities `[test, classes]` and the share of wrongly answered training clips.
 FoldClassifier = Callable[[Fold], tuple[np.ndarray, float]]
 
 
@@ -44,27 +44,30 @@ def predictions(
     *,
     show_progress: bool = False,
 ) -> Predictions:
-    """The table: for every fold its test clips, by what was fitted to its training clips.
+    """Fit a classical model on every fold and predict the fold's test clips.
 
-    In place of the training loss stands the share of the training clips that are answered wrongly.
+    `train_loss` of the table holds the share of training clips that are answered wrongly.
 
     Args:
-      name: of `zoo.MODELS`, a classical one.
-      settings: its own, as 'c'.
-      channels: of the images.
-      dataset: the clips, images of flow.
-      folds: who trains on what.
-      show_progress: show a bar.
+      name: Classical model of `zoo.MODELS`.
+      settings: Settings of the model, such as 'c'.
+      channels: Channels of the images that the model reads; 'mirror_svm' reads all.
+      dataset: Clips, as flow images.
+      folds: Training and test clips of each fold.
+      show_progress: True to show a progress bar.
+
+    Returns:
+      The table of held-out predictions, with one head.
     """
     images = np.asarray(dataset.clips.pixels)[:, 0]
     labels, classes = np.asarray(dataset.clips.labels), len(dataset.class_names)
     if name == "mirror_svm":
-        answer: FoldClassifier = MirrorSVM(images, labels, classes, dataset.groups, folds[0].seed)
+        classify: FoldClassifier = MirrorSVM(images, labels, classes, dataset.groups, folds[0].seed)
     else:
-        chosen = images[..., [IMAGE_CHANNELS.index(channel) for channel in channels]]
-        make = _PIXEL_MODELS[name]
-        answer = _pixel_classifier(lambda: make(**settings), chosen, labels, classes)
-    interval = 0.2 if sys.stderr.isatty() else 10.0  # a log file gets few lines
+        inputs = images[..., [IMAGE_CHANNELS.index(channel) for channel in channels]]
+        make_model = _PIXEL_MODELS[name]
+        classify = _pixel_classifier(lambda: make_model(**settings), inputs, labels, classes)
+    interval = 0.2 if sys.stderr.isatty() else 10.0  # keeps log files short
     bar = tqdm(
         folds,
         "Fitting",
@@ -74,7 +77,7 @@ def predictions(
         maxinterval=60,
         disable=not show_progress,
     )
-    answers, errors = zip(*(answer(fold) for fold in bar))
+    answers, errors = zip(*(classify(fold) for fold in bar))
     return held_out.predictions_from_probabilities(
         folds,
         dataset,
@@ -84,14 +87,17 @@ def predictions(
 
 
 def _pixel_classifier(
-    make: Callable[[], Any], images: np.ndarray, labels: np.ndarray, classes: int
+    make_model: Callable[[], Any], images: np.ndarray, labels: np.ndarray, classes: int
 ) -> FoldClassifier:
-    """Neither kind says how sure it is: the answer has the probability 1."""
+    """Return a classifier of pixels.
+
+    The models give no confidence, so their answers get the probability 1.
+    """
     values = images.reshape(len(images), -1) / 255
 
-    def answer(fold: Fold) -> tuple[np.ndarray, float]:
-        model = make().fit(values[fold.train], labels[fold.train])
+    def classify(fold: Fold) -> tuple[np.ndarray, float]:
+        model = make_model().fit(values[fold.train], labels[fold.train])
         error = 1 - model.score(values[fold.train], labels[fold.train])
         return np.eye(classes)[model.predict(values[fold.test])], error
 
-    return answer
+    return classify

@@ -1,4 +1,4 @@
-"""The table of a run: for every fold, the rows of the clips that it never saw."""
+"""The table of a run: for every fold, one row for each of its test clips."""
 
 from collections.abc import Sequence
 
@@ -14,23 +14,25 @@ from mser_jax.evaluate.predictions import Predictions
 def predictions_from_logits(
     folds: Sequence[Fold], logits: Float[np.ndarray, "f clip k n"], dataset: Dataset
 ) -> Predictions:
-    """Make the table: for every fold its test clips, and its loss on its own training clips.
+    """Make the table of held-out predictions from the logits of all clips.
+
+    The training loss of a fold is that of its own training clips.
 
     Args:
-      folds: in the order of the logits.
-      logits: of every clip, as `Engine.logits` returns them; NaN for a fold that failed.
-      dataset: the clips and their names.
+      folds: Folds, in the order of the logits.
+      logits: Logits of every clip, as `Engine.logits` returns them; NaN for failed folds.
+      dataset: Clips and their names.
 
     Returns:
-      `Predictions`, in the order of the folds: one seed after the other.
+      The table, in the order of the folds: one seed after the other.
     """
     log_probabilities = np.asarray(jax.nn.log_softmax(logits))
     labels = np.asarray(dataset.clips.labels)
-    held_out = [log_probabilities[slot, fold.test] for slot, fold in enumerate(folds)]
+    held_out = [log_probabilities[index, fold.test] for index, fold in enumerate(folds)]
     train_loss = np.stack(
         [
-            -log_probabilities[slot, fold.train, :, labels[fold.train]].mean(axis=0)
-            for slot, fold in enumerate(folds)
+            -log_probabilities[index, fold.train, :, labels[fold.train]].mean(axis=0)
+            for index, fold in enumerate(folds)
         ]
     )
     return predictions_from_probabilities(
@@ -44,13 +46,16 @@ def predictions_from_probabilities(
     probabilities: Float[np.ndarray, "row k n"],
     train_loss: Float[np.ndarray, "f k"],
 ) -> Predictions:
-    """The rows of every fold's test clips.
+    """Make the table of held-out predictions from the test clips' probabilities.
 
     Args:
-      folds: in the order of the rows.
-      dataset: the clips and their names.
-      probabilities: of the test clips, one fold after the other.
-      train_loss: of every fold.
+      folds: Folds, in the order of the rows.
+      dataset: Clips and their names.
+      probabilities: Probabilities of the test clips, one fold after the other.
+      train_loss: Training loss of every fold and head.
+
+    Returns:
+      The table, in the order of `probabilities`.
     """
     rows = np.concatenate([fold.test for fold in folds])
     fold_of_row = np.repeat(np.arange(len(folds)), [len(fold.test) for fold in folds])

@@ -1,17 +1,18 @@
-"""Support vectors on flow that knows its zero, its scale and the mirror: ours, for few clips.
+"""SVM on flow images that knows their zero, scale and mirror symmetry; our own, for few clips.
 
-What is known of an image of flow, rather than learned from 442 of them:
+What is known about a flow image is built in rather than learned from 442 of them:
 
-- Most of a face does not move, so that the median of u, and of v, is the zero that stretching the
-  channels to 0..255 has moved. Length is lost: each is divided by its root mean square.
-- An expression is no other one in a mirror. The kernel is the mean over an image and its mirror
-  image (u negated), under which both answer the same (Haasdonk and Burkhardt 2007, "Invariant
-  kernel functions for pattern analysis and machine learning", transformation integration kernels).
-- Faces are aligned to a pixel or two: the flow is smoothed by a Gaussian.
+- Most of a face does not move. The median of u, and of v, is therefore the value of zero flow,
+  which stretching the channels to 0..255 has shifted. Stretching also loses the length of the
+  flow, so u and v are divided by their root mean square.
+- An expression stays the same in a mirror. The kernel is the mean over an image and its mirror
+  image (u negated), so both get the same answer (Haasdonk and Burkhardt 2007, "Invariant kernel
+  functions for pattern analysis and machine learning", transformation integration kernels).
+- Faces are aligned to within a pixel or two, so the flow is smoothed with a Gaussian.
 
-How wide, how smooth, how much the strain counts and how hard errors are punished are chosen for
-each fold by an inner split of its training subjects; the better half of the candidates answers
-together.
+The width of the kernel, the smoothing, the weight of the strain and the weight of errors are
+chosen for each fold by an inner split of its training subjects. The better half of the candidates
+answers together.
 """
 
 from __future__ import annotations
@@ -30,18 +31,18 @@ from mser_jax.data.folds import Fold
 from mser_jax.evaluate import metrics
 
 INNER_FOLDS = 3
-NUM_CHOSEN = 4  # of the candidates
-_MIN_RMS = 1e-3  # of a root mean square, so that an image without movement stays finite
+NUM_CHOSEN = 4  # candidates that answer together
+_MIN_RMS = 1e-3  # added to the root mean square, so that images without movement stay finite
 
 
 class Candidate(NamedTuple):
     """Settings that the inner split chooses from.
 
     Attributes:
-      blur: sigma of the Gaussian, px.
-      strain_weight: what the strain is multiplied by, which u and v of root mean square 1 are not.
-      gamma: g of the kernel exp(-g d), d the mean squared difference of two images.
-      c: the weight of errors.
+      blur: Sigma of the Gaussian, px.
+      strain_weight: Factor of the strain; u and v have none, since their root mean square is 1.
+      gamma: g of the kernel exp(-g d), where d is the mean squared difference of two images.
+      c: Weight of errors.
     """
 
     blur: float
@@ -59,41 +60,51 @@ CANDIDATES = tuple(
 
 
 def normalise(images: np.ndarray, blur: float, strain_weight: float) -> np.ndarray:
-    """Images of flow with their zero and scale.
+    """Normalise the zero and the scale of flow images, and smooth them.
 
     Args:
-      images: `[n, s, s, 3]`, u, v and strain, each 0..255.
-      blur: as of `Candidate`.
-      strain_weight: as of `Candidate`.
+      images: u, v and strain, each 0..255, `[n, s, s, 3]`.
+      blur: As in `Candidate`.
+      strain_weight: As in `Candidate`.
 
     Returns:
-      float64, the same shape. Each image is a function of itself alone.
+      float64 of the same shape. Each image depends on itself alone.
     """
     values = images / 255
     flow = values[..., :2] - np.median(values[..., :2], axis=(1, 2), keepdims=True)
     smooth = gaussian_filter(np.concatenate([flow, values[..., 2:]], axis=-1), (0, blur, blur, 0))
-    size = np.sqrt(np.mean(smooth[..., :2] ** 2, axis=(1, 2), keepdims=True)) + _MIN_RMS
-    return np.concatenate([smooth[..., :2] / size, strain_weight * smooth[..., 2:]], axis=-1)
+    rms = np.sqrt(np.mean(smooth[..., :2] ** 2, axis=(1, 2), keepdims=True)) + _MIN_RMS
+    return np.concatenate([smooth[..., :2] / rms, strain_weight * smooth[..., 2:]], axis=-1)
 
 
 def kernel(images: np.ndarray, gamma: float) -> np.ndarray:
-    """`[n, n]`, the mean over mirror images of the Gaussian kernel of normalised images."""
-    mirrored = images[:, :, ::-1] * np.array([-1, 1, 1])
-    one, other = (values.reshape(len(images), -1) for values in (images, mirrored))
-    square = np.sum(one**2, axis=1)
-    distances = [square[:, None] + square - 2 * one @ each.T for each in (one, other)]
-    return np.mean([np.exp(-gamma * d / one.shape[1]) for d in distances], axis=0)
+    """Compute the Gaussian kernel, averaged over mirror images.
+
+    Args:
+      images: Images from `normalise`, `[n, s, s, 3]`.
+      gamma: As in `Candidate`.
+
+    Returns:
+      Kernel of every pair of images, `[n, n]`.
+    """
+    mirror_images = images[:, :, ::-1] * np.array([-1, 1, 1])
+    original, mirrored = (values.reshape(len(images), -1) for values in (images, mirror_images))
+    square = np.sum(original**2, axis=1)
+    distances = [
+        square[:, None] + square - 2 * original @ values.T for values in (original, mirrored)
+    ]
+    return np.mean([np.exp(-gamma * d / original.shape[1]) for d in distances], axis=0)
 
 
 class MirrorSVM:
-    """Answers a fold's test clips.
+    """SVM that is fitted to a fold's training clips and classifies its test clips.
 
     Args:
-      images: `[n, s, s, 3]` of all clips.
-      labels: `[n]`.
-      classes: how many.
+      images: Images of all clips, `[n, s, s, 3]`.
+      labels: Classes of all clips, `[n]`.
+      classes: Number of classes.
       groups: 'dataset/subject' of every clip.
-      seed: of the inner split.
+      seed: Seed of the inner split.
     """
 
     def __init__(
@@ -107,45 +118,61 @@ class MirrorSVM:
         self._labels, self._classes = labels, classes
         self._groups, self._seed = np.asarray(groups), seed
         self._kernels = [
-            kernel(normalise(images, each.blur, each.strain_weight), each.gamma)
-            for each in CANDIDATES
+            kernel(normalise(images, candidate.blur, candidate.strain_weight), candidate.gamma)
+            for candidate in CANDIDATES
         ]
 
     def __call__(self, fold: Fold) -> tuple[np.ndarray, float]:
-        """Probabilities `[test, classes]` and the share of training clips answered wrongly.
+        """Classify the test clips of a fold.
 
-        The probabilities are a softmax of the mean decisions: their order is meant, not their size.
+        The probabilities are a softmax of the mean decisions: their order has a meaning, their size
+        has none.
+
+        Args:
+          fold: Training and test clips.
+
+        Returns:
+          Probabilities `[test, classes]`, and the share of training clips answered wrongly.
         """
         chosen = self.choose(fold)
-        decisions, again = (
-            np.mean([self._decide(which, fold.train, clips) for which in chosen], axis=0)
+        test_decisions, train_decisions = (
+            np.mean([self._decide(index, fold.train, clips) for index in chosen], axis=0)
             for clips in (fold.test, fold.train)
         )
-        error = np.mean(again.argmax(axis=1) != self._labels[fold.train])
-        return softmax(decisions, axis=1), float(error)
+        error = np.mean(train_decisions.argmax(axis=1) != self._labels[fold.train])
+        return softmax(test_decisions, axis=1), float(error)
 
     def choose(self, fold: Fold) -> list[int]:
-        """The better half of `CANDIDATES`, by UF1 on an inner split of the training subjects."""
-        inner = folding.k_fold(self._groups[fold.train].tolist(), INNER_FOLDS, self._seed)
-        scores = [self._score(which, fold.train, inner) for which in range(len(CANDIDATES))]
-        return sorted(range(len(CANDIDATES)), key=lambda which: -scores[which])[:NUM_CHOSEN]
+        """Choose the better half of `CANDIDATES` for a fold.
+
+        They are ranked by macro F1 on an inner split of the training subjects.
+
+        Args:
+          fold: Fold whose training clips are split.
+
+        Returns:
+          Indices into `CANDIDATES`, the best first.
+        """
+        inner_folds = folding.k_fold(self._groups[fold.train].tolist(), INNER_FOLDS, self._seed)
+        scores = [self._score(index, fold.train, inner_folds) for index in range(len(CANDIDATES))]
+        return sorted(range(len(CANDIDATES)), key=lambda index: -scores[index])[:NUM_CHOSEN]
 
     def _score(self, index: int, clips: np.ndarray, inner_folds: Sequence[Fold]) -> float:
         answers = np.zeros(len(clips), int)
-        for part in inner_folds:
-            decisions = self._decide(index, clips[part.train], clips[part.test])
-            answers[part.test] = decisions.argmax(axis=1)
+        for fold in inner_folds:
+            decisions = self._decide(index, clips[fold.train], clips[fold.test])
+            answers[fold.test] = decisions.argmax(axis=1)
         counts = metrics.confusion(self._labels[clips], answers, self._classes)
         return float(metrics.summary(counts)["f1_macro"])
 
     def _decide(self, index: int, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-        """Decisions of one against the rest, `[test, classes]`."""
+        """Return the one-versus-rest decisions, `[test, classes]`."""
         gram = self._kernels[index]
-        machine = SVC(kernel="precomputed", C=CANDIDATES[index].c, class_weight="balanced")
-        machine.fit(gram[np.ix_(train, train)], self._labels[train])
-        decisions = machine.decision_function(gram[np.ix_(test, train)])
-        if decisions.ndim == 1:  # of two classes that of the second alone
+        svm = SVC(kernel="precomputed", C=CANDIDATES[index].c, class_weight="balanced")
+        svm.fit(gram[np.ix_(train, train)], self._labels[train])
+        decisions = svm.decision_function(gram[np.ix_(test, train)])
+        if decisions.ndim == 1:  # for two classes, SVC returns the second's only
             decisions = np.stack([-decisions, decisions], axis=1)
         answers = np.full((len(test), self._classes), -np.inf)
-        answers[:, machine.classes_] = decisions
+        answers[:, svm.classes_] = decisions
         return answers

@@ -1,4 +1,4 @@
-"""What a reader of a run needs to run it again."""
+"""Provenance of a run: what a reader needs to repeat it."""
 
 import contextlib
 import datetime
@@ -15,7 +15,15 @@ _PACKAGES = ("mser_jax", "jax", "flax", "optax", "orbax-checkpoint", "numpy", "o
 
 
 def provenance(config: ConfigDict, mode: str) -> dict[str, Any]:
-    """What a reader needs to run it again."""
+    """Return what a reader needs to repeat a run.
+
+    Args:
+      config: Configuration of the run.
+      mode: Mode of the command.
+
+    Returns:
+      config and preset (their names), mode, command, date (UTC), versions and devices.
+    """
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

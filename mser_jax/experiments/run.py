@@ -1,4 +1,4 @@
-"""A run from its configuration to its report; each stage says what it finds done already."""
+"""One run, from its configuration to its report. Each stage reuses and reports finished work."""
 
 import contextlib
 import json
@@ -33,11 +33,11 @@ from mser_jax.storage.log import Log
 from mser_jax.train import final, planning
 from mser_jax.train.engine import Engine
 
-_NBSP = "\N{NO-BREAK SPACE}"  # where a line must not break
+_NBSP = "\N{NO-BREAK SPACE}"  # keeps a number and its unit on one line
 
 
 class RunInputs(NamedTuple):
-    """What training and evaluation start from; `limit` is the bytes of a device."""
+    """Inputs of training and evaluation; `limit` is the usable memory of a device, in bytes."""
 
     dataset: data.Dataset
     engine: Engine
@@ -45,57 +45,60 @@ class RunInputs(NamedTuple):
 
 
 def run(config: ConfigDict, workdir: str, mode: str) -> None:
-    """Prepare, train, evaluate and report, or the part of it that `mode` names.
+    """Run an experiment, or the part of it that `mode` names.
 
     Args:
-      config: of `mser_jax.config.defaults.get_config`, with the user's changes.
-      workdir: where the run keeps what it makes; '' for a folder under runs/.
+      config: Configuration from `mser_jax.config.defaults.get_config`, with the user's changes.
+      workdir: Folder for all output of the run; '' for a folder under runs/.
       mode: 'all', 'train', 'evaluate', 'report' or 'final'.
 
     Raises:
-      UserError: a field, a file or the data cannot be used; nothing is lost.
-      KeyboardInterrupt: stopped by the user, after saving.
+      UserError: A field, a file or the data cannot be used; nothing is lost.
+      KeyboardInterrupt: The user stopped the run, and its state is saved.
     """
-    began = time.perf_counter()
+    start = time.perf_counter()
     validation.validate(config)
     hosts.use_compilation_cache()
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         with hosts.first_process_first():
             folder = open_workdir(config, workdir)
             if hosts.is_first():
-                held.enter_context(folders.lock(folder))
-        home = _mode_folder(folder, mode)
-        log = Log(home / "log.jsonl" if hosts.is_first() else Path(os.devnull))
-        print(f"Run: {home}")
+                stack.enter_context(folders.lock(folder))
+        mode_folder = _mode_folder(folder, mode)
+        log = Log(mode_folder / "log.jsonl" if hosts.is_first() else Path(os.devnull))
+        print(f"Run: {mode_folder}")
         log.write("start", **provenance(config, mode))
         if mode == "final":
-            _train_final(config, home, log)
+            _train_final(config, mode_folder, log)
         elif mode != "report":
             _prepare_and_train(config, folder, log, mode)
         elif hosts.is_first():
             _report(folder, config, log)
     if hosts.is_first():
-        print(_format_stage_times(log, time.perf_counter() - began))
+        print(_format_stage_times(log, time.perf_counter() - start))
 
 
 def _mode_folder(folder: Path, mode: str) -> Path:
-    """Where a mode logs and trains: the final training keeps out of what the folds have left."""
+    """Return the folder in which a mode logs and trains.
+
+    The final training has its own, so that it does not touch the output of the folds.
+    """
     if mode != "final":
         return folder
-    home = folder / final.FOLDER
-    home.mkdir(exist_ok=True)
-    return home
+    subfolder = folder / final.FOLDER
+    subfolder.mkdir(exist_ok=True)
+    return subfolder
 
 
 def _train_final(config: ConfigDict, folder: Path, log: Log) -> None:
-    """Train one network on every clip, to be kept."""
+    """Train one network on every clip, and save it."""
     if not networks.is_network(config):
         raise UserError(
-            f"{config.model.name} is no network, and there is nothing to keep of it. Fix: a "
-            "configuration of a network, as configs/synthetic.py."
+            f"{config.model.name} is not a network, so there are no weights to save. Fix: use the "
+            "configuration of a network, such as configs/synthetic.py."
         )
     if jax.process_count() > 1:
-        raise UserError("--mode=final is one training, for one process. Fix: drop --distributed.")
+        raise UserError("--mode=final trains in one process only. Fix: drop --distributed.")
     with log.stage("prepare clips") as stage:
         prepared = prepare(config)
         stage.reused = prepared.reused
@@ -104,50 +107,55 @@ def _train_final(config: ConfigDict, folder: Path, log: Log) -> None:
     folds = [folding.all_clips_fold(len(dataset.clip), config.seed)]
     setup.warn_untrained_classes(dataset, folds)
     trainer = setup.make_trainer(config, dataset, folds)
-    loaded = RunInputs(dataset, setup.make_engine(config, dataset, trainer, folder, limit), limit)
-    _train(config, loaded, log)
+    inputs = RunInputs(dataset, setup.make_engine(config, dataset, trainer, folder, limit), limit)
+    _train(config, inputs, log)
     with log.stage("keep") as stage:
-        stage.reused = final.is_saved(folder, loaded.engine)
+        stage.reused = final.is_saved(folder, inputs.engine)
         if not stage.reused:
-            known = {
+            facts = {
                 **provenance(config, "final"),
                 "set": prepared.name,
                 "fingerprint": identity.portable_fingerprint(config.prep.to_dict()),
             }
             final.save(
-                folder, loaded.engine, np.asarray(dataset.clips.labels), dataset.facts(), known
+                folder, inputs.engine, np.asarray(dataset.clips.labels), dataset.facts(), facts
             )
     print(
-        f"\nTrained on all {len(dataset.clip)} clips: {folder / final.WEIGHTS_FILE}\nA model of it: "
-        f"python -m mser_jax.export {folder.parent} model/"
+        f"\nTrained on all {len(dataset.clip)} clips: {folder / final.WEIGHTS_FILE}\nTo export a "
+        f"model: python -m mser_jax.export {folder.parent} model/"
     )
 
 
 def _prepare_and_train(config: ConfigDict, folder: Path, log: Log, mode: str) -> None:
-    fitted = not networks.is_network(config)
-    if mode == "evaluate" and not (fitted or (folder / "checkpoints").is_dir()):
-        raise UserError(f"{folder}: nothing is trained yet. Fix: the same command without --mode.")
+    classical = not networks.is_network(config)
+    if mode == "evaluate" and not (classical or (folder / "checkpoints").is_dir()):
+        raise UserError(
+            f"{folder}: nothing is trained yet. Fix: run the same command without --mode."
+        )
     with log.stage("prepare clips") as stage, hosts.first_process_first():
         prepared = prepare(config)
         stage.reused = prepared.reused
-    if fitted:
+    if classical:
         if hosts.is_first():
             predictions = _fit(config, prepared, folder, log)
             if mode != "train":
                 _report(folder, config, log, predictions)
         return
-    loaded = _load_inputs(config, prepared, folder, log)
+    inputs = _load_inputs(config, prepared, folder, log)
     if mode != "evaluate":
-        _train(config, loaded, log)
+        _train(config, inputs, log)
     if mode == "train":
         return
-    predictions = _evaluate(config, loaded, folder, log, force=mode == "evaluate")
+    predictions = _evaluate(config, inputs, folder, log, force=mode == "evaluate")
     if hosts.is_first():
         _report(folder, config, log, predictions)
 
 
 def _fit(config: ConfigDict, prepared: PreparedSet, folder: Path, log: Log) -> Predictions:
-    """Fit and evaluate a model that is no network; it takes seconds, so nothing is reused."""
+    """Fit and evaluate a model that is not a network.
+
+    It takes seconds, so nothing is reused.
+    """
     dataset = _read_dataset(config, prepared, planning.usable_memory(parallel.fold_mesh()), log)
     folds = setup.make_folds(config, dataset)
     setup.check_classes(dataset, folds)
@@ -160,8 +168,18 @@ def _fit(config: ConfigDict, prepared: PreparedSet, folder: Path, log: Log) -> P
 def fit(
     config: ConfigDict, dataset: data.Dataset, folds: Sequence[Fold], *, show_progress: bool = True
 ) -> Predictions:
-    """The held-out answers of what is no network; `show_progress` shows a bar."""
-    from mser_jax.experiments import classical  # with scikit-learn, which a training does without
+    """Fit a model that is not a network, and predict the held-out clips.
+
+    Args:
+      config: Configuration of the run.
+      dataset: Clips.
+      folds: Training and test clips of each fold.
+      show_progress: True to show a progress bar.
+
+    Returns:
+      The table of held-out predictions.
+    """
+    from mser_jax.experiments import classical  # imports scikit-learn, which networks do not need
 
     settings = config.model.to_dict()
     name = settings.pop("name")
@@ -195,30 +213,35 @@ def _load_inputs(config: ConfigDict, prepared: PreparedSet, folder: Path, log: L
 
 
 def read_clips(config: ConfigDict, prepared: PreparedSet, limit: int) -> data.Dataset:
-    """The clips of a prepared set, as the configuration wants them.
+    """Read the clips of a prepared set, as the configuration needs them.
 
     Args:
-      config: of the run.
-      prepared: the set.
-      limit: bytes of a device; more than half of it stays on disk, if that is left open.
+      config: Configuration of the run.
+      prepared: Prepared set.
+      limit: Usable memory of a device, in bytes. If `config.parallel.data` is 'auto', clips that
+        need more than half of it stay on disk.
     """
-    where = config.parallel.data if "parallel" in config else "resident"
+    placement = config.parallel.data if "parallel" in config else "resident"
     return data.load(
         prepared.path,
         config.prep.to_dict(),
         kind=config.input.kind,
         scale=config.input.scale,
-        fits_in_memory=lambda size: where == "resident" or (where == "auto" and 2 * size <= limit),
+        fits_in_memory=lambda size: (
+            placement == "resident" or (placement == "auto" and 2 * size <= limit)
+        ),
     )
 
 
 def _train(config: ConfigDict, inputs: RunInputs, log: Log) -> None:
     engine = inputs.engine
     if config.preset == "paper" and jax.default_backend() == "cpu":
-        print("Note: the full size is meant for GPUs; on a CPU an epoch of a fold takes minutes.")
+        print(
+            "Note: the full size is meant for GPUs. On a CPU, an epoch of one fold takes minutes."
+        )
     with log.stage("train") as stage:
         rounds = engine.rounds()
-        stage.reused = bool(rounds) and not any(each.updates_left() for each in rounds)
+        stage.reused = bool(rounds) and not any(round_.updates_left() for round_ in rounds)
         if stage.reused:
             done = f"all {engine.trainer.settings.epochs} epochs are in {engine.checkpoint_folder}"
             print(f"Reused the trained folds: {done}.")
@@ -230,20 +253,21 @@ def _train(config: ConfigDict, inputs: RunInputs, log: Log) -> None:
 def _evaluate(
     config: ConfigDict, inputs: RunInputs, folder: Path, log: Log, *, force: bool
 ) -> Predictions | None:
-    """Write the held-out predictions; return None where those of the folder are reused."""
+    """Write the held-out predictions, or return None if the folder's are reused."""
     engine, path = inputs.engine, folder / "predictions.csv"
     rounds = engine.rounds()
-    if not rounds or any(each.updates_left() for each in rounds):
+    if not rounds or any(round_.updates_left() for round_ in rounds):
         raise UserError(
             f"{folder}: not all {engine.trainer.settings.epochs} epochs are trained, and only the "
-            "last one is evaluated. Fix: --mode=train, or no --mode."
+            "last one is evaluated. Fix: run it with --mode=train, or without --mode."
         )
     with log.stage("evaluate") as stage:
         newest = max(
-            (each.checkpoints.path(each.end_position) for each in rounds), key=_modified_time
+            (round_.checkpoints.path(round_.end_position) for round_ in rounds),
+            key=_modified_time,
         )
-        made = path.is_file() and _modified_time(path) >= _modified_time(newest)
-        stage.reused = not force and bool(hosts.broadcast(made))
+        up_to_date = path.is_file() and _modified_time(path) >= _modified_time(newest)
+        stage.reused = not force and bool(hosts.broadcast(up_to_date))
         if stage.reused:
             print(f"Reused {path}.")
             return None
@@ -263,7 +287,10 @@ def _modified_time(path: Path) -> float:
 def _report(
     folder: Path, config: ConfigDict, log: Log, predictions: Predictions | None = None
 ) -> None:
-    """Write metrics and page, from these predictions or from those in the folder."""
+    """Write the metrics and the page.
+
+    The predictions are read from the folder if none are given.
+    """
     with log.stage("report"):
         if predictions is None:
             predictions = _read_with_rule(folder / "predictions.csv", config.evaluation.select)
@@ -275,18 +302,21 @@ def _report(
 
 
 def _read_with_rule(path: Path, rule: str) -> Predictions:
-    """Read the predictions of an earlier call; the rule that answers may be another by now."""
+    """Read the predictions of an earlier call, and write them with the current rule.
+
+    The rule that chooses the answers may have changed since.
+    """
     if not path.is_file():
-        raise UserError(f"{path} is not there. Fix: the same command without --mode.")
+        raise UserError(f"{path}: no such file. Fix: run the same command without --mode.")
     predictions = predictions_csv.read_csv(path)
     predictions_csv.write_csv(path, predictions, rule)
     return predictions
 
 
 def _format_stage_times(log: Log, seconds: float) -> str:
-    """One line: the stages of this call, newest last."""
+    """Format the times of this call's stages, in their order."""
     events = log.read()
-    start = max(at for at, event in enumerate(events) if event["event"] == "start")
+    start = max(index for index, event in enumerate(events) if event["event"] == "start")
     parts = [
         f"{event['name']} {event['seconds']:.0f}{_NBSP}s" + " (reused)" * event["reused"]
         for event in events[start:]

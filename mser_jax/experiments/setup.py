@@ -1,4 +1,4 @@
-"""From the configuration's fields to the objects that train: folds, view, network, trainer."""
+"""Builders of the objects that train, from the configuration: folds, view, network, trainer."""
 
 import math
 from collections.abc import Sequence
@@ -25,15 +25,15 @@ from mser_jax.train.trainer import Settings, Trainer
 def make_trainer(
     config: ConfigDict, dataset: Dataset, folds: Sequence[Fold] | None = None
 ) -> Trainer:
-    """The trainer that a configuration describes, for a data set.
+    """Make the trainer that a configuration describes, for a data set.
 
     Args:
-      config: of the run.
-      dataset: the clips.
-      folds: by default all those of the protocol.
+      config: Configuration of the run.
+      dataset: Clips.
+      folds: Folds to train; by default all those of the protocol.
 
     Raises:
-      UserError: the protocol does not suit the clips.
+      UserError: The protocol does not suit the clips.
     """
     classes = len(dataset.class_names)
     folds = make_folds(config, dataset) if folds is None else folds
@@ -62,7 +62,10 @@ def make_trainer(
 
 
 def _class_weights(kind: str, dataset: Dataset, folds: Sequence[Fold]) -> np.ndarray | None:
-    """Of the classes in the loss of each fold, from the clips that it trains on alone."""
+    """Return the weights of the classes in the loss of each fold; None for no weights.
+
+    The weights of a fold depend on its own training clips alone.
+    """
     if kind == "none":
         return None
     labels, classes = np.asarray(dataset.clips.labels), len(dataset.class_names)
@@ -70,7 +73,10 @@ def _class_weights(kind: str, dataset: Dataset, folds: Sequence[Fold]) -> np.nda
 
 
 def _variants(config: ConfigDict) -> tuple[str, ...]:
-    """The original first: it is what a test clip is seen as."""
+    """Return the augmentation variants, the original first.
+
+    Test clips are seen as the original.
+    """
     if config.augment.mode == "none":
         return ("original",)
     others = [name for name in config.augment.variants if name != "original"]
@@ -78,16 +84,20 @@ def _variants(config: ConfigDict) -> tuple[str, ...]:
 
 
 def make_folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
-    """Who trains on what, each fold with every seed.
+    """Make the folds of the protocol, each with every seed.
+
+    Args:
+      config: Configuration of the run.
+      dataset: Clips.
 
     Raises:
-      UserError: the protocol does not suit the clips.
+      UserError: The protocol does not suit the clips.
     """
     evaluation = config.evaluation
     if evaluation.protocol == "leave_one_sample_out":
         print(
-            "Warning: leave-one-sample-out trains on other clips of the tested subject; its "
-            "figures are not comparable with LOSO."
+            "Warning: leave-one-sample-out trains on other clips of the tested subject. Its "
+            "scores are not comparable with LOSO."
         )
     folds = protocols.make_folds(
         evaluation.protocol,
@@ -102,14 +112,14 @@ def make_folds(config: ConfigDict, dataset: Dataset) -> list[Fold]:
 def make_engine(
     config: ConfigDict, dataset: Dataset, trainer: Trainer, folder: Path, limit: int
 ) -> Engine:
-    """What trains all folds of a run and asks them.
+    """Make the engine that trains all folds of a run and computes their logits.
 
     Args:
-      config: of the run.
-      dataset: the clips.
-      trainer: of all folds.
-      folder: of the run.
-      limit: bytes of a device.
+      config: Configuration of the run.
+      dataset: Clips.
+      trainer: Trainer of all folds.
+      folder: Folder of the run.
+      limit: Usable memory of a device, in bytes.
     """
     return Engine(
         trainer,
@@ -122,13 +132,21 @@ def make_engine(
 
 
 def make_feed(dataset: Dataset, trainer: Trainer, limit: int) -> Feed:
-    """What hands out the clips, of which a device has `limit` bytes to hold."""
+    """Make the feed of the clips: resident on the devices, or streamed from disk.
+
+    Args:
+      dataset: Clips.
+      trainer: Trainer of all folds.
+      limit: Usable memory of a device, in bytes.
+    """
     pixels = dataset.clips.pixels
     if not isinstance(pixels, StoredPixels):
         return Resident(dataset.clips, trainer.mesh)
-    a_step = trainer.slots // trainer.mesh.devices.size * trainer.settings.batch_size
-    room = max(a_step, limit // 4 // (pixels.dtype.itemsize * math.prod(pixels.shape[1:])))
-    return Streamed(dataset.clips, trainer.mesh, min(room, pixels.shape[0]))
+    clips_per_step = trainer.slots // trainer.mesh.devices.size * trainer.settings.batch_size
+    capacity = max(
+        clips_per_step, limit // 4 // (pixels.dtype.itemsize * math.prod(pixels.shape[1:]))
+    )
+    return Streamed(dataset.clips, trainer.mesh, min(capacity, pixels.shape[0]))
 
 
 def training_options(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
@@ -142,31 +160,52 @@ def training_options(config: ConfigDict, dataset: Dataset) -> dict[str, Any]:
 
 
 def _flops_per_clip(config: ConfigDict, dataset: Dataset) -> float:
-    """Of a training step: two a multiply-add, and the gradients cost twice the forward pass."""
+    """Compute the FLOPs of a training step per clip.
+
+    A multiply-add counts as two, and the gradients cost twice the forward pass.
+    """
     return throughput.TRAINING_FLOPS_PER_MAC * networks.multiply_adds(
         config, len(dataset.class_names)
     )
 
 
 def warn_untrained_classes(dataset: Dataset, folds: Sequence[Fold]) -> None:
-    """Tell of a class of which a fold trains on no clip: its answer can never be right."""
+    """Print a warning for each fold that trains on no clip of some class.
+
+    Its answer can never be right for the clips of that class.
+
+    Args:
+      dataset: Clips.
+      folds: Folds to check; folds of the same name are checked once.
+    """
     for fold in {fold.name: fold for fold in folds}.values():
         if absent := _absent_classes(dataset, fold.train):
             print(f"Warning: fold {fold.name} trains on no clip of class {', '.join(absent)}.")
 
 
 def check_classes(dataset: Dataset, folds: Sequence[Fold]) -> None:
-    """Before the training rather than after it: UF1 and UAR need a tested clip of every class."""
+    """Raise UserError if a class has no test clip, and warn of untrained classes.
+
+    UF1 and UAR need a test clip of every class; the check comes before the training rather than
+    after it.
+
+    Args:
+      dataset: Clips.
+      folds: Folds to check.
+
+    Raises:
+      UserError: A class has no test clip.
+    """
     tested = np.concatenate([fold.test for fold in folds])
     if absent := _absent_classes(dataset, tested):
         raise UserError(
-            f"No clip that is tested is of class {', '.join(absent)}; UF1 and UAR would not be "
-            "defined. Fix: prepare more clips, or take other classes (--config.data.classes)."
+            f"No tested clip has the class {', '.join(absent)}, so UF1 and UAR would be "
+            "undefined. Fix: prepare more clips, or use other classes (--config.data.classes)."
         )
     warn_untrained_classes(dataset, folds)
 
 
 def _absent_classes(dataset: Dataset, clips: np.ndarray) -> list[str]:
-    """The classes of which no clip is there."""
+    """Return the classes that none of the clips has."""
     counts = np.bincount(dataset.clips.labels[clips], minlength=len(dataset.class_names))
     return [name for name, count in zip(dataset.class_names, counts) if not count]

@@ -1,4 +1,4 @@
-"""All models of a set as runs: the quickest first, a table after each, and what is left told."""
+"""The suite: one run for each model of a set, the quickest first, with a table after each."""
 
 import contextlib
 import json
@@ -24,28 +24,30 @@ from mser_jax.storage.log import Log
 from mser_jax.train import planning
 
 ESTIMATES = "estimates.json"
-# What a model may end with while the others go on; a device without memory is of the second kind.
+# Errors that end one model, not the suite. JAX raises the second, such as when memory runs out.
 _MODEL_ERRORS = (UserError, jax.errors.JaxRuntimeError)
 
 
 def run_suite(config: ConfigDict, workdir: str, mode: str) -> None:
-    """Run every model that is not done yet, and compare those that are.
+    """Run every unfinished model, and compare the finished ones.
 
-    A model that cannot be run, or whose training diverges, is told; the others go on.
+    If a model cannot be run or its training diverges, the error is printed and the others go on.
 
     Args:
-      config: of `configs/megc2019.py:all`, with the user's changes; they hold for each model.
-      workdir: each model has a folder in it, named after it; '' for a folder under runs/.
-      mode: as in `run.run`, for each model; 'train' compares nothing.
+      config: Configuration of `configs/megc2019.py:all`, with the user's changes; they hold for
+        each model.
+      workdir: Folder of the suite, in which each model has a folder named after it; '' for a folder
+        under runs/.
+      mode: Mode of `run.run` for each model; 'train' makes no comparison.
 
     Raises:
-      UserError: a field, a file or the data cannot be used; nothing is lost.
-      KeyboardInterrupt: stopped by the user, after saving.
+      UserError: A field, a file or the data cannot be used; nothing is lost.
+      KeyboardInterrupt: The user stopped the run, and its state is saved.
     """
     validation.validate(config)
     if jax.process_count() > 1:
         raise UserError(
-            "All models run in one process. Fix: without --distributed, or one network: "
+            "All models run in one process. Fix: drop --distributed, or train one network: "
             "--config=configs/megc2019.py:htnet --distributed."
         )
     hosts.use_compilation_cache()
@@ -63,8 +65,8 @@ def _run_all(config: ConfigDict, folder: Path, mode: str) -> None:
         if trains or (folder / name / "config.json").is_file()
     }
     if not members:
-        raise UserError(f"{folder}: nothing has run here yet. Fix: the command without --mode.")
-    if trains:  # so that the page shows the command that trained
+        raise UserError(f"{folder}: nothing has run here yet. Fix: run the command without --mode.")
+    if trains:  # the page shows the command that trained
         Log(folder / "log.jsonl").write("start", **provenance.provenance(config, mode))
     faults: dict[str, str] = {}
     seconds = _estimate_all(config, members, folder, faults) if trains else {}
@@ -81,15 +83,18 @@ def _run_all(config: ConfigDict, folder: Path, mode: str) -> None:
         if mode != "train":
             _write_table(folder, config, seconds, faults)
     if len(faults) == len(members):
-        raise UserError("No model has a result; the reasons stand above, one for each.")
+        raise UserError("No model has a result. Fix: see the reason for each model, printed above.")
 
 
 def _selected_models(config: ConfigDict) -> list[str]:
-    """Those that were named; else all, and of the large ones only where there is a GPU."""
+    """Return the models that the user named, or else all.
+
+    On a CPU, the large ones are left out unless named.
+    """
     if config.suite.models:
         return list(config.suite.models)
-    small = jax.default_backend() == "cpu"
-    return [name for name, model in zoo.MODELS.items() if not (small and model.large)]
+    cpu_only = jax.default_backend() == "cpu"
+    return [name for name, model in zoo.MODELS.items() if not (cpu_only and model.large)]
 
 
 def _estimate_all(
@@ -98,35 +103,41 @@ def _estimate_all(
     folder: Path,
     faults: dict[str, str],
 ) -> dict[str, float]:
-    """Seconds that each model will take, measured on a few steps of it; kept for the next call."""
+    """Estimate the seconds of each model, by timing a small part of its work.
+
+    Estimates are saved for the next call. Errors are added to `faults`.
+    """
     prepared = prepare(config, print_line=lambda line: None)
     devices = [device.device_kind for device in jax.devices()]
-    of = {"devices": devices, "seeds": config.train.seeds, "clips": prepared.name}
-    kept = _read_estimates(folder / ESTIMATES, of)
+    conditions = {"devices": devices, "seeds": config.train.seeds, "clips": prepared.name}
+    estimates = _read_estimates(folder / ESTIMATES, conditions)
     limit = planning.usable_memory(parallel.fold_mesh())
-    for name in [name for name in members if name not in kept["seconds"]]:
+    for name in [name for name in members if name not in estimates["seconds"]]:
         print(f"Estimating {name} ...", flush=True)
         try:
             dataset = run.read_clips(members[name], prepared, limit)
-            kept["seconds"][name] = _estimate(members[name], dataset, limit)
+            estimates["seconds"][name] = _estimate(members[name], dataset, limit)
         except _MODEL_ERRORS as error:
             faults[name] = str(error)
             print(f"{name} cannot be estimated: {error}", flush=True)
-        _write(folder / ESTIMATES, kept)
-    return {name: kept["seconds"][name] for name in members if name in kept["seconds"]}
+        _write(folder / ESTIMATES, estimates)
+    return {name: estimates["seconds"][name] for name in members if name in estimates["seconds"]}
 
 
 def _read_estimates(path: Path, conditions: Mapping[str, Any]) -> dict[str, Any]:
-    """What was estimated before on these devices for these clips; nothing of others."""
+    """Read the estimates of an earlier call under the same conditions.
+
+    If there are none, return empty ones.
+    """
     with contextlib.suppress(OSError, ValueError):
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(kept, dict) and kept.get("of") == conditions:
-            return kept
+        estimates = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(estimates, dict) and estimates.get("of") == conditions:
+            return estimates
     return {"of": conditions, "seconds": {}}
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    part = path.with_suffix(".part")  # so that a kill leaves the whole old one or the new one
+    part = path.with_suffix(".part")  # a kill leaves either the old file or the new one
     part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     part.replace(path)
 
@@ -135,7 +146,7 @@ def _estimate(config: ConfigDict, dataset: Any, limit: int) -> float:
     if not networks.is_network(config):
         folds = setup.make_folds(config, dataset)
         return estimate.fitting_seconds(
-            lambda some: run.fit(config, dataset, some, show_progress=False), folds
+            lambda timed_folds: run.fit(config, dataset, timed_folds, show_progress=False), folds
         )
     trainer = setup.make_trainer(config, dataset)
     return estimate.training_seconds(trainer, setup.make_feed(dataset, trainer, limit))
@@ -144,15 +155,17 @@ def _estimate(config: ConfigDict, dataset: Any, limit: int) -> float:
 def _print_plan(
     members: Mapping[str, ConfigDict], seconds: Mapping[str, float], folder: Path
 ) -> None:
-    """What is about to run, the quickest first."""
+    """Print the models that are about to run, the quickest first."""
     for name in sorted(seconds, key=lambda name: seconds[name]):
         print(f"  {name:<16}{_duration(seconds[name]):>12}  {zoo.model(name).title}")
     if seconds:
-        print(f"  {'in all':<16}{_duration(sum(seconds.values())):>12}, if none is done yet")
+        print(f"  {'in all':<16}{_duration(sum(seconds.values())):>12}, if nothing is finished yet")
     for name in zoo.MODELS:
-        ran = (folder / name / "predictions.csv").is_file()
-        if name not in members and zoo.model(name).large and not ran:
-            print(f"  {name:<16}{'not run':>12}  large: name it in --config.suite.models")
+        has_run = (folder / name / "predictions.csv").is_file()
+        if name not in members and zoo.model(name).large and not has_run:
+            print(
+                f"  {name:<16}{'not run':>12}  large: to run it, name it in --config.suite.models"
+            )
 
 
 def _duration(seconds: float) -> str:
@@ -164,14 +177,16 @@ def _duration(seconds: float) -> str:
 def _write_table(
     folder: Path, config: ConfigDict, seconds: Mapping[str, float], faults: Mapping[str, str]
 ) -> None:
-    """The table of what has run so far, in the folder and on the screen."""
-    there = [name for name in zoo.MODELS if _has_result(folder / name, faults.get(name))]
-    tables = {name: predictions_csv.read_csv(folder / name / "predictions.csv") for name in there}
+    """Write and print the table of all models that have a result so far."""
+    finished = [name for name in zoo.MODELS if _has_result(folder / name, faults.get(name))]
+    tables = {
+        name: predictions_csv.read_csv(folder / name / "predictions.csv") for name in finished
+    }
     if not tables:
         return
     try:
         results = suite_results.results(tables, config.evaluation.select)
-    except UserError as error:  # as of a model that has yet to be run on other clips
+    except UserError as error:  # such as a model that has not run on the current clips yet
         print(f"\nNo table of these models: {error}", flush=True)
         return
     path = suite_report.write(
@@ -180,22 +195,22 @@ def _write_table(
         config.to_dict(),
         Log(folder / "log.jsonl").read(),
         suite_report.Context(
-            logs={name: Log(folder / name / "log.jsonl").read() for name in there},
-            not_run=_missing_reasons(there, seconds, faults),
+            logs={name: Log(folder / name / "log.jsonl").read() for name in finished},
+            not_run=_missing_reasons(finished, seconds, faults),
         ),
     )
     print(f"\n{suite_report.text_table(results)}\n\nModels: {path}")
 
 
 def _has_result(folder: Path, fault: str | None) -> bool:
-    """Whether there are answers, and not of an earlier run than the one that failed."""
+    """Return whether a model has predictions and has not failed in this call."""
     return fault is None and (folder / "predictions.csv").is_file()
 
 
 def _missing_reasons(
     finished_models: Sequence[str], seconds: Mapping[str, float], faults: Mapping[str, str]
 ) -> dict[str, str]:
-    """Why each of the other models has no row."""
+    """Return why each of the other models has no row in the table."""
     reasons = {}
     for name, model in zoo.MODELS.items():
         if name in finished_models:

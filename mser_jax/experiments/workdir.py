@@ -1,4 +1,4 @@
-"""The folder of a run: where it lies, what it is called, and whose it is."""
+"""The folder of a run: its place, its name, and the settings it belongs to."""
 
 import hashlib
 import json
@@ -11,8 +11,8 @@ from data_prep.common import fields
 from data_prep.common.errors import UserError
 from mser_jax.config import defaults as configs
 
-# Where things are, how many processes or devices help, what is kept or reported, which head
-# answers: none changes what is trained. 'parallel' is a whole section.
+# Fields that do not change what is trained: paths, processes and devices, what is saved or
+# reported, and which head answers. 'parallel' is a section: all of its fields are ignored.
 _IGNORED_FIELDS = (
     "data.manual_dir",
     "data.landmarks_dir",
@@ -26,12 +26,12 @@ _IGNORED_FIELDS = (
     "parallel",
     "report.inflated",
     "report.faces",
-    "ablation.members",  # each has a folder of its own within this one
+    "ablation.members",  # each member has its own folder in this one
     "suite.models",
 )
 
-# What a run leaves once something is trained, in its folder or in that of an ablation's member.
-# The folder of a checkpoint is a number; while it is written its name ends otherwise.
+# Files that show that a run has trained, in its folder or in that of an ablation's member. The
+# folder of a checkpoint is a number; its name has a suffix until the checkpoint is complete.
 _TRAINING_OUTPUTS = (
     "predictions.csv",
     "final.json",
@@ -41,19 +41,21 @@ _TRAINING_OUTPUTS = (
 
 
 def open_workdir(config: ConfigDict, workdir: str) -> Path:
-    """Make the folder, or find it made by a run of the same configuration.
+    """Create the folder of a run, or reuse that of a run with the same configuration.
 
-    That of a run which trained nothing yet, as after a mistake in its command, is taken over.
+    The folder of a run that has trained nothing yet, as after a mistake in its command, is taken
+    over.
 
     Args:
-      config: of the run; it is kept there as config.json.
-      workdir: its path, or '' for `default`.
+      config: Configuration of the run; it is saved in the folder as config.json.
+      workdir: Path of the folder, or '' for `default_workdir`.
 
     Returns:
       The folder.
 
     Raises:
-      UserError: it cannot be written, or belongs to a run with other settings (they are listed).
+      UserError: The folder cannot be written, or belongs to a run with other settings; the message
+        lists them.
     """
     folder = Path(workdir) if workdir else default_workdir(config)
     stored = folder / "config.json"
@@ -63,32 +65,40 @@ def open_workdir(config: ConfigDict, workdir: str) -> Path:
             _check_same_settings(stored, config)
         text = json.dumps(config.to_dict(), indent=2) + "\n"
         if not (stored.is_file() and stored.read_text(encoding="utf-8") == text):
-            part = folder / "config.json.part"  # so that a power cut leaves the old or the new one
+            part = folder / "config.json.part"  # a power cut leaves the old file or the new one
             part.write_text(text, encoding="utf-8")
             part.replace(stored)
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be written: {error.strerror}. Fix: give another --workdir."
+            f"{folder}: cannot be written ({error.strerror}). Fix: give another --workdir."
         ) from error
     return folder
 
 
 def read_config(folder: Path) -> ConfigDict:
-    """The configuration of the run in a folder, for whoever has no other.
+    """Read the configuration of the run in a folder.
+
+    For callers that have no other configuration.
+
+    Args:
+      folder: Folder of a run.
 
     Raises:
-      UserError: no run is there.
+      UserError: The folder has no run.
     """
     stored = folder / "config.json"
     if not stored.is_file():
-        raise UserError(f"{folder}: no run is there ({stored.name} is absent). Correct the path.")
+        raise UserError(f"{folder}: no run here ({stored.name} is missing). Fix: correct the path.")
     config = ConfigDict(_read_json(stored))
     config.update_from_flattened_dict(_stored_settings(stored, config))
     return config
 
 
 def default_workdir(config: ConfigDict) -> Path:
-    """`runs/<name>-<preset>`, with a digest of the other changed fields: a folder of its own."""
+    """Return `runs/<name>-<preset>`, with a digest of the other changed fields.
+
+    Each configuration gets its own folder this way.
+    """
     preset = configs.get_config(config.data.dataset, config.preset)
     changed = differences(preset.to_dict() | {"name": config.name}, config.to_dict())
     digest = hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:8]
@@ -97,7 +107,15 @@ def default_workdir(config: ConfigDict) -> Path:
 
 
 def differences(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str, Any, Any]]:
-    """(field, value in the first, in the second) of the fields that change what is trained."""
+    """Return the fields that differ and change what is trained.
+
+    Args:
+      first: Configuration.
+      second: Configuration to compare with it.
+
+    Returns:
+      (field, value in the first, value in the second) of each field.
+    """
     return [
         (field, old, new)
         for field, old, new in fields.differences(first, second)
@@ -106,46 +124,49 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[tuple[str
 
 
 def _check_same_settings(config_path: Path, config: ConfigDict) -> None:
-    """Refuse the folder of a run that trained with other settings, and what is no run's at all."""
+    """Raise UserError if the folder's run has trained with other settings.
+
+    It is also raised if config.json is not the configuration of a run.
+    """
     changed = differences(_stored_settings(config_path, config), config.to_dict())
     if changed and _is_trained(config_path.parent):
         lines = [f"  {field}: the run has {old}, now {new}" for field, old, new in changed]
         raise UserError(
-            f"{config_path.parent} holds a run with other settings:\n"
+            f"{config_path.parent}: the folder has a run with other settings:\n"
             + "\n".join(lines)
-            + "\nFix: give another --workdir, or set these fields as they were."
+            + "\nFix: give another --workdir, or set these fields to the values of the run."
         )
 
 
 def _stored_settings(config_path: Path, config: ConfigDict) -> dict[str, Any]:
-    """The run's own settings.
+    """Return the run's own settings, with defaults for fields newer than the run.
 
-    It may be older than a field. A new field stands in the paper preset with what the program did
-    before it, so that is what the run has, whatever the other presets make of the field.
+    The default of a new field in the paper preset is what the program did before the field existed,
+    so an older run has that value, whatever the other presets set.
     """
-    before = _read_json(config_path)
+    stored = _read_json(config_path)
     defaults = configs.legacy_defaults(config).to_dict()
-    return fields.flatten(fields.json_roundtrip(defaults)) | fields.flatten(before)
+    return fields.flatten(fields.json_roundtrip(defaults)) | fields.flatten(stored)
 
 
 def _read_json(config_path: Path) -> dict[str, Any]:
     try:
-        read = json.loads(config_path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no text
+        content = json.loads(config_path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON, or not text
         raise UserError(_unreadable_message(config_path, str(error))) from error
-    if not isinstance(read, dict) or "preset" not in read:
-        raise UserError(_unreadable_message(config_path, "it is not the configuration of a run"))
-    return read
+    if not isinstance(content, dict) or "preset" not in content:
+        raise UserError(_unreadable_message(config_path, "not the configuration of a run"))
+    return content
 
 
 def _unreadable_message(config_path: Path, reason: str) -> str:
     return (
-        f"{config_path} cannot be read: {reason}. Fix: give another --workdir, or remove the file if "
-        "this is the folder's own configuration."
+        f"{config_path}: cannot be read ({reason}). Fix: give another --workdir, or, if the folder "
+        "is that of a run, remove the file."
     )
 
 
 def _is_trained(folder: Path) -> bool:
     return any(
-        any(folder.glob(prefix + result)) for prefix in ("", "*/") for result in _TRAINING_OUTPUTS
+        any(folder.glob(prefix + pattern)) for prefix in ("", "*/") for pattern in _TRAINING_OUTPUTS
     )

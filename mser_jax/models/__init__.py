@@ -1,6 +1,7 @@
-"""Networks in Flax. Imports JAX, Flax and itself, nothing else of ours.
+"""Networks in Flax. Imports JAX, Flax and itself, nothing else of this repository.
 
-A module becomes pure functions, which JAX's own transforms lift over folds:
+`functional` turns a module into pure functions, to which JAX's transforms (such as `vmap` over
+folds) apply:
 
 >>> import jax, jax.numpy as jnp
 >>> from mser_jax.models import MSRes3D, MSRes3DSettings, functional

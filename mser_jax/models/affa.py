@@ -7,19 +7,19 @@ from mser_jax.models.layers import POINT, Chain, ConvBN, Map, Mask, global_max, 
 
 
 class CAM(nnx.Module):
-    """The channel weights of eq. 3.10: sigmoid(L(average) + L'(maximum))."""
+    """The channel attention of eq. (3.10): sigmoid(L(average) + L'(maximum))."""
 
     def __init__(self, channels: int, reduction: int, *, rngs: nnx.Rngs):
         self.average, self.maximum = (_squeeze(channels, reduction, rngs) for _ in range(2))
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
-        """`[b, t, h, w, c]` to weights in (0, 1), `[b, 1, 1, 1, c]`."""
+        """Compute weights in (0, 1), `[b, 1, 1, 1, c]`, from a map `[b, t, h, w, c]`."""
         average = self.average(global_mean(x), mask)
         return jax.nn.sigmoid(average + self.maximum(global_max(x), mask))
 
 
 def _squeeze(channels: int, reduction: int, rngs: nnx.Rngs) -> Chain:
-    """Eq. (3.10): L(X) = B(f(relu(B(f(pool(X)))))), f a 1x1x1 convolution."""
+    """Create L of eq. (3.10): L(X) = B(f(relu(B(f(pool(X)))))), f a 1x1x1 convolution."""
     middle = max(1, channels // reduction)
     return Chain(
         [
@@ -30,17 +30,20 @@ def _squeeze(channels: int, reduction: int, rngs: nnx.Rngs) -> Chain:
 
 
 class AFFA(nnx.Module):
-    """Eq. (3.11), twice: the second round weighs by the first round's result, with its own CAM."""
+    """Attentional feature fusion: eq. (3.11) applied twice, each time with its own CAM.
+
+    The second pass computes its weights from the first pass's result.
+    """
 
     def __init__(self, channels: int, reduction: int, *, rngs: nnx.Rngs):
         self.first, self.second = (CAM(channels, reduction, rngs=rngs) for _ in range(2))
 
     def __call__(self, x: Map, y: Map, mask: Mask = None) -> Map:
-        """Two maps `[b, t, h, w, c]` to one of the same shape."""
+        """Fuse two maps `[b, t, h, w, c]` into one of the same shape."""
         z = _fuse(self.first(x + y, mask), x, y)
         return _fuse(self.second(z, mask), x, y)
 
 
 def _fuse(weights: Map, x: Map, y: Map) -> Map:
-    """Eq. (3.11): Z = w X + (1 - w) Y."""
+    """Compute eq. (3.11): Z = w X + (1 - w) Y."""
     return (weights * x + (1 - weights) * y).astype(x.dtype)

@@ -1,4 +1,4 @@
-"""Temporal and spatial attention after block 1 (section 3.3.1; its form is open there)."""
+"""Temporal and spatial attention after block 1 (section 3.3.1, which leaves its form open)."""
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +8,12 @@ from mser_jax.models.layers import Conv, Map, maximum, mean
 
 
 class TemporalSpatialAttention(nnx.Module):
-    """Weigh the time steps, then the positions, by what their means and maxima say.
+    """Attention over the time steps, then over the positions, from their means and maxima.
 
     Time: mean and maximum over height, width and channels, a 1-D convolution of width 3, sigmoid.
     Space: mean and maximum over time and channels, a 7x7 convolution, sigmoid.
-    Without `temporal` the width over time is 1: of one step, a gate that the whole clip passes.
+    Without `temporal` the width over time is 1. On one time step, the temporal attention is then a
+    single weight for the whole clip.
     """
 
     def __init__(self, *, temporal: bool = True, rngs: nnx.Rngs):
@@ -20,24 +21,39 @@ class TemporalSpatialAttention(nnx.Module):
         self.space = Conv(2, 1, (1, 7, 7), bias=True, rngs=rngs)
 
     def __call__(self, x: Map) -> Map:
-        """`[b, t, h, w, c]`, the same shape out."""
+        """Weight a map `[b, t, h, w, c]`, keeping its shape."""
         x = apply_weights(x, self.time_weights(x))
         return apply_weights(x, self.space_weights(x))
 
     def time_weights(self, x: Map) -> Map:
-        """Of the time steps: `[b, t, h, w, c]` to weights in (0, 1), `[b, t, 1, 1, 1]`."""
+        """Compute the weights of the time steps, in (0, 1).
+
+        Args:
+          x: Map `[b, t, h, w, c]`.
+
+        Returns:
+          Weights `[b, t, 1, 1, 1]`.
+        """
         return _weights(self.time, x, (2, 3, 4))
 
     def space_weights(self, x: Map) -> Map:
-        """Of the positions: x, weighed over time, to weights in (0, 1), `[b, 1, h, w, 1]`."""
+        """Compute the weights of the positions, in (0, 1).
+
+        Args:
+          x: Map `[b, t, h, w, c]`, already weighted over time.
+
+        Returns:
+          Weights `[b, 1, h, w, 1]`.
+        """
         return _weights(self.space, x, (1, 4))
 
 
 def apply_weights(x: Map, weights: Map) -> Map:
-    """`[b, t, h, w, c]` times weights that are broadcast to it, in the type of x."""
+    """Multiply a map `[b, t, h, w, c]` by broadcast weights, in the map's dtype."""
     return (x * weights).astype(x.dtype)
 
 
 def _weights(convolution: Conv, x: Map, axes: tuple[int, ...]) -> Map:
-    said = jnp.concatenate([mean(x, axes), maximum(x, axes)], axis=-1)  # the wider type of the two
-    return jax.nn.sigmoid(convolution(said))
+    # The concatenation has the mean's dtype, float32 or wider.
+    pooled = jnp.concatenate([mean(x, axes), maximum(x, axes)], axis=-1)
+    return jax.nn.sigmoid(convolution(pooled))

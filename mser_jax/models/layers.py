@@ -1,10 +1,10 @@
 """Layers shared by the models: convolution, batch normalisation, and stacks of both.
 
-A batch may hold fewer clips than its slots: `mask` (`[b]`, False where a slot is empty) goes to
-every batch normalisation, so that empty slots touch no statistic.
+A batch may hold fewer clips than it has slots. `mask` (`[b]`, False where a slot is empty) goes to
+every batch normalisation, so that empty slots do not affect the statistics.
 
-A layer computes in the type of its input and casts its weights to it; they, the statistics and the
-global means stay in float32 (or float64) where the maps are bfloat16.
+A layer computes in the dtype of its input and casts its weights to that dtype. The weights, the
+statistics and the global means stay in float32 (or float64) even if the maps are bfloat16.
 """
 
 import math
@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float
 from mser_jax.models.ops import conv
 from mser_jax.models.ops.conv import Size
 
-# Of the running statistics: Flax's 0.99 is too slow for runs of a few hundred steps.
+# Momentum of the running statistics: Flax's 0.99 is too slow for runs of a few hundred steps.
 MOMENTUM = 0.9
 EPSILON = 1e-5
 POINT: Size = (1, 1, 1)
@@ -26,43 +26,59 @@ CUBE: Size = (3, 3, 3)
 
 Mask = Bool[Array, " b"] | None
 Key = jax.Array | None
-# The sizes may differ between what goes in and what comes out: `_` leaves them unbound.
+# `_` leaves the sizes unbound, because they may differ between a layer's input and its output.
 Map = Float[Array, "b _t _h _w _c"]
 Moments = tuple[Float[Array, " c"], Float[Array, " c"]]  # mean and variance of each channel
 
 
 def he_normal(rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
-    """A weight drawn as He et al. (2015) do for ReLU (4.2: open)."""
+    """Create a weight by the rule of He et al. (2015) for ReLU.
+
+    Section 4.2 leaves the initialisation open.
+
+    Args:
+      rngs: Random generators.
+      shape: Shape of the weight.
+      fan_in: Number of inputs of one output; the variance is 2 / fan_in.
+    """
     return normal(rngs, shape, (2 / fan_in) ** 0.5)
 
 
 def torch_deviation(fan_in: int) -> float:
-    """The deviation of the uniform weights that PyTorch draws unless it is told otherwise."""
+    """Return the deviation of the uniform weights that PyTorch draws by default."""
     return (3 * fan_in) ** -0.5
 
 
 def normal(rngs: nnx.Rngs, shape: tuple[int, ...], deviation: float) -> nnx.Param:
-    """A weight drawn around 0; it remembers its deviation."""
+    """Create a normally distributed weight of mean 0.
+
+    Args:
+      rngs: Random generators.
+      shape: Shape of the weight.
+      deviation: Standard deviation. It is also stored in the variable's metadata, from which
+        `network.functional` draws all weights again in one call.
+    """
     return nnx.Param(deviation * jax.random.normal(rngs.params(), shape), deviation=deviation)
 
 
 def _weight(
     rngs: nnx.Rngs, shape: tuple[int, ...], fan_in: int, deviation: float | None
 ) -> nnx.Param:
-    """As He et al. draw it, or with another deviation."""
+    """Create a weight with a given standard deviation, or by He's rule if it is None."""
     return he_normal(rngs, shape, fan_in) if deviation is None else normal(rngs, shape, deviation)
 
 
 def spatial_size(size: Size) -> Size:
-    """The size of a kernel, cut to one time step."""
+    """Return a kernel's size reduced to one time step."""
     return 1, size[1], size[2]
 
 
 class Conv(nnx.Module):
-    """A 3-D convolution, with a bias only on request (none before a batch normalisation).
+    """A 3-D convolution, by default without bias (as before a batch normalisation).
 
-    Weights are as He et al. draw them, or with another deviation. Unpadded, it gives what lies
-    whole inside the image: each side loses the kernel's size less one.
+    Weights are drawn by He's rule, or with the given standard deviation. Without padding, the
+    output covers only positions where the kernel lies completely inside the image: at stride 1
+    each side loses the kernel's size minus one.
     """
 
     def __init__(
@@ -84,19 +100,19 @@ class Conv(nnx.Module):
         self.padded = padded
 
     def __call__(self, x: Map) -> Map:
-        """`[b, t, h, w, c_in]` to `[b, t', h', w', c_out]`."""
+        """Convolve `[b, t, h, w, c_in]` to `[b, t', h', w', c_out]`."""
         kernel = self.kernel[...].astype(x.dtype)
         y = conv.conv3d(x, kernel, self.strides) if self.padded else self._conv_valid(x, kernel)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
     def _conv_valid(self, x: Map, kernel: Array) -> Map:
-        """The places of the padded convolution that see no padding, every stride."""
+        """Convolve with padding, then keep the positions that see none, at the strides."""
         margins = [size // 2 for size in kernel.shape[:3]]
-        inside = (
+        slices = (
             slice(margin, side - margin, stride)
             for margin, side, stride in zip(margins, x.shape[1:4], self.strides)
         )
-        return conv.conv3d(x, kernel)[:, *inside]
+        return conv.conv3d(x, kernel)[:, *slices]
 
 
 class DepthwiseConv(nnx.Module):
@@ -106,27 +122,28 @@ class DepthwiseConv(nnx.Module):
         self.kernel = he_normal(rngs, (*kernel, channels), math.prod(kernel))
 
     def __call__(self, x: Map) -> Map:
-        """`[b, t, h, w, c]`, the same shape out."""
+        """Convolve a map `[b, t, h, w, c]`, keeping its shape."""
         return conv.depthwise_conv3d(x, self.kernel[...].astype(x.dtype))
 
 
 class Statistic(nnx.BatchStat):
-    """A running statistic, replaced whole.
+    """A running statistic, whose whole value is replaced at an assignment.
 
-    Flax compares the shardings of the old value and the new one first. Under a trace there is none,
-    and JAX searches all that was traced so far for the words of an error that nobody reads.
+    Flax's own assignment first compares the shardings of the old and the new value. In a trace
+    there is none, and JAX searches everything traced so far to compose an error message that is
+    never shown.
     """
 
     def __setitem__(self, key: object, value: Array) -> None:
-        """Ignore the key, which is always `...`."""
+        """Replace the value; the key is always `...`."""
         self.set_value(value)
 
 
 class BatchNorm(nnx.Module):
     """Batch normalisation over clips, time and space (Ioffe and Szegedy 2015).
 
-    Flax's takes a mask too, and selects by it at every element. Here the mask weighs the sums of
-    whole clips, and the passes over the map are few (benchmarks/norm.py measures both).
+    Flax's BatchNorm takes a mask too, but applies it to every element. Here the mask applies to the
+    sums of whole clips, which needs fewer passes over the map (benchmarks/norm.py measures both).
     """
 
     def __init__(self, channels: int):
@@ -135,20 +152,29 @@ class BatchNorm(nnx.Module):
         self.use_running_average = False
 
     def set_view(self, use_running_average: bool | None = None) -> None:
-        """For `nnx.view`: the running statistics normalise, or in training the batch's own."""
+        """Choose between running statistics and the batch's own; `nnx.view` calls this."""
         if use_running_average is not None:
             self.use_running_average = use_running_average
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
-        """`[b, t, h, w, c]`, the same shape out; computed in float32 at least."""
+        """Normalise a map `[b, t, h, w, c]`, keeping its shape.
+
+        The computation is in float32 or wider; the result has the dtype of the map.
+        """
         wide = jnp.promote_types(x.dtype, jnp.float32)
         return _normalise(x, *(v.astype(wide) for v in self.affine(lambda: _moments(x, mask))))
 
     def affine(self, compute_moments: Callable[[], Moments]) -> tuple[Array, Array, Array]:
-        """Mean, factor and bias `[c]`: a channel becomes `(x - mean) * factor + bias`.
+        """Return the affine map that the normalisation applies to each channel.
+
+        In training this also updates the running statistics.
 
         Args:
-          compute_moments: gives those of the batch; asked, and followed by the running ones, in training.
+          compute_moments: Function that returns the batch's mean and variance. It is called in
+            training only.
+
+        Returns:
+          Mean, factor and bias, each `[c]`: a channel becomes `(x - mean) * factor + bias`.
         """
         mean, variance = self.mean[...], self.var[...]
         if not self.use_running_average:
@@ -158,8 +184,8 @@ class BatchNorm(nnx.Module):
         return mean, self.scale[...] * jax.lax.rsqrt(variance + EPSILON), self.bias[...]
 
 
-# The gradient is written out, and without x - mean: else the compiler writes that to memory as a
-# second map. The map is kept in its own type, and widened when it is read.
+# The gradient is written by hand and avoids the term x - mean, which the compiler would write to
+# memory as a second map. The map is saved in its own dtype and widened when it is read.
 
 
 @jax.custom_vjp
@@ -185,28 +211,32 @@ _normalise.defvjp(_normalise_forward, _normalise_backward)
 
 
 def _moments(x: Map, mask: Mask) -> Moments:
-    each = math.prod(x.shape[1:-1])
-    clip_mean, clip_square = (jnp.sum(_widen(x) ** n, axis=(1, 2, 3)) / each for n in (1, 2))
+    positions = math.prod(x.shape[1:-1])
+    clip_mean, clip_square = (jnp.sum(_widen(x) ** n, axis=(1, 2, 3)) / positions for n in (1, 2))
     return batch_moments(clip_mean, clip_square, mask)
 
 
 def batch_moments(clip_mean: Array, clip_square: Array, mask: Mask, axis: int = 0) -> Moments:
-    """Mean and (biased) variance of each channel over the clips that are there; 0 of none.
+    """Compute the mean and the biased variance of each channel over the batch's clips.
 
-    Within each clip as Flax does it, E[x^2] - E[x]^2: one pass; among the clips exactly.
+    The variance within a clip is E[x^2] - E[x]^2, as in Flax, which needs one pass over the map.
+    The variance between the clips is computed from their differences from the mean.
 
     Args:
       clip_mean: E[x] of each clip and channel, `[b, c]` or `[c, b]`.
-      clip_square: E[x^2], as `clip_mean`.
-      mask: `[b]`, which clips are there.
-      axis: that of the clips.
+      clip_square: E[x^2], of the same shape.
+      mask: `[b]`, False where a slot is empty; None if the batch is full.
+      axis: Axis of the clips.
+
+    Returns:
+      Mean and variance, each `[c]`; zeros if the batch is empty.
     """
     within = jnp.maximum(clip_square - clip_mean**2, 0)
     count = clip_mean.shape[axis] if mask is None else jnp.maximum(jnp.sum(mask), 1)
 
     def average(values: Array) -> Float[Array, " c"]:
-        there = values if mask is None else jnp.where(jnp.expand_dims(mask, 1 - axis), values, 0)
-        return jnp.sum(there, axis) / count
+        masked = values if mask is None else jnp.where(jnp.expand_dims(mask, 1 - axis), values, 0)
+        return jnp.sum(masked, axis) / count
 
     mean = average(clip_mean)
     return mean, average(within + (clip_mean - jnp.expand_dims(mean, axis)) ** 2)
@@ -217,9 +247,9 @@ def _by_channel(values: Float[Array, " c"]) -> Float[Array, "1 1 1 1 c"]:
 
 
 class ConvBN(nnx.Module):
-    """Convolution, batch normalisation and, unless it is told otherwise, ReLU.
+    """Convolution, batch normalisation and, by default, ReLU.
 
-    Without `temporal` the kernel is cut to one time step.
+    Without `temporal` the kernel is reduced to one time step.
     """
 
     def __init__(
@@ -245,25 +275,25 @@ class ConvBN(nnx.Module):
         self.relu = relu
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
-        """`[b, t, h, w, c_in]` to `[b, t', h', w', c_out]`."""
+        """Map `[b, t, h, w, c_in]` to `[b, t', h', w', c_out]`."""
         y = self.norm(self.conv(x), mask)
         return jax.nn.relu(y) if self.relu else y
 
 
 class Dense(nnx.Module):
-    """A fully connected layer; its weights as He et al. draw them, or with another deviation."""
+    """A fully connected layer. Weights are drawn by He's rule, or with the given deviation."""
 
     def __init__(self, c_in: int, c_out: int, *, deviation: float | None = None, rngs: nnx.Rngs):
         self.kernel = _weight(rngs, (c_in, c_out), c_in, deviation)
         self.bias = nnx.Param(jnp.zeros((1, c_out)))
 
     def __call__(self, x: Float[Array, "b c"]) -> Float[Array, "b o"]:
-        """`[b, c_in]` to `[b, c_out]`."""
+        """Map `[b, c_in]` to `[b, c_out]`."""
         return x @ self.kernel[...] + self.bias[...]
 
 
 class Chain(nnx.Module):
-    """Layers that take `(x, mask)`, one after the other."""
+    """A sequence of layers that take `(x, mask)`."""
 
     def __init__(self, layers: Sequence[nnx.Module]):
         self.layers = nnx.List(layers)
@@ -276,15 +306,15 @@ class Chain(nnx.Module):
 
 
 def dropout(x: Float[Array, "b c"], rate: float, key: Key) -> Float[Array, "b c"]:
-    """Set a share of the entries to 0 and enlarge the others, so that the mean stays.
+    """Set a random share of the entries to 0 and scale the others to keep the mean.
 
     Args:
-      x: the entries, each kept or dropped by itself.
-      rate: the share that is dropped, at least 0 and less than 1.
-      key: what decides; None drops nothing.
+      x: Entries, each kept or dropped independently.
+      rate: Probability that an entry is dropped, at least 0 and less than 1.
+      key: Random key; None drops nothing.
 
     Returns:
-      x, where it is kept divided by `1 - rate`.
+      The kept entries of x divided by `1 - rate`, and 0 for the others; x itself without a key.
 
     References:
       Srivastava et al. (2014), Dropout: a simple way to prevent neural networks from overfitting;
@@ -292,38 +322,39 @@ def dropout(x: Float[Array, "b c"], rate: float, key: Key) -> Float[Array, "b c"
     """
     if key is None:
         return x
-    kept = jax.random.bernoulli(key, 1 - rate, x.shape)
-    return jnp.where(kept, x / (1 - rate), 0.0)
+    keep = jax.random.bernoulli(key, 1 - rate, x.shape)
+    return jnp.where(keep, x / (1 - rate), 0.0)
 
 
 def mean(x: Map, axes: Sequence[int]) -> Map:
-    """The mean over axes, which stay as 1; in float32 at least, whatever the maps are."""
+    """Return the mean over axes, which stay with size 1, in float32 or wider."""
     return jnp.mean(_widen(x), axis=tuple(axes), keepdims=True)
 
 
 def global_mean(x: Map) -> Float[Array, "b 1 1 1 c"]:
-    """The mean of each channel over time and space, as a 1x1x1 map; in float32 at least."""
+    """Return the mean of each channel over time and space, in float32 or wider."""
     return mean(x, (1, 2, 3))
 
 
 def global_max(x: Map) -> Float[Array, "b 1 1 1 c"]:
-    """The maximum of each channel over time and space, as a 1x1x1 map; in float32 at least."""
+    """Return the maximum of each channel over time and space, in float32 or wider."""
     return _widen(maximum(x, (1, 2, 3)))
 
 
 def _widen(x: Map) -> Map:
-    """Float32 in place of a narrower type; float64 stays."""
+    """Cast narrower types to float32 and keep float64."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def maximum(x: Map, axes: Sequence[int]) -> Map:
-    """The maximum over axes, which stay as 1; the gradient goes to the first place that holds it.
+    """Return the maximum over axes, which stay with size 1.
 
-    The gradient of `jnp.max` divides by the number of places equal to the maximum. A compiler that
-    computes x twice and rounds it in two ways finds none, and the gradient is NaN.
+    The gradient goes to the first position of the maximum. The gradient of `jnp.max` instead
+    divides by the number of positions that equal the maximum. If the compiler computes x twice and
+    rounds the two results differently, that number is 0 and the gradient NaN.
     """
     for axis in axes:
         first = jnp.argmax(x, axis=axis, keepdims=True)
-        places = jax.lax.broadcasted_iota(first.dtype, x.shape, axis)
-        x = jnp.sum(jnp.where(places == first, x, 0.0), axis=axis, keepdims=True)
+        positions = jax.lax.broadcasted_iota(first.dtype, x.shape, axis)
+        x = jnp.sum(jnp.where(positions == first, x, 0.0), axis=axis, keepdims=True)
     return x

@@ -1,4 +1,4 @@
-"""The paper's network: a multi-scale 3-D residual network, four heads (section 3.3, figure 3)."""
+"""The paper's network: a multi-scale 3-D residual network with four heads (3.3, figure 3)."""
 
 import dataclasses
 from typing import Any
@@ -17,10 +17,10 @@ from mser_jax.models.resnet3d import UNITS, Stem, block
 
 @dataclasses.dataclass(frozen=True)
 class MSRes3DSettings:
-    """What can be switched; `mser_jax.config.defaults` says what each means.
+    """The options of the network; `mser_jax.config.defaults` explains them.
 
-    The defaults are the paper's full size. Without `temporal` the network is cut to one time step:
-    the same modules, each kernel with a time size of 1 (`msres2d`).
+    The defaults give the paper's full size. Without `temporal` the network is reduced to one time
+    step: it has the same modules, but each kernel has a time size of 1 (see `msres2d`).
     """
 
     classes: int
@@ -41,27 +41,36 @@ class MSRes3DSettings:
 
     @property
     def heads(self) -> int:
-        """How many answers the network gives."""
+        """Number of heads: 4 with the fusion, 1 without."""
         return 4 if self.fusion else 1
 
 
 class Upsample(nnx.Module):
-    """A transposed 2x2x2 convolution of stride 2, cropped to the target's size, then BN (3.3.3)."""
+    """A transposed 2x2x2 convolution of stride 2, a crop to the target's size, and BN (3.3.3)."""
 
     def __init__(self, c_in: int, c_out: int, *, temporal: bool = True, rngs: nnx.Rngs):
         size = 2 if temporal else 1, 2, 2
-        self.kernel = he_normal(rngs, (*size, c_in, c_out), c_in)  # no outputs overlap
+        # The fan-in is c_in, because the outputs of this transposed convolution do not overlap.
+        self.kernel = he_normal(rngs, (*size, c_in, c_out), c_in)
         self.norm = BatchNorm(c_out)
 
     def __call__(self, x: Map, like: Map, mask: Mask = None) -> Map:
-        """`[b, t, h, w, c_in]` to the shape of `like`; the trailing row, column or frame goes."""
+        """Upsample a map to the size of another.
+
+        A surplus last frame, row or column is cropped.
+
+        Args:
+          x: Map `[b, t, h, w, c_in]`.
+          like: Map of the target's size.
+          mask: `[b]`, False where a slot is empty; None if the batch is full.
+        """
         _, t, h, w, _ = like.shape
-        grown = conv.conv_transpose3d(x, self.kernel[...].astype(x.dtype))
-        return self.norm(grown[:, :t, :h, :w], mask)
+        upsampled = conv.conv_transpose3d(x, self.kernel[...].astype(x.dtype))
+        return self.norm(upsampled[:, :t, :h, :w], mask)
 
 
 class Head(nnx.Module):
-    """Global average, two fully connected layers with ReLU and dropout between (section 3.4)."""
+    """Global average, then two fully connected layers with ReLU and dropout between (3.4)."""
 
     def __init__(
         self, channels: int, hidden: int, classes: int, dropout: float = 0.0, *, rngs: nnx.Rngs
@@ -71,13 +80,25 @@ class Head(nnx.Module):
         self.dropout = dropout
 
     def __call__(self, x: Map, key: Key = None) -> Float[Array, "b n"]:
-        """`[b, t, h, w, c]` to logits `[b, classes]`, in float32 at least; no key, no dropout."""
+        """Compute logits, in float32 or wider.
+
+        Args:
+          x: Map `[b, t, h, w, c]`.
+          key: Random key of the dropout; None drops nothing.
+
+        Returns:
+          Logits `[b, classes]`.
+        """
         hidden = jax.nn.relu(self.first(global_mean(x).reshape(x.shape[0], -1)))
         return self.second(dropout(hidden, self.dropout, key))
 
 
 def _call_module(module: Any, *inputs: Map | Mask) -> Map:
-    """A stage; what backward needs is kept, or with `remat` computed anew from the inputs."""
+    """Call a module, as a function that `nnx.remat` can wrap.
+
+    Without remat, the values that the backward pass needs are kept. With remat, it recomputes them
+    from the inputs.
+    """
     return module(*inputs)
 
 
@@ -127,74 +148,100 @@ class MSRes3D(nnx.Module):
         )
 
     def __call__(self, x: Map, mask: Mask = None, key: Key = None) -> Float[Array, "b k n"]:
-        """Logits of every head.
+        """Compute the logits of every head.
 
         Args:
-          x: `[b, t, h, w, channels]`; 16 x 134 x 134 in the paper.
-          mask: `[b]`, False where the batch has no clip; None when it is full.
-          key: what the dropout of the heads is drawn from; None drops nothing.
+          x: Clips `[b, t, h, w, channels]`; 16 x 134 x 134 in the paper.
+          mask: `[b]`, False where a slot is empty; None if the batch is full.
+          key: Random key of the heads' dropout; None drops nothing.
 
         Returns:
-          `[b, k, classes]`: heads on O1 (X5), O2, O3 and O4; k is 1 without the fusion.
+          Logits `[b, k, classes]` of the heads on O1 (X5), O2, O3 and O4; k is 1 without the
+          fusion.
         """
         return self.head_logits(self.features(x, mask), mask, key)
 
     def head_logits(
         self, maps: list[Map], mask: Mask = None, key: Key = None
     ) -> Float[Array, "b k n"]:
-        """Logits of every head from X2, X3, X4, X5; mask and key as of the network."""
+        """Compute the logits of every head from the maps X2, X3, X4, X5.
+
+        Args:
+          maps: Maps as `features` returns them.
+          mask: `[b]`, False where a slot is empty; None if the batch is full.
+          key: Random key of the heads' dropout; None drops nothing.
+
+        Returns:
+          Logits `[b, k, classes]`.
+        """
         outputs = self.fuse(maps, mask)
         keys = self._head_keys(key)
         return jnp.stack([head(o, k) for head, o, k in zip(self.heads, outputs, keys)], axis=1)
 
     def _head_keys(self, key: Key) -> list[Key]:
-        """A key for each head; where none is used, none is made."""
+        """Return a key for each head, or None for a head without dropout."""
         return [
-            jax.random.fold_in(key, number) if key is not None and head.dropout else None
-            for number, head in enumerate(self.heads)
+            jax.random.fold_in(key, index) if key is not None and head.dropout else None
+            for index, head in enumerate(self.heads)
         ]
 
     def features(self, x: Map, mask: Mask = None) -> list[Map]:
-        """X2, X3, X4, X5 of section 3.3.3: the blocks' outputs, the first three through an RC."""
+        """Compute X2, X3, X4, X5 of section 3.3.3.
+
+        These are the outputs of the blocks. The first three pass through an RC module, if the
+        network has them.
+        """
         x = self.call_module(self.stem, self.cast_input(x), mask)
         maps = []
-        for number in range(len(self.blocks)):
-            x = self.stage(number, x, mask)
+        for index in range(len(self.blocks)):
+            x = self.stage(index, x, mask)
             maps.append(x)
         return maps
 
     def cast_input(self, x: Map) -> Map:
-        """The clips in the type of the maps, which in float32 is that of the clips."""
+        """Cast the clips to bfloat16 if the maps are; else leave their dtype."""
         return x.astype(jnp.bfloat16) if self.bfloat16 else x
 
-    def stage(self, number: int, x: Map, mask: Mask = None) -> Map:
-        """From one map to the next: a residual block (`number` 0 makes X2) and its RC, if any."""
-        x = self.call_module(self.blocks[number], x, mask)
-        return self.call_module(self.rc[number], x, mask) if number < len(self.rc) else x
+    def stage(self, index: int, x: Map, mask: Mask = None) -> Map:
+        """Apply a residual block and its RC module, if it has one.
+
+        Args:
+          index: Index of the block; 0 gives X2.
+          x: Map of the previous stage.
+          mask: `[b]`, False where a slot is empty; None if the batch is full.
+        """
+        x = self.call_module(self.blocks[index], x, mask)
+        return self.call_module(self.rc[index], x, mask) if index < len(self.rc) else x
 
     def fuse(self, maps: list[Map], mask: Mask = None) -> list[Map]:
-        """O1 to O4 of section 3.3.3: O1 = X5, then AFFA(up(deeper), shallower) down to X2."""
+        """Compute O1 to O4 of section 3.3.3; O1 alone without the fusion.
+
+        O1 = X5. The others are AFFA(up(deeper), shallower), down to X2. The deeper map is that of
+        the network, or with `cascade` the previous output.
+        """
         outputs = [maps[3]]
         for up, affa, deep, shallow in zip(self.up, self.affa, maps[:0:-1], maps[2::-1]):
             source = outputs[-1] if self.cascade else deep
-            grown = self.call_module(up, source, shallow, mask)
-            outputs.append(self.call_module(affa, grown, shallow, mask))
+            upsampled = self.call_module(up, source, shallow, mask)
+            outputs.append(self.call_module(affa, upsampled, shallow, mask))
         return outputs
 
 
 def msres2d(classes: int, *, side: int = 28, rngs: nnx.Rngs) -> MSRes3D:
-    """The paper's network at full size, cut to one time step, for one onset-apex flow a clip.
+    """Create the paper's network for one onset-apex flow per clip, at full size.
 
-    Every layer stays under its name, with a time size of 1, so that this is, up to rounding,
-    the 3-D network on a clip of one step, whose other taps over time see padding alone. The links
-    over time of the RC modules are then 1x1x1, none of which repeats another branch (X7 of RC3
-    alone sees all channels); the attention over time is a gate for the whole clip; the max-pool and
-    the strides, which leave one step one step, are as they were. It is meant for one step alone.
+    Every layer keeps its name and has a time size of 1. Up to rounding, the result equals the 3-D
+    network on a clip of one time step, whose other taps over time see only padding. The links over
+    time of the RC modules become 1x1x1. None of them repeats another branch: only X7 of RC3
+    convolves all channels directly to its output. The attention over time becomes a single weight
+    for the whole clip. The max-pool and the strides are unchanged, because they keep one step as
+    one step. The network is meant for clips of one step only.
 
     Args:
-      classes: how many.
-      side: of the image, px; any (28, 14, 7, 7, 4, 2, 1 through the stages).
-      rngs: of the initial weights.
+      classes: Number of classes.
+      side: Side of the image, px. Any side works (28 px become 14, 7, 7, 4, 2, 1 through the
+        stages).
+      rngs: Random generators for the initial weights.
     """
-    del side  # no layer depends on it
+    del side  # No layer depends on it.
     return MSRes3D(MSRes3DSettings(classes, temporal=False), rngs=rngs)

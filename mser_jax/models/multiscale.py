@@ -13,19 +13,21 @@ from mser_jax.models.ops.conv import Size
 
 LONG_CHAIN: tuple[Size, ...] = ((1, 1, 7), (1, 7, 1), (7, 1, 1))
 SHORT_CHAIN: tuple[Size, ...] = ((1, 1, 3), (1, 3, 1), (3, 1, 1))
-AVERAGE = "global average"  # in the names of what an RC module sums, which are in its order
+# An entry of the `names` of an RC module, which name the maps it sums, in their order.
+AVERAGE = "global average"
 
 
 @dataclasses.dataclass(frozen=True)
 class BranchStyle:
-    """What the paper leaves open in the branches of an RC module.
+    """Design choices in the branches of an RC module that the paper leaves open.
 
     Attributes:
-      reduction: by how much a branch's leading 1x1x1 reduces the channels.
-      restore: 'last': the last convolution brings them back; 'pointwise': one more 1x1x1 does.
-      chain: 'factorised': the directional kernels of a chain see every channel; 'depthwise': each
-        its own, and a 1x1x1 closes the branch.
-      weights: 'softmax' or 'free' fusion weights.
+      reduction: Factor by which the first 1x1x1 convolution of a branch reduces the channels.
+      restore: Layer that restores the channels: 'last' for the last convolution of the branch,
+        'pointwise' for an additional 1x1x1.
+      chain: Kind of the directional kernels of a chain: 'factorised' kernels see every channel;
+        'depthwise' ones see only their own, and a 1x1x1 ends the branch.
+      weights: Kind of the fusion weights, 'softmax' or 'free'.
     """
 
     reduction: int = 4
@@ -44,10 +46,17 @@ def branch(
     *,
     temporal: bool = True,
 ) -> Chain:
-    """`kernels` in order, at `middle` channels between `c_in` and `c_out`; no ReLU at the end.
+    """Create a branch: convolutions in a sequence, without ReLU after the last.
 
-    Without `temporal` each layer stays, with its kernel cut to one time step: the links over time
-    of a chain are then 1x1x1.
+    Args:
+      c_in: Channels of the input.
+      middle: Channels between the convolutions.
+      c_out: Channels of the output.
+      kernels: Sizes of the convolutions, in order.
+      style: Design choices of the branch.
+      rngs: Random generators for the initial weights.
+      temporal: If False, each kernel is reduced to one time step. All layers stay; the links over
+        time of a chain are then 1x1x1.
     """
     kernels = list(kernels)
     depthwise = [style.chain == "depthwise" and sum(k > 1 for k in size) == 1 for size in kernels]
@@ -72,26 +81,30 @@ def branch(
 
 
 class FusionWeights(nnx.Module):
-    """The learned weights alpha, beta, gamma, ... of eq. 3.8 and 3.9; all equal at the start."""
+    """The learned weights alpha, beta, gamma, ... of eq. (3.8) and (3.9), equal at the start."""
 
     def __init__(self, count: int, normalisation: str):
         self.softmax = normalisation == "softmax"
         self.weights = nnx.Param(jnp.full((count,), 0.0 if self.softmax else 1 / count))
 
     def __call__(self, maps: Sequence[Map]) -> Map:
-        """Eq. (3.8), (3.9): K = alpha X1 + beta X2 + ...; 1x1x1 maps are broadcast."""
+        """Compute K = alpha X1 + beta X2 + ..., eq. (3.8) and (3.9).
+
+        Args:
+          maps: Maps `[b, t, h, w, c]`; those of size 1x1x1 are broadcast.
+        """
         weights = self.normalised_weights()
-        terms = [weights[position] * x for position, x in enumerate(maps)]
+        terms = [weights[index] * x for index, x in enumerate(maps)]
         return sum(terms[1:], terms[0]).astype(maps[0].dtype)
 
     def normalised_weights(self) -> Float[Array, " n"]:
-        """The weights as the sum takes them: with softmax they are positive and sum to 1."""
+        """Return the weights of the sum; with softmax they are positive and sum to 1."""
         weights = self.weights[...]
         return jax.nn.softmax(weights) if self.softmax else weights
 
 
 class RC1(nnx.Module):
-    """Eq. (3.8) after block 2: 1x1x1; 3x3x3; two 3x3x3 in place of 5x5x5; the global average."""
+    """RC1 after block 2, eq. (3.8): 1x1x1; 3x3x3; two 3x3x3 for 5x5x5; the global average."""
 
     names = ("1x1x1", "3x3x3", "two 3x3x3 (for 5x5x5)", AVERAGE)
 
@@ -101,12 +114,15 @@ class RC1(nnx.Module):
         self.fuse = FusionWeights(len(self.branches) + 1, style.weights)
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
-        """`[b, t, h, w, c]`, the same shape out."""
+        """Fuse the branches over a map `[b, t, h, w, c]`, keeping its shape."""
         return self.fuse([*(b(x, mask) for b in self.branches), global_mean(x)])
 
 
 class RC2(nnx.Module):
-    """Eq. (3.8) after block 3: 1x1x1; a long chain for 7x7x7; two for 9x9x9; the global average."""
+    """RC2 after block 3, eq. (3.8): 1x1x1, a long chain, two long chains, the global average.
+
+    A long chain stands for 7x7x7, two of them for 9x9x9.
+    """
 
     names = ("1x1x1", "long chain (for 7x7x7)", "two long chains (for 9x9x9)", AVERAGE)
 
@@ -116,15 +132,15 @@ class RC2(nnx.Module):
         self.fuse = FusionWeights(len(self.branches) + 1, style.weights)
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
-        """`[b, t, h, w, c]`, the same shape out."""
+        """Fuse the branches over a map `[b, t, h, w, c]`, keeping its shape."""
         return self.fuse([*(b(x, mask) for b in self.branches), global_mean(x)])
 
 
 class RC3(nnx.Module):
-    """Eq. (3.9) after block 4: eight maps of four branches.
+    """RC3 after block 4, eq. (3.9): eight maps from four branches.
 
-    X1..X3: a short chain, then three directional convolutions; X4..X6: the three alone; X7: 1x1x1;
-    X8: the global average.
+    X1..X3: a short chain, then three directional convolutions. X4..X6: the three directional
+    convolutions alone. X7: 1x1x1. X8: the global average.
     """
 
     names = (
@@ -136,11 +152,12 @@ class RC3(nnx.Module):
         middle = max(1, channels // style.reduction)
         self.chained = _trunk(channels, middle, [POINT, *SHORT_CHAIN], style, rngs, temporal)
         self.plain = _trunk(channels, middle, [POINT], style, rngs, temporal)
-        full = dataclasses.replace(style, chain="factorised")  # directional ones see every channel
+        # The three directional convolutions see every channel, whatever the style of the chain.
+        factorised = dataclasses.replace(style, chain="factorised")
         self.chained_tails, self.plain_tails = (
             nnx.List(
                 [
-                    branch(middle, middle, channels, [size], full, rngs, temporal=temporal)
+                    branch(middle, middle, channels, [size], factorised, rngs, temporal=temporal)
                     for size in SHORT_CHAIN
                 ]
             )
@@ -150,7 +167,7 @@ class RC3(nnx.Module):
         self.fuse = FusionWeights(8, style.weights)
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
-        """`[b, t, h, w, c]`, the same shape out."""
+        """Fuse the branches over a map `[b, t, h, w, c]`, keeping its shape."""
         chained, plain = self.chained(x, mask), self.plain(x, mask)
         maps = [tail(chained, mask) for tail in self.chained_tails]
         maps += [tail(plain, mask) for tail in self.plain_tails]
@@ -178,7 +195,7 @@ def _trunk(
     rngs: nnx.Rngs,
     temporal: bool,
 ) -> Chain:
-    """What the three directional convolutions of RC3 share: ReLU after each layer."""
+    """Create the layers that three directional convolutions share, all with ReLU."""
     depthwise = style.chain == "depthwise"
     return Chain(
         [

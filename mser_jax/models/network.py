@@ -1,4 +1,4 @@
-"""Modules as pure functions over pure dicts, which training lifts over folds."""
+"""Modules as pure functions over pure dicts, which training maps over folds."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
@@ -21,14 +21,15 @@ class Apply(Protocol):
     ) -> tuple[Float[Array, "b k n"], Tree]:
         """Return the logits `[b, k, classes]` and the running statistics.
 
-        In training the batch's own statistics normalise and the running ones move, and dropout is
-        drawn from `key` (without one nothing is dropped); else the running ones normalise.
+        In training, batch normalisation uses the batch's own statistics and updates the running
+        ones, and dropout is drawn from `key` (without a key nothing is dropped). Otherwise it uses
+        the running statistics, and nothing is dropped.
         """
         ...
 
 
 class Network(NamedTuple):
-    """A model as pure functions over pure dicts, to be lifted by JAX's own transforms.
+    """A model as pure functions over pure dicts, to which JAX's own transforms apply.
 
     Attributes:
       init: `key -> (params, stats)`.
@@ -43,9 +44,9 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module], lowering: str = "auto") 
     """Turn a module's constructor into a `Network`.
 
     Args:
-      build: makes the module, which is called with `(x, mask, key)`; without a key it must draw
-        nothing.
-      lowering: of its convolutions, 'auto' or one of `conv.LOWERINGS`.
+      build: Function that creates the module from random generators. The module is called with
+        `(x, mask, key)` and must not draw random numbers without a key.
+      lowering: Lowering of its convolutions, 'auto' or one of `conv.LOWERINGS`.
     """
     shapes = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
     graphs = {train: _graph(_view(shapes, train)) for train in (True, False)}
@@ -65,9 +66,10 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module], lowering: str = "auto") 
 
 
 def _draw_weights(params: nnx.State, key: jax.Array) -> nnx.State:
-    """Draw all weights in one call: a call for each makes a program that is long to compile.
+    """Draw all weights in one call.
 
-    The draws of the constructor are then used by nothing, and the compiler drops them.
+    One call per weight makes a program that takes long to compile. The constructor's own draws are
+    then unused, and the compiler removes them.
     """
     variables = [variable for _, variable in nnx.to_flat_state(params)]
     weights = [variable for variable in variables if "deviation" in variable.get_metadata()]
@@ -81,7 +83,7 @@ def _draw_weights(params: nnx.State, key: jax.Array) -> nnx.State:
 
 
 def _view(model: nnx.Module, train: bool) -> nnx.Module:
-    """For training, or with the running averages, where the network has any."""
+    """Return the module in training mode, or with running averages if it has any."""
     return nnx.view(model, use_running_average=not train, raise_if_not_found=False)
 
 

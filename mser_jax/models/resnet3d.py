@@ -1,4 +1,4 @@
-"""The 3-D residual network (section 3.3.1): its stem and its blocks 2 to 5."""
+"""The 3-D residual network (section 3.3.1): its stem (block 1) and its blocks 2 to 5."""
 
 import jax
 from flax import nnx
@@ -20,7 +20,7 @@ class Stem(nnx.Module):
         )
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
-        """`[b, t, h, w, c]` to `[b, t/2, h/4, w/4, c_out]`."""
+        """Map `[b, t, h, w, c]` to `[b, t/2, h/4, w/4, c_out]`."""
         x = self.conv(x, mask)
         if self.attention is not None:
             x = self.attention(x)
@@ -28,7 +28,7 @@ class Stem(nnx.Module):
 
 
 class Basic(nnx.Module):
-    """Two 3x3x3 convolutions and a shortcut: two layers a unit, as the paper's text counts."""
+    """Two 3x3x3 convolutions and a shortcut. The paper's text counts two layers per unit."""
 
     expansion = 1
 
@@ -45,12 +45,15 @@ class Basic(nnx.Module):
         self.shortcut = _shortcut(c_in, width, stride, rngs)
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
-        """`[b, t, h, w, c_in]` to `[b, t/stride, h/stride, w/stride, width]`."""
+        """Map `[b, t, h, w, c_in]` to `[b, t/stride, h/stride, w/stride, width]`."""
         return _residual(self, x, mask)
 
 
 class Bottleneck(nnx.Module):
-    """1x1x1, 3x3x3, 1x1x1 and a shortcut: the unit of the ResNet50 in the paper's name."""
+    """1x1x1, 3x3x3 and 1x1x1 convolutions and a shortcut: the unit of a ResNet50.
+
+    The paper calls its network a 3D-ResNet50.
+    """
 
     expansion = 4
 
@@ -69,7 +72,7 @@ class Bottleneck(nnx.Module):
         self.shortcut = _shortcut(c_in, c_out, stride, rngs)
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
-        """`[b, t, h, w, c_in]` to `[b, t/stride, h/stride, w/stride, 4 * width]`."""
+        """Map `[b, t, h, w, c_in]` to `[b, t/stride, h/stride, w/stride, 4 * width]`."""
         return _residual(self, x, mask)
 
 
@@ -86,9 +89,24 @@ def block(
     *,
     temporal: bool = True,
 ) -> Chain:
-    """`depth` residual units, the first with the stride."""
-    sides = [(c_in, stride)] + [(width * unit.expansion, 1)] * (depth - 1)
-    return Chain([unit(c, width, by, temporal=temporal, rngs=rngs) for c, by in sides])
+    """Create a block of residual units, the first of which has the stride.
+
+    Args:
+      unit: Class of the units.
+      c_in: Channels of the input.
+      width: Channels within a unit; its output has `width * unit.expansion`.
+      depth: Number of units.
+      stride: Stride of the first unit over time, height and width.
+      rngs: Random generators for the initial weights.
+      temporal: If False, each kernel is reduced to one time step.
+    """
+    unit_inputs = [(c_in, stride)] + [(width * unit.expansion, 1)] * (depth - 1)
+    return Chain(
+        [
+            unit(channels, width, unit_stride, temporal=temporal, rngs=rngs)
+            for channels, unit_stride in unit_inputs
+        ]
+    )
 
 
 def _shortcut(c_in: int, c_out: int, stride: int, rngs: nnx.Rngs) -> ConvBN | None:

@@ -1,4 +1,4 @@
-"""What is found in videos as files: a table for people, and all of it as JSON to go on from."""
+"""The answers as files: a CSV table for people, and a JSON state to resume from."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ _COURSE_FIELDS = ("movement", "threshold")
 def write_csv(path: Path, answers: Sequence[VideoAnswer]) -> None:
     """Write one row for each movement.
 
-    A video in which nothing was found has no row. Without any movement the heads are not known,
-    and have no columns.
+    A video without movements has no row. Without any movement the number of heads is unknown,
+    and the columns of the heads are left out.
 
     Args:
-      path: of the file; replaced when it exists.
-      answers: of one model.
+      path: Output file, replaced if it exists.
+      answers: Answers of one model.
 
     Raises:
-      UserError: the file cannot be written.
-      ValueError: the videos were not answered by one model.
+      UserError: The file cannot be written.
+      ValueError: The answers come from several models.
     """
-    rows = [(video, found) for video in answers for found in video.answers]
+    rows = [(video, answer) for video in answers for answer in video.answers]
     classes = {video.class_names for video in answers}
-    heads = {len(found.heads) for _, found in rows}
+    heads = {len(answer.heads) for _, answer in rows}
     if len(classes) > 1 or len(heads) > 1:
         raise ValueError(f"answers of several models: classes {classes}, heads {heads}")
     names = next(iter(classes), ())
     with files.atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_header(names, next(iter(heads), 0)))
-        writer.writerows(_row(video, found, names) for video, found in rows)
+        writer.writerows(_row(video, answer, names) for video, answer in rows)
 
 
 def write_state(path: Path, key: dict[str, Any], pages: str, state: ResumeState) -> None:
-    """Write what is known of a video, and all that it depends on.
+    """Write the answer of a video with everything that it depends on.
 
     Args:
-      path: of the file; replaced when it exists.
-      key: of the request, as JSON gives it back.
-      pages: which pages there are of the movements.
-      state: what is known.
+      path: Output file, replaced if it exists.
+      key: Key of the request (`video.Request.key`).
+      pages: Kind of the movements' pages (`video.Request.pages`).
+      state: Answer so far.
 
     Raises:
-      UserError: the file cannot be written.
+      UserError: The file cannot be written.
     """
     content = {
         "asked": key,
@@ -74,15 +74,15 @@ def write_state(path: Path, key: dict[str, Any], pages: str, state: ResumeState)
 
 
 def read_state(path: Path, key: dict[str, Any], pages: str) -> ResumeState | None:
-    """Read what `write_state` wrote of the same request.
+    """Read the state that `write_state` wrote for the same request.
 
     Args:
-      path: of the file.
-      key: of the request.
-      pages: which pages of the movements are wanted; with `NO_PAGES` any will do.
+      path: Input file.
+      key: Key of the request (`video.Request.key`).
+      pages: Kind of pages that is requested. `NO_PAGES` accepts any.
 
     Returns:
-      What is known, or None where there is no such file or it is of another request.
+      The state, or None if the file is missing or belongs to another request.
     """
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -92,25 +92,25 @@ def read_state(path: Path, key: dict[str, Any], pages: str) -> ResumeState | Non
 
 
 def to_json(answer: VideoAnswer) -> dict[str, Any]:
-    """What is known of a video in the types of JSON; a number that is none is None."""
-    told = {field.name: getattr(answer, field.name) for field in dataclasses.fields(answer)}
-    told |= {"fps": float(answer.fps), "class_names": [*answer.class_names]}
-    told |= {
+    """Convert an answer to JSON types. NaN becomes None."""
+    data = {field.name: getattr(answer, field.name) for field in dataclasses.fields(answer)}
+    data |= {"fps": float(answer.fps), "class_names": [*answer.class_names]}
+    data |= {
         "notes": [*answer.notes],
-        "answers": [_answer_to_json(each) for each in answer.answers],
+        "answers": [_answer_to_json(movement) for movement in answer.answers],
     }
-    told["stretches"] = [_stretch_to_json(stretch) for stretch in answer.stretches]
+    data["stretches"] = [_stretch_to_json(stretch) for stretch in answer.stretches]
     if answer.course is not None:
         values = {name: _floats_to_json(getattr(answer.course, name)) for name in _COURSE_FIELDS}
-        told["course"] = {"frame": answer.course.frame.tolist(), **values}
-    return told
+        data["course"] = {"frame": answer.course.frame.tolist(), **values}
+    return data
 
 
 def from_json(data: dict[str, Any]) -> VideoAnswer:
-    """The video of which `to_json` told.
+    """Restore an answer from the output of `to_json`.
 
     Raises:
-      KeyError, TypeError, ValueError, AttributeError: it did not.
+      KeyError, TypeError, ValueError, AttributeError: The data is not the output of `to_json`.
     """
     course = data["course"]
     if course is not None:
@@ -121,8 +121,8 @@ def from_json(data: dict[str, Any]) -> VideoAnswer:
         course = Course(frame=np.array(course["frame"], int), **values)
     return VideoAnswer(
         **{name: data[name] for name in ("source", "fps", "frames", "first", "calibrated")},
-        answers=tuple(_answer_from_json(each) for each in data["answers"]),
-        stretches=tuple(_stretch_from_json(each) for each in data["stretches"]),
+        answers=tuple(_answer_from_json(movement) for movement in data["answers"]),
+        stretches=tuple(_stretch_from_json(stretch) for stretch in data["stretches"]),
         course=course,
         class_names=tuple(data["class_names"]),
         notes=tuple(data["notes"]),
@@ -140,8 +140,9 @@ def _header(names: Sequence[str], heads: int) -> list[str]:
 
 
 def _row(video: VideoAnswer, answer: Answer, names: Sequence[str]) -> list[object]:
-    """Ten-thousandths of a second and of certainty are finer than anything that is known here."""
-    probabilities = [each[name] for each in (answer.probabilities, *answer.heads) for name in names]
+    """Return the cells of a movement, with four decimals: no estimate is finer."""
+    tables = (answer.probabilities, *answer.heads)
+    probabilities = [table[name] for table in tables for name in names]
     return [
         *(video.source, answer.onset, answer.apex, answer.offset),
         *(f"{seconds:.4f}" for seconds in answer.times),
@@ -159,11 +160,11 @@ def _yes_no(value: bool) -> str:
 
 
 def _answer_to_json(answer: Answer) -> dict[str, Any]:
-    told = {field.name: getattr(answer, field.name) for field in dataclasses.fields(answer)}
-    told |= {"times": [*map(float, answer.times)], "confidence": float(answer.confidence)}
-    told["movement"] = None if answer.movement is None else float(answer.movement)
-    told["probabilities"] = _floats(answer.probabilities)
-    return told | {"heads": [*map(_floats, answer.heads)], "notes": [*answer.notes]}
+    data = {field.name: getattr(answer, field.name) for field in dataclasses.fields(answer)}
+    data |= {"times": [*map(float, answer.times)], "confidence": float(answer.confidence)}
+    data["movement"] = None if answer.movement is None else float(answer.movement)
+    data["probabilities"] = _floats(answer.probabilities)
+    return data | {"heads": [*map(_floats, answer.heads)], "notes": [*answer.notes]}
 
 
 def _answer_from_json(data: dict[str, Any]) -> Answer:
@@ -193,7 +194,7 @@ def _floats(probabilities: dict[str, float]) -> dict[str, float]:
 
 
 def _floats_to_json(values: np.ndarray) -> list[float | str | None]:
-    """Nine significant digits bring every float32 back; what JSON has no number for is told."""
+    """Convert floats to JSON: nine digits restore a float32, infinities become text."""
     return [
         float(f"{value:.9g}") if math.isfinite(value) else None if math.isnan(value) else str(value)
         for value in values.tolist()

@@ -1,4 +1,4 @@
-"""What a trained model says of a video: typed results, and no more than that."""
+"""The answers of a trained model to a video, as plain data classes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ class Answer:
     """One movement and its class.
 
     Attributes:
-      onset: the number of its first frame, as the source numbers them.
-      apex: of its peak.
-      offset: of its last.
-      times: seconds of onset, apex and offset from the video's first frame.
-      label: the class.
-      confidence: the probability of `label`: calibrated, where the model is.
-      probabilities: class -> probability, calibrated likewise; they sum to 1.
-      heads: for each head of the network class -> probability, as the network gives them.
-      head: which of them answers, from 1; None where the mean of all does.
-      movement: how far the face is moved at the apex, px of the crop; None where the marks were
+      onset: Number of its first frame, as the source numbers frames.
+      apex: Number of its peak frame.
+      offset: Number of its last frame.
+      times: Seconds from the video's first frame to onset, apex and offset.
+      label: Name of the class.
+      confidence: Probability of `label`, calibrated if the model is calibrated.
+      probabilities: Probability of each class, calibrated likewise. They sum to 1.
+      heads: Probability of each class for each head of the network, not calibrated.
+      head: Number of the head that answers, from 1, or None if the mean of all heads answers.
+      movement: Displacement of the face at the apex in px of the crop, or None if the marks were
         given rather than spotted.
-      apex_estimated: whether nobody gave the apex.
-      notes: what a user should know of it, a sentence each.
+      apex_estimated: Whether the apex was estimated, not given.
+      notes: What a user should know about the movement, one sentence each.
     """
 
     onset: int
@@ -44,11 +44,11 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClassifiedMovement:
-    """An answer with what it was made from.
+    """An answer and the record that it was computed from.
 
     Attributes:
-      answer: the class of the clip.
-      record: the clip's key frames and flow, as `data_prep.pipeline.record` describes them.
+      answer: Class of the clip.
+      record: Key frames and flow of the clip, as `data_prep.pipeline.record` describes them.
     """
 
     answer: Answer
@@ -57,19 +57,19 @@ class ClassifiedMovement:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class VideoAnswer:
-    """What was found in one video.
+    """The movements of one video.
 
     Attributes:
-      source: its path, or '' for frames that were handed over.
-      fps: frames a second.
-      frames: how many were read.
-      first: the number of the first.
-      answers: in the order of their apexes.
-      stretches: where there is a face and where there is none; empty where marks were given.
-      course: the spotter's signal; None where marks were given.
-      class_names: in the order of the model.
-      calibrated: whether the confidences are.
-      notes: what a user should know of the video, a sentence each.
+      source: Path of the video, or '' for frames passed in memory.
+      fps: Frames per second.
+      frames: Number of frames that were read.
+      first: Number of the first frame.
+      answers: Movements in the order of their apexes.
+      stretches: Stretches with and without a face; empty if marks were given.
+      course: Signal of the spotter, or None if marks were given.
+      class_names: Names of the classes in the order of the model.
+      calibrated: Whether the confidences are calibrated.
+      notes: What a user should know about the video, one sentence each.
     """
 
     source: str

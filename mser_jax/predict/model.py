@@ -1,4 +1,4 @@
-"""A trained model in memory: from frames to classes. `mser_jax.load` makes one."""
+"""A trained model in memory: from frames to classes. `mser_jax.load` creates one."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ Tree = Any
 
 
 class Model:
-    """A network with its weights, and all that it takes to ask it about a video.
+    """A trained network and everything needed to classify the movements of a video.
 
     Attributes:
-      description: what model.json says (`mser_jax.predict.model_folder`).
-      class_names: that it tells apart.
-      calibrated: whether its confidences are.
-      network, params, stats: as pure functions, and what they are given.
-      digest: stands for the folder that it was read from.
+      description: Content of model.json (`mser_jax.predict.model_folder`).
+      class_names: Names of its classes.
+      calibrated: Whether its confidences are calibrated.
+      network, params, stats: The network as pure functions, its parameters and batch statistics.
+      digest: Digest that identifies the folder it was read from.
     """
 
     digest = ""
@@ -56,10 +56,10 @@ class Model:
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any], file: Path) -> Model:
-        """The model that a description and a file of weights make.
+        """Create the model from its description and a file of weights.
 
         Raises:
-          UserError: the weights are of another network.
+          UserError: The weights belong to another network.
         """
         try:
             network = networks.network(
@@ -67,17 +67,17 @@ class Model:
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{file.parent}: this program knows no such network ({error}). Fix: load it "
-                f"with mser_jax {description['version']}, or export it anew."
+                f"{file.parent}: this version does not know the network ({error}). Fix: load it "
+                f"with mser_jax {description['version']}, or export it again."
             ) from error
         return cls(description, network, *weights.load(file, network))
 
     @classmethod
     def read(cls, path: Path | str) -> Model:
-        """The model in a folder; nothing in it is executed.
+        """Read the model from its folder. Nothing in the folder is executed.
 
         Raises:
-          UserError: there is none, or it is refused (`model_folder.read`).
+          UserError: There is no model, or `model_folder.read` refuses it.
         """
         folder = command.expand_path(path)
         model = cls.from_description(model_folder.read(folder), folder / model_folder.WEIGHTS)
@@ -94,28 +94,28 @@ class Model:
         offset: int | None = None,
         landmarks: np.ndarray | None = None,
     ) -> VideoAnswer:
-        """Find movements in a video and say of which class each is; or say it of a marked one.
+        """Find and classify the movements of a video, or classify one marked movement.
 
-        Without marks the frames are gone through once, and no more of them are held than a
-        movement needs: a generator will do.
+        Without marks, the frames are read once, and only as many are held as a movement needs,
+        so `frames` may be a generator.
 
         Args:
-          frames: each `[h, w]` grey or `[h, w, 3]` RGB, 0..255, of one size; those that OpenCV
-            reads are BGR, `frame[..., ::-1]` is RGB.
-          fps: frames a second.
-          onset: index of the first frame of the one movement that is there; by default, if `apex`
-            or `offset` is given, the first frame.
-          apex: index of its peak; by default it is estimated.
-          offset: index of its last frame; by default, if another mark is given, the last one.
-          landmarks: `[68, 2]` float (x, y) px of the face in the first frame, or with marks in the
-            onset frame. By default dlib finds it.
+          frames: Frames `[h, w]` grey or `[h, w, 3]` RGB, 0..255, all of one size. OpenCV reads
+            BGR; `frame[..., ::-1]` is RGB.
+          fps: Frames per second.
+          onset: Index of the first frame of the marked movement. The default is 0 if `apex` or
+            `offset` is given.
+          apex: Index of its peak frame. By default it is estimated.
+          offset: Index of its last frame. The default is the last frame if another mark is given.
+          landmarks: Points (x, y) of the face in px, float `[68, 2]`, in the first frame, or in the
+            onset frame of a marked movement. By default dlib finds them.
 
         Returns:
-          What was found.
+          The movements with their classes.
 
         Raises:
-          UserError: what was given are no frames, no face in a marked clip, dlib is not installed,
-            marks out of order.
+          UserError: The frames are invalid, a marked clip shows no face, dlib is not installed, or
+            the marks are out of order.
         """
         frames = inputs.checked_frames(frames, fps)
         if (onset, apex, offset) != (None, None, None):
@@ -136,14 +136,14 @@ class Model:
         return session.answer()
 
     def classify(self, movement: Clip | SpottedMovement, first: int = 0) -> ClassifiedMovement:
-        """Say of which class a movement is.
+        """Classify a movement.
 
         Args:
-          movement: a clip as read, or a spotted movement, which the face stage has left behind.
-          first: the number of the video's first frame, from which times are counted.
+          movement: Clip as read, or spotted movement, which has passed the face stage already.
+          first: Number of the video's first frame, from which times count.
 
         Raises:
-          UserError: the clip cannot be used, or the model is for images of flow.
+          UserError: The clip cannot be used, or the model is for images of flow.
         """
         self.check_accepts_videos()
         stages, strength = tuple(self.recipe["stages"]), None
@@ -151,47 +151,44 @@ class Model:
             clip, stages, strength = movement.clip, stages[1:], movement.movement
         else:
             clip = movement
-        made, key_frames = record.apply_stages(clip, self.recipe, stages)
-        made = record.with_flow(made, key_frames, self.recipe)
-        if not np.isfinite(made["flow"]).all():
-            raise UserError(f"{clip.name}: the optical flow is not finite: look at the frames.")
-        said = self.predict_pixels(self.pixels(made)[None])
-        return ClassifiedMovement(self._answer(clip, made, said, first, strength), made)
+        clip_record, key_frames = record.apply_stages(clip, self.recipe, stages)
+        clip_record = record.with_flow(clip_record, key_frames, self.recipe)
+        if not np.isfinite(clip_record["flow"]).all():
+            raise UserError(f"{clip.name}: the optical flow is not finite. Fix: check the frames.")
+        output = self.predict_pixels(self.pixels(clip_record)[None])
+        answer = self._answer(clip, clip_record, output, first, strength)
+        return ClassifiedMovement(answer, clip_record)
 
     def check_accepts_videos(self) -> None:
-        """Refuse to see videos with a network for images of flow.
-
-        Raises:
-          UserError: the model is of that kind.
-        """
+        """Raise UserError if the network was trained on images of flow, not on videos."""
         if self.config.input.kind == "images":
             raise UserError(
-                f"The model {self.description['name']} sees images of flow that others have made, "
-                "and how they were made from videos is not known. Fix: its program.stablehlo "
-                "on such images, or a model that was trained on videos."
+                f"The model {self.description['name']} was trained on precomputed flow images and "
+                "cannot read videos. Fix: call its program.stablehlo on such images, or use a "
+                "model that was trained on videos."
             )
 
     def pixels(self, clip_record: Record) -> np.ndarray:
-        """What of a record the network sees: float32 `[t, S, S, d]`."""
+        """Return the part of a record that the network sees, float32 `[t, S, S, d]`."""
         kind = self.config.input.kind
         return np.asarray(
             clip_record["flow"] if kind == "flow" else clip_record["frames"][1:], np.float32
         )
 
     def predict_pixels(self, pixels: np.ndarray) -> Output:
-        """What the network says of clips `[b, t, S, S, d]`."""
+        """Return the network's output for clips `[b, t, S, S, d]`."""
         return jax.tree.map(np.asarray, self._jitted_predict_fn(self.params, self.stats, pixels))
 
     def export_stablehlo(self) -> bytes:
-        """The model as StableHLO (`serving.program`)."""
-        of = functools.partial(self._predict_fn, self.params, self.stats)
-        return serving.export_stablehlo(of, tuple(self.description["pixels"]))
+        """Export the model as StableHLO (`serving.export_stablehlo`)."""
+        predict_fn = functools.partial(self._predict_fn, self.params, self.stats)
+        return serving.export_stablehlo(predict_fn, tuple(self.description["pixels"]))
 
     @functools.cached_property
     def _predict_fn(self) -> Any:
-        rule = HeadSelector(**self.description["rule"])
+        selector = HeadSelector(**self.description["rule"])
         view = networks.view(self.config)
-        return serving.make_predict_fn(self.network, view, rule, self.config.input.scale)
+        return serving.make_predict_fn(self.network, view, selector, self.config.input.scale)
 
     @functools.cached_property
     def _jitted_predict_fn(self) -> Any:
@@ -201,9 +198,9 @@ class Model:
         self, clip: Clip, clip_record: Record, output: Output, first: int, movement: float | None
     ) -> Answer:
         onset, apex, offset = (
-            clip.first + at for at in (clip.onset, clip_record["apex"], clip.offset)
+            clip.first + index for index in (clip.onset, clip_record["apex"], clip.offset)
         )
-        if clip_record["apex"] < 0:  # the recipe estimates none, and nobody gave it
+        if clip_record["apex"] < 0:  # Neither the user nor the recipe gives an apex.
             apex = (onset + offset) // 2
         head, best = int(output.head[0]), int(output.probabilities[0].argmax())
         return Answer(
@@ -218,7 +215,7 @@ class Model:
             label=self.class_names[best],
             confidence=float(output.probabilities[0, best]),
             probabilities=self._by_class(output.probabilities[0]),
-            heads=tuple(self._by_class(each) for each in output.heads[0]),
+            heads=tuple(self._by_class(probabilities) for probabilities in output.heads[0]),
             head=None if head < 0 else head + 1,
             movement=movement,
             apex_estimated=clip_record["apex"] < 0 or bool(clip_record["apex_estimated"]),
@@ -230,7 +227,7 @@ class Model:
 
 
 def load(path: Path | str) -> Model:
-    """Load the trained model in a folder that `python -m mser_jax.export` has made.
+    """Load a trained model from a folder written by `python -m mser_jax.export`.
 
     `model.predict(frames, fps)` then finds movements and classifies them, as a
     `mser_jax.predict.answers.VideoAnswer`. Nothing in the folder is executed.
@@ -242,6 +239,6 @@ def load(path: Path | str) -> Model:
       The model.
 
     Raises:
-      UserError: there is no model, it was changed, or this version of mser_jax cannot use it.
+      UserError: There is no model, it was changed, or this version of mser_jax cannot use it.
     """
     return Model.read(path)

@@ -1,4 +1,4 @@
-"""The card of a trained model: what it is, what it is worth, and what it must not be used for."""
+"""The card of a trained model: what it is, how well it does, and what it must not be used for."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _SCORES = {"accuracy": "accuracy", "uf1": "UF1", "uar": "UAR"}
 
 
 def card(description: Mapping[str, Any]) -> str:
-    """Markdown.
+    """Write the model card as Markdown.
 
     Args:
-      description: what model.json holds.
+      description: Content of model.json.
     """
     return "\n\n".join(part for part in _parts(description) if part) + "\n"
 
@@ -88,8 +88,8 @@ def _scores_with_intervals(row: Mapping[str, Any]) -> list[str]:
     cells = []
     for name in _SCORES:
         bounds = row["interval"].get(name)
-        told = f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else ""
-        cells.append(wording.number(row[name]) + told)
+        interval = f" ({bounds[0]:.3f} to {bounds[1]:.3f})" if bounds else ""
+        cells.append(wording.number(row[name]) + interval)
     return cells
 
 

@@ -1,12 +1,12 @@
-"""The folder of a trained model: what is in it, how it is written, and what is refused.
+"""The folder of a trained model: its files, their format, and the checks when it is read.
 
-  model.json            what the model is: classes, rule, configuration, recipe, figures
-  weights.safetensors   the weights
-  program.stablehlo     the network as a program that needs jax alone (`serving.program`)
-  README.md             the model card
-  SHA256SUMS            digests of these files
+  model.json            description: classes, rule, configuration, recipe, scores
+  weights.safetensors   weights
+  program.stablehlo     network as a program that needs jax alone (`serving.export_stablehlo`)
+  README.md             model card
+  SHA256SUMS            checksums of these files
 
-JSON, arrays and StableHLO: nothing in it is executed as Python when it is loaded.
+The files are JSON, arrays and StableHLO. Loading them executes no Python code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from data_prep.common import fields, folders
 from data_prep.common.errors import UserError
 from data_prep.stages import identity
 
-FORMAT = 1  # raise it when an older program would misread the folder
+FORMAT = 1  # Raise it when an older version would misread the folder.
 MODEL, WEIGHTS, PROGRAM, CARD = (
     "model.json",
     "weights.safetensors",
@@ -34,63 +34,59 @@ _PARTS = {
     **dict.fromkeys(("rule", "fingerprint", "training", "config"), dict),
 }
 _RULE = {"name", "best", "temperature"}
-_REMEDY = "copy the folder again from where it is whole, or export it anew"
+_REMEDY = "copy the folder again from an intact copy, or export it again"
 
 
 def check_replaceable(path: Path) -> None:
-    """Refuse to replace what is not a model's folder.
-
-    Raises:
-      UserError: something else lies there.
-    """
+    """Raise UserError if a path holds anything but a model folder."""
     folders.check_replaceable(path, MODEL, "the name of another folder")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The description of the model in a folder, all of whose files are as they were written.
+    """Read the description of a model and verify all files of its folder.
 
     Args:
-      path: of the folder.
+      path: Folder of the model.
 
     Returns:
-      What model.json holds.
+      Content of model.json.
 
     Raises:
-      UserError: there is no model, a file was changed, its format is another, or this program
-        prepares clips in another way than the one that trained it.
+      UserError: There is no model, a file was changed, the format is another one, or this version
+        prepares clips differently from the version that trained the model.
     """
     if not (path / MODEL).is_file():
         raise UserError(
-            f"{path}: no exported model ({MODEL} is not there). Fix: python -m mser_jax.export "
-            "RUN MODEL"
+            f"{path}: no exported model ({MODEL} is missing). Fix: run python -m mser_jax.export "
+            "RUN MODEL."
         )
-    described = _read_description(path / MODEL)
-    _check_format(path, described)
-    _check_description(path / MODEL, described)
+    description = _read_description(path / MODEL)
+    _check_format(path, description)
+    _check_description(path / MODEL, description)
     digests = folders.read_checksums(path, _REMEDY)
     for name in FILES:
         folders.verify_checksum(path / name, digests.get(name, ""), _REMEDY)
-    _check_recipe(path, described)
-    return described
+    _check_recipe(path, description)
+    return description
 
 
 def digest(path: Path) -> str:
-    """What stands for the model in a folder that was read."""
+    """Return a digest that identifies the model in a folder."""
     return identity.digest((path / folders.SUMS).read_text(encoding="utf-8"))
 
 
 def _read_description(file: Path) -> dict[str, Any]:
     try:
-        described = json.loads(file.read_text(encoding="utf-8"))
+        description = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise folders.damaged_file_error(file, f"it is no JSON ({error})", _REMEDY) from error
-    if not isinstance(described, dict):
+        raise folders.damaged_file_error(file, f"it is not JSON ({error})", _REMEDY) from error
+    if not isinstance(description, dict):
         raise folders.damaged_file_error(file, "it does not describe a model", _REMEDY)
-    return described
+    return description
 
 
 def _check_description(file: Path, description: Mapping[str, Any]) -> None:
-    """Each part is there and of its kind; what is in the configuration, `model.Model` sees."""
+    """Check the parts and their types. `model.Model` checks the configuration."""
     config, rule = description.get("config"), description.get("rule")
     wrong = [name for name, kind in _PARTS.items() if not isinstance(description.get(name), kind)]
     wrong += [name for name in ("calibration", "figures") if name not in description]
@@ -100,31 +96,31 @@ def _check_description(file: Path, description: Mapping[str, Any]) -> None:
     if isinstance(rule, dict) and {*rule} != _RULE:
         wrong.append("rule")
     if wrong:
-        raise folders.damaged_file_error(
-            file, f"without what it must say: {', '.join(wrong)}", _REMEDY
-        )
+        raise folders.damaged_file_error(file, f"missing or wrong: {', '.join(wrong)}", _REMEDY)
 
 
 def _check_format(path: Path, description: Mapping[str, Any]) -> None:
-    found = description.get("format")
-    if found != FORMAT:
+    file_format = description.get("format")
+    if file_format != FORMAT:
         raise UserError(
-            f"{path}: the format of this model is {found!r}, this program reads {FORMAT}. Fix: "
-            "export it anew with this version of mser_jax, or load it with the version that "
-            f"exported it ({description.get('version', 'not said')})."
+            f"{path}: the format of this model is {file_format!r}, but this version reads "
+            f"{FORMAT}. Fix: export it again with this version of mser_jax, or load it with the "
+            f"version that exported it ({description.get('version', 'not recorded')})."
         )
 
 
 def _check_recipe(path: Path, description: Mapping[str, Any]) -> None:
-    """The network learned from clips that were made in one way; others it cannot judge."""
-    now, then = (
+    """Check that this version prepares clips as those of the training were prepared."""
+    current, trained = (
         identity.portable_fingerprint(description["config"]["prep"]),
         description["fingerprint"],
     )
-    if now != then:
-        changed = [f"{name}: {old}, now {new}" for name, old, new in fields.differences(then, now)]
+    if current != trained:
+        changed = [
+            f"{name}: {old}, now {new}" for name, old, new in fields.differences(trained, current)
+        ]
         raise UserError(
-            f"{path}: this version of mser_jax prepares clips in another way than the one that "
+            f"{path}: this version of mser_jax prepares clips differently from the version that "
             f"trained the model ({'; '.join(changed)}). Fix: load it with mser_jax "
-            f"{description.get('version', '')}, or train and export it anew."
+            f"{description.get('version', '')}, or train and export it again."
         )

@@ -1,4 +1,4 @@
-"""What an earlier pass over a video found, and how a later one is joined to it."""
+"""The results of an earlier pass over a video, and how a later pass continues them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from mser_jax.predict.answers import VideoAnswer
 
 @dataclasses.dataclass(frozen=True)
 class ResumeState:
-    """What an earlier pass has found.
+    """The results of an earlier pass.
 
     Attributes:
-      answer: of the part of the video that it saw.
-      last_settled: the number of the last frame of which it knew whether an apex is there.
+      answer: Answer for the part of the video that the pass saw.
+      last_settled: Number of the last frame up to which the spotter's decisions are final.
     """
 
     answer: VideoAnswer
     last_settled: int
 
     def covers(self, apex: int, tolerance: float) -> bool:
-        """Whether the pass has dealt with a movement, perhaps seen by other crops.
+        """Return whether the pass has dealt with a movement, perhaps in another crop.
 
         Args:
-          apex: the number of the movement's apex frame.
-          tolerance: apexes no more frames apart than this are of one movement.
+          apex: Number of the movement's apex frame.
+          tolerance: Largest distance in frames between two apexes of the same movement.
         """
         return apex <= self.last_settled or any(
             abs(apex - answer.apex) <= tolerance
@@ -38,29 +38,29 @@ class ResumeState:
 
 
 def join(earlier: ResumeState, later: VideoAnswer) -> VideoAnswer:
-    """Join what was found up to a frame with what a later pass found after it.
+    """Join the results up to a frame with those of a later pass after it.
 
     Args:
-      earlier: the earlier pass.
-      later: the answer of the later one, which began no later than a frame after `before.settled`.
+      earlier: State of the earlier pass.
+      later: Answer of the later pass, which began at most one frame after `earlier.last_settled`.
     """
-    known, settled = earlier.answer, earlier.last_settled
+    before, settled = earlier.answer, earlier.last_settled
     last = later.first + later.frames - 1
     return dataclasses.replace(
         later,
-        first=known.first,
-        frames=last - known.first + 1,
-        answers=(*(old for old in known.answers if old.apex <= settled), *later.answers),
-        stretches=_join_stretches(known, settled, later, last),
-        course=_join_courses(known.course, settled, later.course),
-        notes=tuple(dict.fromkeys((*known.notes, *later.notes))),
+        first=before.first,
+        frames=last - before.first + 1,
+        answers=(*(old for old in before.answers if old.apex <= settled), *later.answers),
+        stretches=_join_stretches(before, settled, later, last),
+        course=_join_courses(before.course, settled, later.course),
+        notes=tuple(dict.fromkeys((*before.notes, *later.notes))),
     )
 
 
 def _join_stretches(
     earlier: VideoAnswer, last_settled: int, later: VideoAnswer, last: int
 ) -> tuple[Stretch, ...]:
-    """Join the stretches of both passes; one that both have seen goes on."""
+    """Join the stretches of both passes. A stretch that both have seen continues."""
     old = [*_restrict(earlier.stretches, earlier.first, last_settled)]
     new = [*_restrict(later.stretches, last_settled + 1, last)]
     begins = any(stretch.first == last_settled + 1 for stretch in later.stretches)
@@ -77,12 +77,12 @@ def _restrict(stretches: Iterable[Stretch], first: int, last: int) -> Iterator[S
 
 
 def _join_courses(earlier: Course | None, last_settled: int, later: Course | None) -> Course:
-    assert earlier, "marked videos are not passed over"
+    assert earlier, "a marked video has no course and is not resumed"
     assert later
     parts = [(earlier, earlier.frame <= last_settled), (later, later.frame > last_settled)]
     return Course(
         *(
-            np.concatenate([getattr(course, name)[kept] for course, kept in parts])
+            np.concatenate([getattr(course, name)[mask] for course, mask in parts])
             for name in ("frame", "movement", "threshold")
         )
     )

@@ -1,4 +1,4 @@
-"""A trained network from stored pixels to probabilities: what is exported, and what predicts."""
+"""A trained network from stored pixels to probabilities, for prediction and for export."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ RULES = (
     "confidence",
     "mean",
     "train_loss",
-)  # of mser_jax.evaluate.selection, those that need no label
+)  # The rules of mser_jax.evaluate.selection that need no label.
 
 
 class Output(NamedTuple):
-    """Of each clip.
+    """Output for a batch of clips.
 
     Attributes:
-      probabilities: `[b, n]`, of the answer, calibrated where a temperature is known.
-      heads: `[b, k, n]`, as the network gives them.
-      head: `[b]`, which one answers, from 0; -1 where their mean does.
+      probabilities: Probabilities of the answer, `[b, n]`, calibrated if a temperature is known.
+      heads: Probabilities of each head, `[b, k, n]`, not calibrated.
+      head: Index of the head that answers, `[b]`, or -1 if the mean of the heads answers.
     """
 
     probabilities: Float[Array, "b n"]
@@ -40,12 +40,12 @@ class Output(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class HeadSelector:
-    """How the heads' probabilities become one answer (3.4).
+    """The rule that turns the probabilities of the heads into one answer (section 3.4).
 
     Attributes:
-      name: one of `RULES`.
-      best: the head with the lowest loss on the clips of the training, for 'train_loss'.
-      temperature: of the answer; 1 leaves it as it is.
+      name: One of `RULES`.
+      best: Index of the head with the lowest training loss, for 'train_loss'.
+      temperature: Temperature of the answer; 1 leaves it unchanged.
     """
 
     name: str
@@ -53,13 +53,13 @@ class HeadSelector:
     temperature: float = 1.0
 
     def __call__(self, heads: Float[Array, "b k n"]) -> Output:
-        """What `mser_jax.evaluate.selection.choose` chooses, then scaled (Guo et al. 2017)."""
+        """Select as `mser_jax.evaluate.selection.choose`, then scale (Guo et al. 2017)."""
         if self.name == "mean":
             head = jnp.full(len(heads), -1)
             answer = heads.mean(axis=1)
         else:
-            sure = heads.max(axis=2).argmax(axis=1)
-            head = sure if self.name == "confidence" else jnp.full(len(heads), self.best)
+            most_confident = heads.max(axis=2).argmax(axis=1)
+            head = most_confident if self.name == "confidence" else jnp.full(len(heads), self.best)
             answer = jnp.take_along_axis(heads, head[:, None, None], axis=1)[:, 0]
         scaled = jax.nn.softmax(jnp.log(jnp.maximum(answer, MIN_PROBABILITY)) / self.temperature)
         return Output(scaled, heads, head)
@@ -68,38 +68,40 @@ class HeadSelector:
 def make_predict_fn(
     network: Network, view: View, selector: HeadSelector, scale: str
 ) -> Callable[[Tree, Tree, Array], Output]:
-    """`(params, stats, pixels [b, t, s, s, d]) -> Said`, the pixels as records hold them.
+    """Make a function `(params, stats, pixels [b, t, s, s, d]) -> Output`.
+
+    The pixels are those that records hold.
 
     Args:
-      network: as pure functions.
-      view: how it sees a clip.
-      selector: how it answers.
-      scale: 'clip', 'unit' or 'none', as `data.dataset.load` scales flow and images; frames are
-        divided by 255 always.
+      network: Network as pure functions.
+      view: How the network sees a clip.
+      selector: How the heads give one answer.
+      scale: 'clip', 'unit' or 'none', as `data.dataset.load` scales flow and images. Frames are
+        always divided by 255.
     """
 
-    def of(params: Tree, stats: Tree, pixels: Array) -> Output:
-        heads = jax.nn.softmax(network.apply(params, stats, seen(pixels), None, False)[0])
+    def predict(params: Tree, stats: Tree, pixels: Array) -> Output:
+        heads = jax.nn.softmax(network.apply(params, stats, preprocess(pixels), None, False)[0])
         return selector(heads.astype(jnp.float32))
 
-    seen = make_preprocess_fn(view, scale)
-    return of
+    preprocess = make_preprocess_fn(view, scale)
+    return predict
 
 
 def make_preprocess_fn(view: View, scale: str) -> Callable[[Array], Array]:
-    """`pixels [b, t, s, s, d] -> [b, t, h, w, c]`, the network's input."""
+    """Make a function from pixels `[b, t, s, s, d]` to the input `[b, t, h, w, c]`."""
 
-    def seen(pixels: Array) -> Array:
+    def preprocess(pixels: Array) -> Array:
         pixels = pixels.astype(jnp.float32)
-        every = jnp.arange(len(pixels))
+        clips = jnp.arange(len(pixels))
         factors = jax.vmap(lambda clip: _scale_factor(clip, view, scale))(pixels)
-        return view(Clips(pixels, factors, every), every, jnp.zeros_like(every))
+        return view(Clips(pixels, factors, clips), clips, jnp.zeros_like(clips))
 
-    return seen
+    return preprocess
 
 
 def _scale_factor(pixels: Float[Array, "t s s d"], view: View, scale: str) -> Array:
-    """What a clip is multiplied by; as in `mser_jax.data.dataset`."""
+    """Return the factor of a clip's pixels, as in `mser_jax.data.dataset`."""
     if not view.channels or scale == "unit":
         return jnp.float32(1 / 255)
     if scale == "none":
@@ -111,23 +113,23 @@ def _scale_factor(pixels: Float[Array, "t s s d"], view: View, scale: str) -> Ar
 
 
 def export_stablehlo(predict_fn: Callable[[Array], Output], shape: tuple[int, ...]) -> bytes:
-    """`predict_fn` as StableHLO, for any number of clips, on the platforms `PLATFORMS`.
+    """Export a predict function as StableHLO for any number of clips on `PLATFORMS`.
 
-    `jax.export.deserialize(these).call(pixels)` gives (probabilities, heads, head), as in `Said`,
-    without any of our code; the weights are within.
+    `jax.export.deserialize(program).call(pixels)` returns (probabilities, heads, head), as in
+    `Output`, without any of our code. The weights are part of the program.
 
     Args:
-      predict_fn: `pixels [b, *shape]` to what is said.
-      shape: of one clip's pixels, float32.
+      predict_fn: Function from `pixels [b, *shape]` to `Output`.
+      shape: Shape of one clip's pixels, float32.
     """
 
-    def one(pixels: Array) -> tuple[Array, ...]:
+    def predict_one(pixels: Array) -> tuple[Array, ...]:
         return tuple(predict_fn(pixels[None]))
 
-    def each(pixels: Array) -> tuple[Array, ...]:
-        said = jax.lax.map(one, pixels)
-        return tuple(part[:, 0] for part in said)
+    def predict_all(pixels: Array) -> tuple[Array, ...]:
+        outputs = jax.lax.map(predict_one, pixels)
+        return tuple(output[:, 0] for output in outputs)
 
     clips = export.symbolic_shape(f"clips, {', '.join(map(str, shape))}")
-    wanted = jax.ShapeDtypeStruct(clips, jnp.float32)
-    return bytes(export.export(jax.jit(each), platforms=PLATFORMS)(wanted).serialize())
+    pixels_spec = jax.ShapeDtypeStruct(clips, jnp.float32)
+    return bytes(export.export(jax.jit(predict_all), platforms=PLATFORMS)(pixels_spec).serialize())

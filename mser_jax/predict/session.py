@@ -1,4 +1,4 @@
-"""From frames to classes: of the movements that are spotted in them, or of the one marked."""
+"""From frames to classes: a session for spotted movements, and functions for a marked one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mser_jax.predict.answers import Answer, ClassifiedMovement, VideoAnswer
 from mser_jax.predict.resume import ResumeState, join
 
 SAVE_INTERVAL = 30.0  # s
-REWATCH_SECONDS = 20.0  # s of a video that are watched once more before what is new
+REWATCH_SECONDS = 20.0  # s of a video that a resumed run watches again before new frames
 
 Bar = Callable[[Iterable[Any], int | None, str], Iterable[Any]]
 OnMovement = Callable[[ClassifiedMovement], None]
@@ -31,7 +31,7 @@ OnSave = Callable[[ResumeState], None]
 
 
 class Classifier(Protocol):
-    """What a session needs of a model (`model.Model`)."""
+    """The part of a model that a session needs (`model.Model`)."""
 
     recipe: Recipe
     class_names: tuple[str, ...]
@@ -43,7 +43,7 @@ class Classifier(Protocol):
 
 
 class Session:
-    """Takes the frames of a video in order, and classifies the movements that are spotted.
+    """Classification of the movements that are spotted while frames arrive in order.
 
     A movement that cannot be classified leaves a note and does not stop the session.
     """
@@ -62,22 +62,22 @@ class Session:
         on_movement: OnMovement | None = None,
         on_save: OnSave | None = None,
     ):
-        """Begin before the first frame.
+        """Create a session before the first frame.
 
         Args:
-          model: classifies the movements.
-          fps: frames a second.
-          landmarks: `[68, 2]` px of the face in all frames; by default dlib finds it.
-          name: what messages call the video.
-          source: the video's path, or '' for frames without one.
-          first: the number of the first frame.
-          resume_from: what an earlier pass found; its movements are not classified again.
-          reader_notes: gives what the frames' reader has noted by now.
-          on_movement: takes each movement that is classified.
-          on_save: takes the results so far, every `SAVED_EVERY` seconds and at `save`.
+          model: Model that classifies the movements.
+          fps: Frames per second.
+          landmarks: Points of the face in all frames, `[68, 2]` px. By default dlib finds them.
+          name: Name of the video in messages.
+          source: Path of the video, or '' for frames without one.
+          first: Number of the first frame.
+          resume_from: State of an earlier pass. Its movements are not classified again.
+          reader_notes: Callback that returns the notes of the frames' reader so far.
+          on_movement: Callback for each classified movement.
+          on_save: Callback for the results so far, every `SAVE_INTERVAL` seconds and at `save`.
 
         Raises:
-          UserError: see `Watcher`.
+          UserError: See `Watcher`.
         """
         self._model, self._fps, self._source = model, fps, source
         self._reader_notes, self._on_movement, self._on_save = reader_notes, on_movement, on_save
@@ -92,20 +92,20 @@ class Session:
         self._save_time = time.monotonic()
 
     def update(self, frame: np.ndarray | None) -> None:
-        """Take the next frame, RGB uint8 `[h, w, 3]`, or None where it cannot be read."""
+        """Process the next frame, RGB uint8 `[h, w, 3]`, or None if it cannot be read."""
         self._classify(self._watcher.update(frame))
         self._last_settled = (
             self._watcher.last_settled
-        )  # only now: its movements are classified as well
+        )  # Set after its movements have been classified as well.
         if time.monotonic() - self._save_time > SAVE_INTERVAL:
             self.save()
 
     def end(self) -> None:
-        """Classify what is left when no frame follows."""
+        """Classify the remaining movements after the last frame."""
         self._classify(self._watcher.end())
 
     def save(self) -> None:
-        """Hand over the results so far, if they say more than those of the earlier pass."""
+        """Pass on the results so far, if they go beyond those of the earlier pass."""
         if self._on_save and self._last_settled > self._last_settled_at_start:
             self._on_save(ResumeState(self.answer(), self._last_settled))
         self._save_time = time.monotonic()
@@ -137,8 +137,8 @@ class Session:
             try:
                 classified = self._model.classify(movement, self._video_first)
             except UserError as error:
-                which = f"The movement at frame {apex}" if self._source else "A movement"
-                self._failures.append(f"{which} has no answer: {error}")
+                name = f"The movement at frame {apex}" if self._source else "A movement"
+                self._failures.append(f"{name} has no answer: {error}")
                 continue
             self._answers.append(classified.answer)
             if self._on_movement:
@@ -153,17 +153,17 @@ def classify_marked_clip(
     first: int = 0,
     on_movement: OnMovement | None = None,
 ) -> VideoAnswer:
-    """Classify the one movement that is marked in frames.
+    """Classify the marked movement of a clip.
 
     Args:
-      model: classifies it.
-      clip: the movement, as read.
-      source: the video's path, or '' for frames without one.
-      first: the number of the video's first frame.
-      on_movement: takes the movement when it is classified.
+      model: Model that classifies it.
+      clip: Movement as read.
+      source: Path of the video, or '' for frames without one.
+      first: Number of the video's first frame.
+      on_movement: Callback for the classified movement.
 
     Raises:
-      UserError: see `Model.classify`.
+      UserError: See `Model.classify`.
     """
     classified = model.classify(clip, first)
     if on_movement:
@@ -189,18 +189,18 @@ def watch_video(
     on_movement: OnMovement,
     on_save: OnSave,
 ) -> VideoAnswer:
-    """Classify the movements that are spotted in a video.
+    """Spot and classify the movements of a video.
 
     Args:
-      model: classifies them.
-      video: without marks.
-      resume_from: what an earlier pass found.
-      bar: shows how far an iterable is, given its length and a title.
-      on_movement: takes each movement that is classified.
-      on_save: takes the results so far, now and then and at an interruption.
+      model: Model that classifies them.
+      video: Video without marks.
+      resume_from: State of an earlier pass.
+      bar: Progress bar: takes an iterable, its length and a title.
+      on_movement: Callback for each classified movement.
+      on_save: Callback for the results so far, from time to time and when interrupted.
 
     Raises:
-      UserError: the video cannot be used.
+      UserError: The video cannot be used.
     """
     stream, title = open_stream(video.path, video.fps), video.path.name
     if resume_from is not None:
@@ -227,7 +227,9 @@ def watch_video(
             )
             session.update(frame)
         if session is None:
-            raise UserError(f"{video.path}: no frame can be read. Is the file whole?")
+            raise UserError(
+                f"{video.path}: no frame can be read. Fix: check that the file is complete."
+            )
         session.end()
     except KeyboardInterrupt:
         if session:
@@ -239,15 +241,15 @@ def watch_video(
 def classify_marked_video(
     model: Classifier, video: MarkedVideo, on_movement: OnMovement
 ) -> VideoAnswer:
-    """Classify the one movement that is marked in a video.
+    """Classify the marked movement of a video.
 
     Args:
-      model: classifies it.
-      video: with its marks.
-      on_movement: takes the movement when it is classified.
+      model: Model that classifies it.
+      video: Video with its marks.
+      on_movement: Callback for the classified movement.
 
     Raises:
-      UserError: the video or its marks cannot be used.
+      UserError: The video or its marks cannot be used.
     """
     clip = VideoSource(video, context_seconds(model.recipe)).load(video)
     first = open_frames(video.path).numbers[0] if video.path.is_dir() else 0

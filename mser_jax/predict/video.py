@@ -1,8 +1,8 @@
 """One video, from its path to the folder of its answers.
 
-A finished folder with the same model, file and wishes is not made again. An interrupted one lies
-beside it under another name, and goes on from where it stopped: what was answered is kept, and the
-video is watched again from a little before, so that the spotter knows what is usual there.
+A finished folder for the same model, files and request is reused. An interrupted run leaves a
+folder under another name beside it. The next run resumes from it: it keeps the answers, and watches
+the video again from shortly before the end, so that the spotter knows the usual movement there.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from mser_jax.predict.session import Bar
 from mser_jax.predict.views import film, timeline
 
 STATE, CSV, TIMELINE, FILM = "answers.json", "predictions.csv", "timeline.png", "overlay.mp4"
-FILM_MARGIN = 1.0  # s of the video before and after a marked movement that its film shows
+FILM_MARGIN = 1.0  # s of the video that a film shows before and after a marked movement
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a user wants of one video.
+    """A user's request for one video.
 
     Attributes:
-      video: with the marks of its one movement; without any mark, movements are spotted.
-      film: whether a film with the overlay is wanted.
-      reasons: whether a page for each movement is.
-      faces: whether faces may be in these pages.
+      video: Video with the marks of one movement. Without marks, movements are spotted.
+      film: Whether to write a film with the answers drawn in.
+      reasons: Whether to write a page for each movement.
+      faces: Whether these pages may show faces.
     """
 
     video: MarkedVideo
@@ -52,23 +52,23 @@ class Request:
 
     @property
     def is_marked(self) -> bool:
-        """Whether the one movement is given."""
+        """Whether any mark of the movement is given."""
         return (self.video.onset, self.video.apex, self.video.offset) != (None, None, None)
 
     @property
     def pages(self) -> str:
-        """Which pages of the movements are wanted."""
+        """Kind of the movements' pages."""
         if not self.reasons:
             return answer_files.NO_PAGES
         return "with faces" if self.faces else "without faces"
 
     def key(self, model_digest: str) -> dict[str, Any]:
-        """Give all that the answers depend on, as JSON gives it back.
+        """Return all inputs that determine the answers, as JSON.
 
-        What is drawn of them (a film, pages) does not count.
+        Output options (film, pages) are excluded.
 
         Args:
-          model_digest: stands for the model.
+          model_digest: Digest that identifies the model.
         """
         video = {
             name: str(value.resolve()) if isinstance(value, Path) else value
@@ -81,57 +81,57 @@ class Request:
 def answer_video(
     model: Model, request: Request, folder: Path, bar: Bar
 ) -> tuple[VideoAnswer, bool]:
-    """Answer one video and leave the files of it.
+    """Answer one video and write its files.
 
     Args:
-      model: classifies the movements.
-      request: the video and what is wanted of it.
-      folder: the folder to make.
-      bar: shows how far an iterable is, given its length and a title.
+      model: Model that classifies the movements.
+      request: Video and the requested output.
+      folder: Output folder.
+      bar: Progress bar: takes an iterable, its length and a title.
 
     Returns:
-      The answer, and whether it was there before.
+      The answer, and whether it was reused.
 
     Raises:
-      UserError: the video or the folder cannot be used.
-      KeyboardInterrupt: what was found so far is kept, and the same call goes on from there.
+      UserError: The video or the folder cannot be used.
+      KeyboardInterrupt: The run was interrupted. Results so far are kept; the same call resumes.
     """
     key = request.key(model.digest)
-    done = (
+    finished = (
         answer_files.read_state(folder / STATE, key, request.pages) if _is_intact(folder) else None
     )
-    if done and (not request.film or (folder / FILM).is_file()):
-        return done.answer, True
+    if finished and (not request.film or (folder / FILM).is_file()):
+        return finished.answer, True
     unfinished = _unfinished_folder(folder)
     try:
         folders.check_replaceable(folder, STATE, "another --out")
-        if done:  # but for the film
+        if finished:  # Only the film is missing.
             shutil.rmtree(unfinished, ignore_errors=True)
             shutil.copytree(folder, unfinished)
-            _write_film(unfinished, done.answer, request)
-            result = done.answer
+            _write_film(unfinished, finished.answer, request)
+            result = finished.answer
         else:
             result = _fill(unfinished, model, request, key, bar)
         folders.finish(unfinished, folder, replace=True)
     except UserError:
-        if not (unfinished / STATE).is_file():  # nothing is lost
+        if not (unfinished / STATE).is_file():  # Nothing was answered yet.
             shutil.rmtree(unfinished, ignore_errors=True)
         raise
     except OSError as error:
         raise UserError(
-            f"{error.filename or folder}: {error.strerror or error}. Fix: make room, correct who "
-            "may read and write there, or give another --out; then run the same command again."
+            f"{error.filename or folder}: {error.strerror or error}. Fix: free disk space, correct "
+            "the permissions, or give another --out. Then run the same command again."
         ) from error
     return result, False
 
 
 def page_name(movement: Answer) -> str:
-    """Name the page of a movement."""
+    """Return the file name of a movement's page."""
     return f"reason-{movement.apex:06d}.html"
 
 
 def belongs_to_another_video(answer_folder: Path, path: Path) -> bool:
-    """Whether a folder, finished or not, has the answers of another video."""
+    """Return whether a folder, finished or not, has the answers of another video."""
     for folder in (answer_folder, _unfinished_folder(answer_folder)):
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             state = json.loads((folder / STATE).read_text(encoding="utf-8"))
@@ -141,7 +141,7 @@ def belongs_to_another_video(answer_folder: Path, path: Path) -> bool:
 
 
 def _stamp(path: Path) -> list[Any]:
-    """What changes when a file, or what is in a folder, does."""
+    """Return the count, size and newest change of a file or of a folder's files."""
     files = [*path.iterdir()] if path.is_dir() else [path]
     stats = [file.stat() for file in files if file.exists()]
     newest = max((stat.st_mtime_ns for stat in stats), default=0)
@@ -153,7 +153,7 @@ def _unfinished_folder(folder: Path) -> Path:
 
 
 def _is_intact(folder: Path) -> bool:
-    """Whether all that was written there still is."""
+    """Return whether every file that was written to a folder still exists."""
     try:
         return all((folder / name).is_file() for name in folders.read_checksums(folder))
     except UserError:
@@ -163,36 +163,36 @@ def _is_intact(folder: Path) -> bool:
 def _fill(
     folder: Path, model: Model, request: Request, key: dict[str, Any], bar: Bar
 ) -> VideoAnswer:
-    """Answer a video in a folder, which may have what an interrupted call has found."""
+    """Answer a video in a folder that may hold the state of an interrupted run."""
 
     def save(state: ResumeState) -> None:
         answer_files.write_state(folder / STATE, key, request.pages, state)
 
     def draw(movement: ClassifiedMovement) -> None:
-        """Draw the page of a movement while its frames are there."""
+        """Write the page of a movement while its frames are in memory."""
         if request.reasons:
             page, title = folder / page_name(movement.answer), request.video.path.name
             reason.write(page, model, movement, title=title, faces=request.faces)
 
-    before = answer_files.read_state(folder / STATE, key, request.pages)
-    if before is None:
+    earlier = answer_files.read_state(folder / STATE, key, request.pages)
+    if earlier is None:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     if request.is_marked:
         result = session.classify_marked_video(model, request.video, draw)
     else:
-        result = session.watch_video(model, request.video, before, bar, draw, save)
-    # First, so that what is watched is not lost while the rest is drawn.
+        result = session.watch_video(model, request.video, earlier, bar, draw, save)
+    # Saved first, so that an interruption while drawing does not lose the answers.
     save(ResumeState(result, result.first + result.frames - 1))
     _write_rest(folder, result, request)
     return result
 
 
 def _write_rest(folder: Path, result: VideoAnswer, request: Request) -> None:
-    """Write all but the state of a video that is answered."""
+    """Write all files of an answered video except the state."""
     current = {page_name(movement) for movement in result.answers}
     for page in folder.glob("reason-*.html"):
-        if page.name not in current:  # of a movement that a later pass saw otherwise
+        if page.name not in current:  # A resumed run may have moved its apex.
             page.unlink()
     answer_files.write_csv(folder / CSV, [result])
     timeline.write(folder / TIMELINE, result)
@@ -205,9 +205,9 @@ def _write_film(folder: Path, result: VideoAnswer, request: Request) -> None:
 
 
 def _film_frames(result: VideoAnswer, request: Request) -> Iterator[tuple[int, np.ndarray]]:
-    """Give all frames, or of a marked movement those from a second before to one after.
+    """Yield all frames, or those within a second of a marked movement.
 
-    Those that cannot be read are left out.
+    Frames that cannot be read are left out.
     """
     first, last = result.first, result.first + result.frames - 1
     if request.is_marked:

@@ -1,4 +1,4 @@
-"""The ablation as a page, as a table for the terminal, and as files for other programs."""
+"""The ablation as a page, as a table for the terminal, and as JSON and CSV files."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def write(
     """Write ablation.json, ablation.csv and ablation.html.
 
     Args:
-      folder: the one that the members' folders are in.
-      results: as `ablation.results` returns them.
-      config: the fields of the series, as in config.json.
-      events: the lines of the series' log.jsonl.
-      logs: each member's lines.
+      folder: Folder that contains the members' folders.
+      results: Results as returned by `ablation.results`.
+      config: Fields of the series, as in config.json.
+      events: Events of the series' log.jsonl.
+      logs: Events of each member's log.
 
     Returns:
-      The path of the page.
+      Path of the page.
     """
-    told = json.dumps({"name": config["name"], **results}, indent=2)
-    (folder / "ablation.json").write_text(told + "\n", encoding="utf-8")
+    text = json.dumps({"name": config["name"], **results}, indent=2)
+    (folder / "ablation.json").write_text(text + "\n", encoding="utf-8")
     rows = list(_flat_rows(results))
     with (folder / "ablation.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
@@ -66,10 +66,10 @@ def write(
 
 
 def text_table(results: Mapping[str, Any]) -> str:
-    """The comparisons for a terminal, at most 80 columns wide.
+    """Format the comparisons for the terminal, at most 80 columns wide.
 
     Args:
-      results: as `ablation.results` returns them.
+      results: Results as returned by `ablation.results`.
     """
     lines = [wording.counts(results["members"][0]), f"the head that answers: {_rule(results)}", ""]
     lines.append(wording.text_row("", paired_report.SCORES))
@@ -88,13 +88,13 @@ def render(
     events: list[dict],
     logs: Mapping[str, list[dict]],
 ) -> str:
-    """The page; it needs nothing from outside, and links to the members' reports beside it.
+    """Render the page, which links to the members' reports and loads nothing else.
 
     Args:
-      results: as `ablation.results` returns them.
-      config: the fields of the series.
-      events: the lines of the series' log.jsonl.
-      logs: each member's lines.
+      results: Results as returned by `ablation.results`.
+      config: Fields of the series.
+      events: Events of the series' log.jsonl.
+      logs: Events of each member's log.
     """
     rows = [row for name in _SERIES for row in results[name]]  # all strips have one scale
     limit = paired_report.common_limit(rows)
@@ -110,7 +110,7 @@ def render(
 
 
 def _flat_rows(results: Mapping) -> Iterable[dict[str, object]]:
-    """One dict of plain cells for each comparison."""
+    """Return each comparison as a dict of CSV cells."""
     members = {row["member"]: row for row in results["members"]}
     for series in _SERIES:
         for row in results[series]:
@@ -126,7 +126,7 @@ def _flat_rows(results: Mapping) -> Iterable[dict[str, object]]:
 
 
 def _text_rows(row: Mapping) -> Iterable[str]:
-    """A comparison: its line, its interval, and what was published."""
+    """Yield the lines of a comparison: differences, interval, and the published gain."""
     yield from paired_report.text_lines(_pair_label(row, "->"), row)
     if row["published_points"]:
         yield f"  published gain in accuracy: {row['published_points']} points"
@@ -182,7 +182,7 @@ def _members(results: Mapping, logs: Mapping[str, list[dict]]) -> Markup:
                 *("yes" if part in row["parts"] else "no" for part in PARTS),
                 *paired_report.score_cells(row),
                 history.last(log, "train").get("parameters", wording.NOT_RECORDED),
-                f"{sum(each['seconds'] for each in epochs):.0f}"
+                f"{sum(epoch['seconds'] for epoch in epochs):.0f}"
                 if epochs
                 else wording.NOT_RECORDED,
             ]

@@ -29,20 +29,20 @@ def write(folder: Path, results: Mapping[str, Any]) -> Path:
     """Write compare.json, compare.csv and compare.html.
 
     Args:
-      folder: made when it is not there.
-      results: as `runs.results` returns them.
+      folder: Output folder, created if missing.
+      results: Results as returned by `runs.results`.
 
     Returns:
-      The path of the page.
+      Path of the page.
 
     Raises:
-      UserError: the folder cannot be written.
+      UserError: The folder cannot be written.
     """
     path = folder / "compare.html"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        told = json.dumps(results, indent=2)
-        (folder / "compare.json").write_text(told + "\n", encoding="utf-8")
+        text = json.dumps(results, indent=2)
+        (folder / "compare.json").write_text(text + "\n", encoding="utf-8")
         _write_csv(folder / "compare.csv", results)
         path.write_text(render(results), encoding="utf-8")
     except OSError as error:
@@ -69,10 +69,12 @@ def _flat_row(row: Mapping) -> dict[str, object]:
 
 
 def text_table(results: Mapping[str, Any]) -> str:
-    """The comparison for a terminal, at most 80 columns wide but for the names of folders.
+    """Format the comparison for the terminal, at most 80 columns wide.
+
+    The names of folders may make a line longer.
 
     Args:
-      results: as `runs.results` returns them.
+      results: Results as returned by `runs.results`.
     """
     lines = []
     for run in results["runs"]:
@@ -83,16 +85,16 @@ def text_table(results: Mapping[str, Any]) -> str:
         for run in NAMES:
             lines += paired_report.score_lines(f"  {run}", row[run])
         lines += paired_report.text_lines("  B less A", row)
-    told = [*_warnings(results["runs"]), *_notes(results)]
-    notes = (textwrap.fill(note, 79) for note in told)
+    messages = [*_warnings(results["runs"]), *_notes(results)]
+    notes = (textwrap.fill(note, 79) for note in messages)
     return "\n".join([*lines, *(f"\n{note}" for note in notes)])
 
 
 def render(results: Mapping[str, Any]) -> str:
-    """The page; it needs nothing from outside.
+    """Render the page. It loads nothing from outside.
 
     Args:
-      results: as `runs.results` returns them.
+      results: Results as returned by `runs.results`.
     """
     rows = _rows(results)
     limit = paired_report.common_limit(rows)
@@ -143,10 +145,12 @@ def _changed_clips(results: Mapping) -> Markup:
     parts = []
     for run, clips in (("B", results["gained_clips"]), ("A", results["lost_clips"])):
         if clips:
-            told = f"{wording.pluralize(len(clips), 'clip')} that only {run} gets right"
+            summary = f"{wording.pluralize(len(clips), 'clip')} that only {run} gets right"
             names = ", ".join("/".join(clip) for clip in clips)
             parts.append(
-                html.tag("details", html.tag("summary", told), html.tag("p", names, class_="small"))
+                html.tag(
+                    "details", html.tag("summary", summary), html.tag("p", names, class_="small")
+                )
             )
     return html.section("Clips that differ", *parts) if parts else Markup("")
 
@@ -171,12 +175,12 @@ def _notes(results: Mapping) -> list[str]:
 
 
 def _warnings(runs: Sequence[Mapping]) -> Iterable[str]:
-    """What a reader must know before the figures."""
+    """Yield what a reader must know before reading the scores."""
     for run in runs:
         if run["not_shared"]:
             yield (
-                f"{run['run']} tested {wording.pluralize(run['not_shared'], 'clip')} that the other did "
-                "not: left out here."
+                f"{run['run']} tested {wording.pluralize(run['not_shared'], 'clip')} that the "
+                "other did not: left out here."
             )
         if run["upper_bound"]:
             yield f"The rule of {run['run']} is an {wording.UPPER_BOUND}. It is not a result."
@@ -191,7 +195,7 @@ def _warnings(runs: Sequence[Mapping]) -> Iterable[str]:
 
 
 def _rows(results: Mapping) -> list[Mapping]:
-    """All clips, then each database where there are several."""
+    """List the row of all clips, then a row for each database if there are several."""
     databases = results["per_dataset"]
     return [results["full"], *(databases if len(databases) > 1 else [])]
 
@@ -205,7 +209,10 @@ def _format_run(run: Mapping) -> str:
 
 
 def _format_counts(row: Mapping) -> str:
-    return f"{wording.pluralize(row['clips'], 'clip')} of {wording.pluralize(row['subjects'], 'subject')}"
+    return (
+        f"{wording.pluralize(row['clips'], 'clip')} of "
+        f"{wording.pluralize(row['subjects'], 'subject')}"
+    )
 
 
 def _command(results: Mapping) -> str:

@@ -1,4 +1,4 @@
-"""The curves of a training, over its epochs: what was logged, of training clips alone."""
+"""Training curves over the epochs, from the log. They show training clips only."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _HEADS = (BLUE, VERMILION, GREEN, ORANGE)
 
 
 class Curve(NamedTuple):
-    """A picture: its title, and what draws it."""
+    """A plot: its title and the function that draws it."""
 
     title: str
     draw: Callable[[Axes], None]
 
 
 def overview(epochs: list[dict], classes: int) -> Figure:
-    """All curves in one figure.
+    """Plot all curves in one figure.
 
     Args:
-      epochs: as `history.epochs` returns them.
-      classes: how many.
+      epochs: Epochs as returned by `history.epochs`.
+      classes: Number of classes.
     """
     curves = _curves(epochs, classes)
     rows = -(-len(curves) // 2)
@@ -43,7 +43,7 @@ def overview(epochs: list[dict], classes: int) -> Figure:
 
 
 def single_figures(epochs: list[dict], classes: int) -> Iterator[tuple[str, Figure]]:
-    """Each curve with its title; arguments as of `overview`."""
+    """Yield each curve as a title and a figure. The arguments are those of `overview`."""
     for curve in _curves(epochs, classes):
         figure = plots.figure(4.8, 3.4)
         _draw(curve, epochs, figure.subplots())
@@ -51,7 +51,7 @@ def single_figures(epochs: list[dict], classes: int) -> Iterator[tuple[str, Figu
 
 
 def _curves(epochs: list[dict], classes: int) -> list[Curve]:
-    """Those of which the log has every epoch, and that say something."""
+    """List the curves that the log has for every epoch and that show something."""
 
     def logged(name: str) -> bool:
         return all(epoch.get(name) is not None for epoch in epochs)
@@ -102,11 +102,15 @@ def _plot_learning_rate(axes: Axes, epochs: list[dict]) -> None:
 
 
 def _plot_folds(axes: Axes, epochs: list[dict], name: str, color: str) -> None:
-    """The mean over the folds, and their range where the log has every fold."""
+    """Plot the mean over the folds, and their range if the log has every fold."""
     folds = f"fold_{name}"
     if all(folds in epoch for epoch in epochs):
-        each = [np.array(epoch[folds], float) for epoch in epochs]  # a failed fold's None is NaN
-        low, high = ([limit.reduce(values) for values in each] for limit in (np.fmin, np.fmax))
+        fold_values = [
+            np.array(epoch[folds], float) for epoch in epochs
+        ]  # a failed fold's None is NaN
+        low, high = (
+            [limit.reduce(values) for values in fold_values] for limit in (np.fmin, np.fmax)
+        )
         steps = [epoch["epoch"] for epoch in epochs]
         axes.fill_between(steps, low, high, color=color, alpha=0.2, linewidth=0, label="all folds")
     means = np.array([epoch[name] for epoch in epochs], float)

@@ -1,4 +1,4 @@
-"""The vocabulary of a report page: safe HTML, tables, bars, and the style sheet."""
+"""Building blocks of a report page: escaped HTML, tables, bars, and the style sheet."""
 
 from __future__ import annotations
 
@@ -8,44 +8,44 @@ from collections.abc import Iterable, Sequence
 
 
 class Markup(str):
-    """HTML made by this module; every other string is escaped where it enters the page."""
+    """HTML made by this module. Every other string is escaped when it enters a page."""
 
 
 def escape(value: object) -> Markup:
-    """Escape anything that is not yet markup."""
+    """Escape a value unless it is markup already."""
     return value if isinstance(value, Markup) else Markup(html.escape(str(value)))
 
 
 def join(parts: Iterable[object], separator: str = "\n") -> Markup:
-    """One piece of markup of several."""
+    """Join several pieces of markup into one."""
     return Markup(separator.join(escape(part) for part in parts))
 
 
 def breakable_path(path: str) -> Markup:
-    """A text that may go on in a new line after each of its slashes."""
+    """Allow a line break after each slash of a path."""
     return Markup(escape(path).replace("/", "/<wbr>"))
 
 
 def tag(name: str, *content: object, **attributes: object) -> Markup:
-    """`<name attributes>content</name>`; `class_` stands for class."""
+    """Return `<name attributes>content</name>`; write the attribute class as `class_`."""
     pairs = (f' {key.rstrip("_")}="{escape(value)}"' for key, value in attributes.items())
     return Markup(f"<{name}{''.join(pairs)}>{join(content, '')}</{name}>")
 
 
 def section(title: str, *content: object) -> Markup:
-    """A titled part of the page."""
+    """Return a section of the page with a title."""
     return tag("section", tag("h2", title), join(content))
 
 
 def table(
     header: Sequence[object], rows: Iterable[Sequence[object]], marked_row: int = -1
 ) -> Markup:
-    """A table that scrolls sideways where the page is narrow; the first column names the row.
+    """Return a table that scrolls sideways on a narrow page.
 
     Args:
-      header: of the columns.
-      rows: one cell a column.
-      marked_row: the index of the row that the page speaks of; -1 for none.
+      header: Titles of the columns.
+      rows: Cells of each row. The first one names the row.
+      marked_row: Index of the row to highlight, or -1 for none.
     """
     head = tag("tr", *(tag("th", cell, scope="col") for cell in header))
     body = []
@@ -58,38 +58,39 @@ def table(
 
 
 def definition_list(rows: Iterable[tuple[object, object]]) -> Markup:
-    """A list of names with their values."""
+    """Return a list of names and their values."""
     return tag("dl", *(tag("div", tag("dt", name), tag("dd", value)) for name, value in rows))
 
 
 def command(line: str) -> Markup:
-    """A command line that breaks between its words only, and copies as one line."""
+    """Return a command line that breaks only between words and is copied as one line."""
     return tag("pre", join((tag("span", word) for word in line.split(" ")), " "))
 
 
 def image(png: bytes, description: str) -> Markup:
-    """A picture within the page."""
+    """Return a PNG image embedded in the page."""
     data = base64.b64encode(png).decode("ascii")
     return Markup(f'<img src="data:image/png;base64,{data}" alt="{escape(description)}">')
 
 
 def linked_image(path: str, description: str) -> Markup:
-    """A picture in a file beside the page, which `document` must allow.
+    """Return an image that stays in a file beside the page (see `document`).
 
     Args:
-      path: of the file, from the page, with / and without letters that an address escapes.
-      description: stands in its place where the file is not there.
+      path: Path of the file, relative to the page, with / and without characters that a URL
+        escapes.
+      description: Text to show if the file is missing.
     """
     return Markup(f'<img src="{escape(path)}" alt="{escape(description)}">')
 
 
 def bar(share: float) -> Markup:
-    """A bar of `share` (0..1) of its cell."""
+    """Return a bar that fills `share` (0..1) of its cell."""
     return tag("span", tag("i", style=f"width:{share:.1%}"), class_="bar")
 
 
 def interval_strip(value: float, interval: Sequence[float] | None, reference: float) -> Markup:
-    """A scale from 0 to 1: the value, its interval, and a tick at the reference."""
+    """Draw a value on a scale from 0 to 1, with its interval and a reference tick."""
     parts = [tag("b", style=f"left:{reference:.2%}")]
     if interval is not None:
         low, high = interval
@@ -99,7 +100,7 @@ def interval_strip(value: float, interval: Sequence[float] | None, reference: fl
 
 
 def confusion_table(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Markup:
-    """A confusion matrix as text: counts and shares of the row, darker for a higher share."""
+    """Return a confusion matrix as a table of counts and row shares, shaded by share."""
     rows = []
     for name, line in zip(names, counts, strict=True):
         total = max(sum(line), 1)
@@ -117,12 +118,12 @@ def _heat_cell(count: int, share: float) -> Markup:
 
 
 def document(title: str, *content: object, allow_local_images: bool = False) -> str:
-    """The whole page; its policy forbids anything from outside and any script.
+    """Return the whole page. Its policy forbids scripts and anything from outside.
 
     Args:
-      title: of the page.
-      content: its parts.
-      allow_local_images: whether it shows pictures from files beside it (`picture`).
+      title: Title of the page.
+      content: Sections of the page.
+      allow_local_images: Whether the page may show images from files beside it (`linked_image`).
     """
     # For a page that is opened as a file, some browsers hold that no file is its own.
     images = "data: 'self' file:" if allow_local_images else "data:"

@@ -1,4 +1,4 @@
-"""A paired comparison in a table for the terminal, on a page, in a file."""
+"""A paired comparison as rows of a terminal table, of a page and of a CSV file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SEVERAL_SEEDS = (
 
 
 def score_lines(name: str, row: Mapping) -> Iterable[str]:
-    """A method's own scores for a terminal; of several seeds their deviation below."""
+    """Yield a method's scores for the terminal, then their deviation over the seeds."""
     yield wording.text_row(name, [wording.short_number(row[score]) for score in metrics.HEADLINE])
     if spread := row["seed_std"]:
         deviations = [wording.short_number(spread[score]) for score in metrics.HEADLINE]
@@ -34,7 +34,7 @@ def score_lines(name: str, row: Mapping) -> Iterable[str]:
 
 
 def score_cells(row: Mapping) -> list[object]:
-    """A method's own scores as cells, under `SCORES`."""
+    """Return a method's scores as table cells under the titles `SCORES`."""
     scores = [wording.number(row[name]) for name in metrics.HEADLINE]
     spread = row["seed_std"]
     if not spread:
@@ -48,7 +48,7 @@ def score_cells(row: Mapping) -> list[object]:
 
 
 def text_lines(name: str, row: Mapping) -> Iterable[str]:
-    """A comparison for a terminal: its line, and its interval."""
+    """Yield a comparison for the terminal: one line, then the bounds of its interval."""
     differences = [format_signed(row["difference"][score]) for score in metrics.HEADLINE]
     yield wording.text_row(name, differences + changes(row))
     bounds = [row["interval"][score] for score in metrics.HEADLINE]
@@ -57,29 +57,29 @@ def text_lines(name: str, row: Mapping) -> Iterable[str]:
 
 
 def cells(row: Mapping, limit: float) -> list[object]:
-    """A comparison as cells of a page's table, under `TITLES`.
+    """Return a comparison as table cells under the titles `TITLES`.
 
     Args:
-      row: the comparison.
-      limit: of the strip's scale, which goes from -limit to limit with a tick at 0.
+      row: The comparison.
+      limit: Bound of the strip's scale, which goes from -limit to limit with a tick at 0.
     """
     accuracy, uf1, uar = (difference_cell(row, name) for name in metrics.HEADLINE)
     return [html.join([accuracy, _strip(row, limit)]), uf1, uar, *changes(row)]
 
 
 def common_limit(rows: Sequence[Mapping]) -> float:
-    """The scale that all rows share."""
+    """Return one bound for the scale of all rows."""
     return max(abs(end) for row in rows for end in row["interval"]["accuracy"]) or 1.0
 
 
 def changes(row: Mapping) -> list[str]:
-    """Gained, lost and p; empty where there is none."""
+    """Return gained, lost and p as text; '' for a missing value."""
     counts = ["" if row[name] is None else str(row[name]) for name in ("gained", "lost")]
     return [*counts, "" if row["mcnemar_p"] is None else f"{row['mcnemar_p']:.3f}"]
 
 
 def csv_cells(row: Mapping, name: str) -> dict[str, object]:
-    """The difference in one score as plain cells, with its interval."""
+    """Return the difference in one score and its interval as CSV cells."""
     low, high = row["interval"][name] or ("", "")
     return {
         f"{name}_difference": row["difference"][name],
@@ -89,34 +89,34 @@ def csv_cells(row: Mapping, name: str) -> dict[str, object]:
 
 
 def rerun_section(events: list[dict]) -> Markup:
-    """The command of several runs, and what it ran with."""
+    """Return a section with the command of several runs, its versions and its devices."""
     start = history.start_event(events)
     command = start.get("command")
     rows = [("date", start.get("date", wording.NOT_RECORDED)), *start.get("versions", {}).items()]
     rows.append(("devices", ", ".join(start.get("devices", [wording.NOT_RECORDED]))))
-    told = (
+    command_text = (
         html.command(command)
         if command
         else html.tag("p", f"The command was {wording.NOT_RECORDED}.")
     )
-    return html.section("How to run it again", told, html.definition_list(rows))
+    return html.section("How to run it again", command_text, html.definition_list(rows))
 
 
 def format_signed(value: float | None) -> str:
-    """A difference, or that there is none."""
+    """Format a difference with its sign; '-' if there is none."""
     return "-" if value is None else f"{value:+.3f}"
 
 
 def difference_cell(row: Mapping, name: str) -> Markup:
-    """The difference in one score, and below it the interval."""
+    """Return a cell with the difference in one score above its interval."""
     interval = row["interval"][name]
-    told = (
+    interval_text = (
         f"{format_signed(interval[0])} to {format_signed(interval[1])}"
         if interval
         else "no interval"
     )
     return html.join(
-        [format_signed(row["difference"][name]), html.tag("small", told, class_="under")]
+        [format_signed(row["difference"][name]), html.tag("small", interval_text, class_="under")]
     )
 
 

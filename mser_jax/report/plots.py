@@ -1,4 +1,4 @@
-"""The pictures of a run: how they look, confusion, reliability. No global state of pyplot."""
+"""Figures of a run: style, confusion matrix, reliability diagram. No global pyplot state."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ _DPI = 150
 
 
 def confusion(counts: np.ndarray, class_names: list[str]) -> Figure:
-    """Counts beside row rates; rows are the true class.
+    """Plot the confusion counts beside the rates of each row. Rows are the true class.
 
     Args:
-      counts: `[c, c]` int.
-      class_names: c names.
+      counts: Confusion matrix `[c, c]`, int.
+      class_names: Names of the c classes.
     """
     counts = np.asarray(counts)
     rates = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.2 + 0.62 * len(class_names)
-    made = figure(2 * side, side + 0.4)
-    left, right = made.subplots(1, 2)
+    canvas = figure(2 * side, side + 0.4)
+    left, right = canvas.subplots(1, 2)
     _plot_matrix(left, rates, [[f"{cell}" for cell in row] for row in counts], class_names)
     _plot_matrix(right, rates, [[f"{cell:.0%}" for cell in row] for row in rates], class_names)
     left.set_title("clips", loc="left", color=INK)
     right.set_title("share of the true class", loc="left", color=INK)
     left.set_ylabel("true class", color=FAINT)
-    return made
+    return canvas
 
 
 def reliability(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> Figure:
-    """How often answers are right, by how sure they are; below, how many are how sure.
+    """Plot accuracy against confidence, above a histogram of the confidence.
 
     Args:
-      before: `calibration.Quality` of the probabilities as they are, as metrics.json has it.
-      after: of the calibrated ones, where there are any.
+      before: `calibration.Quality` of the raw probabilities, as stored in metrics.json.
+      after: The same of the calibrated probabilities, if there are any.
     """
-    made = figure(4.8, 5.8)
-    above, below = made.subplots(2, 1, sharex=True, height_ratios=(3.6, 1))
+    canvas = figure(4.8, 5.8)
+    above, below = canvas.subplots(2, 1, sharex=True, height_ratios=(3.6, 1))
     dashes = (0, (4, 3))
     above.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=dashes, label="as sure as right")
     _plot_reliability(above, below, before, VERMILION, "as answered", "o")
@@ -62,19 +62,19 @@ def reliability(before: Mapping[str, Any], after: Mapping[str, Any] | None) -> F
         axes.set_axisbelow(True)
         axes.tick_params(length=0, colors=FAINT)
         axes.spines[:].set_visible(False)
-    return made
+    return canvas
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches."""
-    made = Figure(figsize=(width, height), facecolor="white")
-    made.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)
-    FigureCanvasAgg(made)
-    return made
+    """Create an empty figure of a size in inches."""
+    canvas = Figure(figsize=(width, height), facecolor="white")
+    canvas.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)
+    FigureCanvasAgg(canvas)
+    return canvas
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as a PNG file: the same bytes for the same figure."""
+    """Encode a figure as PNG. The same figure gives the same bytes."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=_DPI, metadata={"Software": None})
     return file.getvalue()
@@ -84,10 +84,12 @@ def _plot_reliability(
     above: Axes, below: Axes, quality: Mapping[str, Any], color: str, label: str, marker: str
 ) -> None:
     bins = quality["bins"]
-    sure, right = ([each[name] for each in bins] for name in ("confidence", "accuracy"))
-    ends = np.array([each["interval"] for each in bins]).T
-    above.vlines(sure, *ends, color=color, linewidth=1.4, alpha=0.5)
-    above.plot(sure, right, color=color, marker=marker, markersize=5, linewidth=1.2, label=label)
+    confidence, accuracy = ([bin_[name] for bin_ in bins] for name in ("confidence", "accuracy"))
+    ends = np.array([bin_["interval"] for bin_ in bins]).T
+    above.vlines(confidence, *ends, color=color, linewidth=1.4, alpha=0.5)
+    above.plot(
+        confidence, accuracy, color=color, marker=marker, markersize=5, linewidth=1.2, label=label
+    )
     counts = quality["histogram"]
     edges = np.linspace(0, 1, len(counts) + 1)
     below.stairs(counts, edges, color=color, alpha=0.22, fill=True)

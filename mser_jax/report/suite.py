@@ -1,4 +1,4 @@
-"""The table of all models: a page, a table for the terminal, and files for other programs."""
+"""The table of all models as a page, as a table for the terminal, and as JSON and CSV files."""
 
 from __future__ import annotations
 
@@ -38,25 +38,25 @@ _MARK = "Published: UF1 / UAR in the papers; with *, known to be chosen on the t
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What the page tells beside the scores.
+    """What the page shows beside the scores.
 
     Attributes:
-      logs: the lines of each model's log.jsonl.
-      not_run: why each of the other models has no row.
+      logs: Events of each model's log.jsonl.
+      not_run: Reason why each of the other models has no row.
     """
 
     logs: Mapping[str, list[dict]]
     not_run: Mapping[str, str]
 
     def parameters(self, name: str) -> int | None:
-        """How many weights a network has."""
+        """Return the number of a network's parameters."""
         return history.last(self.logs[name], "train").get("parameters")
 
     def seconds(self, name: str) -> float | None:
-        """Of the training; None where it was not recorded."""
+        """Return the duration of a training in seconds, or None if it was not recorded."""
         log = self.logs[name]
         if epochs := history.epochs(log):  # rather than the stage: a stopped one is not logged
-            return sum(each["seconds"] for each in epochs)
+            return sum(epoch["seconds"] for epoch in epochs)
         fitted = [stage["seconds"] for stage in history.stages(log) if stage["name"] == "fit"]
         return fitted[0] if fitted else None
 
@@ -71,17 +71,17 @@ def write(
     """Write suite.json, suite.csv and suite.html.
 
     Args:
-      folder: the one that the models' folders are in.
-      results: as `models.results` returns them.
-      config: the fields of the suite, as in config.json.
-      events: the lines of the suite's log.jsonl.
-      context: what else is known of the models.
+      folder: Folder that contains the models' folders.
+      results: Results as returned by `models.results`.
+      config: Fields of the suite, as in config.json.
+      events: Events of the suite's log.jsonl.
+      context: What else is known about the models.
 
     Returns:
-      The path of the page.
+      Path of the page.
     """
-    told = {"name": config["name"], **results, "not_run": context.not_run}
-    (folder / "suite.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    document = {"name": config["name"], **results, "not_run": context.not_run}
+    (folder / "suite.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     bound = {"rule": results["rule"], "upper_bound": results["upper_bound"]}
     rows = [bound | _csv_cells(row, context) for row in results["models"]]
     with (folder / "suite.csv").open("w", newline="", encoding="utf-8") as file:
@@ -94,10 +94,10 @@ def write(
 
 
 def text_table(results: Mapping[str, Any]) -> str:
-    """The models for a terminal, at most 80 columns wide.
+    """Format the models for the terminal, at most 80 columns wide.
 
     Args:
-      results: as `models.results` returns them.
+      results: Results as returned by `models.results`.
     """
     lines = [wording.text_row("", (*paired_report.SCORES, "UF1 from", "to", "publ."))]
     for row in _rows_by_score(results):
@@ -120,9 +120,9 @@ def text_table(results: Mapping[str, Any]) -> str:
 
 
 def _text_lines(row: Mapping) -> Iterator[str]:
-    whole, bounds = row["scores"][ALL_DATASETS], row["scores"][ALL_DATASETS]["interval"]["uf1"]
+    scores, bounds = row["scores"][ALL_DATASETS], row["scores"][ALL_DATASETS]["interval"]["uf1"]
     ends = [wording.number(end) for end in bounds] if bounds else ["", ""]
-    cells = [wording.short_number(whole[name]) for name in metrics.HEADLINE]
+    cells = [wording.short_number(scores[name]) for name in metrics.HEADLINE]
     yield wording.text_row(row["model"], [*cells, *ends, _published_score(row, "uf1")])
     if spread := row["seed_std"]:
         deviations = [wording.short_number(spread[name]) for name in metrics.HEADLINE]
@@ -137,13 +137,13 @@ def _text_lines(row: Mapping) -> Iterator[str]:
 def render(
     results: Mapping[str, Any], config: Mapping[str, Any], events: list[dict], context: Context
 ) -> str:
-    """The page; it needs nothing from outside, and links to the models' reports beside it.
+    """Render the page, which links to the models' reports and loads nothing else.
 
     Args:
-      results: as `models.results` returns them.
-      config: the fields of the suite.
-      events: the lines of the suite's log.jsonl.
-      context: what else is known of the models.
+      results: Results as returned by `models.results`.
+      config: Fields of the suite.
+      events: Events of the suite's log.jsonl.
+      context: What else is known about the models.
     """
     return html.document(
         f"{config['name']}: models",
@@ -165,9 +165,11 @@ def _head(results: Mapping, config: Mapping) -> Markup:
         html.tag("h1", config["name"]),
     ]
     if first := next(_rows_by_score(results), None):
-        told = [wording.pluralize(first[f"{name}s"], name) for name in ("clip", "subject", "fold")]
+        counts = [
+            wording.pluralize(first[f"{name}s"], name) for name in ("clip", "subject", "fold")
+        ]
         parts.append(html.tag("p", wording.protocol(config, first["folds"]), class_="lead"))
-        parts.append(html.tag("p", ", ".join(told), class_="small"))
+        parts.append(html.tag("p", ", ".join(counts), class_="small"))
     if results["upper_bound"]:
         parts.append(html.tag("p", _BOUND.format(**results), class_="note"))
     return html.tag("header", html.join(parts))
@@ -183,7 +185,7 @@ def _overview(results: Mapping) -> Markup:
                 for name in metrics.HEADLINE
             ),
             paired_report.difference_cell(row["to_best"], "uf1") if row["to_best"] else "the best",
-            " / ".join(filter(None, (_published_score(row, each) for each in ("uf1", "uar")))),
+            " / ".join(filter(None, (_published_score(row, score) for score in ("uf1", "uar")))),
         ]
         for row in _rows_by_score(results)
     ]
@@ -195,7 +197,7 @@ def _overview(results: Mapping) -> Markup:
 
 
 def _seeds(results: Mapping, context: Context) -> Markup:
-    """What the seeds of a model answer together, and what it took to train them."""
+    """Show the scores of each model's averaged seeds, and the cost of its training."""
     cells = [
         [
             _model_link(row["model"]),
@@ -228,13 +230,13 @@ def _database_section(results: Mapping, name: str) -> Markup:
 
 
 def _score_cell(scores: Mapping, spread: Mapping | None, name: str) -> Markup:
-    """A score, its deviation over the seeds, and below it the interval."""
-    told = wording.short_number(scores[name]) + (
+    """Return a cell with a score, its deviation over the seeds, and its interval."""
+    text = wording.short_number(scores[name]) + (
         f" ± {wording.short_number(spread[name])}" if spread else ""
     )
     bounds = scores["interval"][name]
     below = f"{wording.number(bounds[0])} to {wording.number(bounds[1])}" if bounds else ""
-    return html.join([told, html.tag("small", below, class_="under")])
+    return html.join([text, html.tag("small", below, class_="under")])
 
 
 def _published_section() -> Markup:
@@ -272,7 +274,7 @@ def _missing_models(results: Mapping, context: Context) -> Markup:
 
 
 def _csv_cells(row: Mapping, context: Context) -> dict[str, object]:
-    """One line of plain cells."""
+    """Return a row as a dict of CSV cells."""
     name, model = row["model"], zoo.MODELS[row["model"]]
     cells: dict[str, object] = {"model": name, "title": model.title, "paper": model.paper}
     cells |= {"parameters": context.parameters(name), "training_seconds": context.seconds(name)}
@@ -300,7 +302,7 @@ def _model_link(name: str) -> Markup:
 
 
 def _published_score(row: Mapping, score: str) -> str:
-    """Beside the whole set; marked where the epoch is known to be chosen on the test subject."""
+    """Return the published score, marked if its epoch was chosen on the test subject."""
     figures = published.composite(zoo.MODELS[row["model"]].title)
     if figures is None or row["clips"] != published.COMPOSITE_CLIPS:
         return ""
@@ -308,7 +310,7 @@ def _published_score(row: Mapping, score: str) -> str:
 
 
 def _rows_by_score(results: Mapping) -> Iterator[Mapping]:
-    """The models that have scores, the highest UF1 first."""
+    """Sort the models that have scores by UF1, highest first."""
     scored = [row for row in results["models"] if not row["failed"]]
     yield from sorted(scored, key=lambda row: -row["scores"][ALL_DATASETS]["uf1"])
 
@@ -318,6 +320,6 @@ def _failed_rows(results: Mapping) -> list[Mapping]:
 
 
 def _database_names(results: Mapping) -> list[str]:
-    """Those that the models were tested on."""
+    """List the databases that the models were tested on."""
     names = dict.fromkeys(name for row in _rows_by_score(results) for name in row["scores"])
     return [name for name in names if name != ALL_DATASETS]

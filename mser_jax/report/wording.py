@@ -1,4 +1,4 @@
-"""What the reports say in the same words: protocols, counts, scores, warnings."""
+"""Sentences that several reports share: protocols, counts, scores, warnings."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ _MAX_FOLDS_NAMED = 5  # failed folds in a sentence; the page lists all
 
 
 def protocol(config: Mapping, folds: int) -> str:
-    """Who was tested by whom, in a sentence."""
+    """Describe the evaluation protocol in one sentence."""
     evaluation = config["evaluation"]
     sentence = _PROTOCOLS[evaluation["protocol"]]
     return sentence.format(folds=pluralize(folds, "fold"), held_out=evaluation.get("held_out"))
 
 
 def counts(scores: Mapping) -> str:
-    """How much was tested, for a first line."""
+    """Summarise how much was tested: clips, subjects, folds and seeds."""
     seeds = scores["seeds"]
-    told = [pluralize(scores[f"{name}s"], name) for name in ("clip", "subject", "fold")]
-    return ", ".join([*told, f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"])
+    parts = [pluralize(scores[f"{name}s"], name) for name in ("clip", "subject", "fold")]
+    return ", ".join([*parts, f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"])
 
 
 def failure_warning(scores: Mapping) -> str:
-    """Which folds failed, and what it means for every score; '' where none did."""
+    """Return a warning that names the failed folds, or '' if none failed."""
     rows = scores["failed"]
     if not rows:
         return ""
@@ -57,32 +57,32 @@ def failure_warning(scores: Mapping) -> str:
     )
     more = f"; and {len(rows) - _MAX_FOLDS_NAMED} more" * (len(rows) > _MAX_FOLDS_NAMED)
     return (
-        f"FAILED: {len(rows)} of {pluralize(scores['trainings'], 'training')} diverged: {named}{more}. "
-        f"These clips have no answer ({sum(row['clips'] for row in rows)} in all): every score "
-        "here is of the others alone, and is not a result on the whole set."
+        f"FAILED: {len(rows)} of {pluralize(scores['trainings'], 'training')} diverged: "
+        f"{named}{more}. These clips have no answer ({sum(row['clips'] for row in rows)} in all): "
+        "every score here is of the others alone, and is not a result on the whole set."
     )
 
 
 def footer() -> Markup:
-    """What every page says at its end."""
+    """Return the footer of every page."""
     return html.tag("footer", html.tag("p", html.tag("strong", WARNING)), html.tag("p", SYNTHETIC))
 
 
 def pluralize(count: int, noun: str) -> str:
-    """A count with its noun: '1 fold', '5 folds'."""
+    """Return a count with its noun: '1 fold', '5 folds'."""
     return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def text_row(name: str, cells: Iterable[str]) -> str:
-    """A line of a table for the terminal: 24 columns for the name, 9 a cell."""
+    """Format a row of a terminal table: 24 columns for the name, 9 for each cell."""
     return f"{name[:24]:<24}" + "".join(f"{cell:>9}" for cell in cells).rstrip()
 
 
 def short_number(value: float | None) -> str:
-    """A score in a narrow column."""
+    """Format a score for a narrow column; '-' if there is none."""
     return "-" if value is None else number(value)
 
 
 def number(value: float | None) -> str:
-    """A score, or that there is none."""
+    """Format a score; 'undefined' if there is none."""
     return "undefined" if value is None else f"{value:.3f}"

@@ -1,1 +1,1 @@
-"""Keep checkpoints, weights and log. Imports models and hosts; knows no training."""
+"""Checkpoints, weights and logs on disk. Imports models and hosts, nothing that trains."""

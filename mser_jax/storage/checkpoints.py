@@ -1,6 +1,7 @@
-"""The states of all folds on disk: written behind the training, the newest few kept, each whole.
+"""Checkpoints of the states of all folds, written in the background; the newest few are kept.
 
-Orbax writes them: every process its own shards, into a folder that gets its name when all is there.
+Orbax writes them. Every process writes its own shards. A checkpoint's folder gets its final name
+only when the checkpoint is complete.
 """
 
 import contextlib
@@ -19,8 +20,9 @@ from mser_jax import hosts
 from mser_jax.storage import disk, identity
 from mser_jax.storage.writer import Writer, open_checkpointer
 
-PATIENCE, PAUSE = 600.0, 15.0  # seconds: how long a disk is waited for, and between two tries
-_METADATA_BYTES = 2048  # bytes that Orbax notes of each array
+# Seconds: how long `save(wait=True)` retries on a failing disk, and the pause between two attempts.
+PATIENCE, PAUSE = 600.0, 15.0
+_METADATA_BYTES = 2048  # bytes that Orbax writes about each array
 
 Tree = Any
 
@@ -29,15 +31,16 @@ Tree = Any
 class Checkpoints:
     """Checkpoints of one training, or of one round of it.
 
-    A checkpoint is known by its position: how many updates are behind it. `save` wants to be within
-    `with`, whose end waits for what is being written; `position` and `restore` need none.
+    A checkpoint is identified by its position: the number of updates done before it. Call `save`
+    inside a `with` block, whose end waits for the pending write. `position` and `restore` need no
+    `with` block.
 
     Attributes:
-      folder: where they lie.
-      folds: the titles of the folds (name and seed), in the order of the states.
-      clips_id: stands for the clips that the run trains on, and their labels.
-      max_to_keep: how many; an older one goes when a newer one is whole.
-      updates_per_epoch: of a fold, to tell positions as epochs.
+      folder: Folder of the checkpoints.
+      folds: Titles of the folds (name and seed), in the order of the states.
+      clips_id: Identifier of the clips that the run trains on, and of their labels.
+      max_to_keep: Number of checkpoints to keep. The oldest is removed when a new one is complete.
+      updates_per_epoch: Updates of a fold in one epoch. Messages give positions as epochs.
     """
 
     folder: Path
@@ -56,33 +59,33 @@ class Checkpoints:
         self._writer.close()
 
     def path(self, position: int) -> Path:
-        """The folder of one checkpoint."""
+        """Return the folder of one checkpoint."""
         return self.folder / str(position)
 
     def position(self) -> int:
-        """The position of the newest whole checkpoint; 0 when there is none.
+        """Return the position of the newest complete checkpoint, or 0 if there is none.
 
         Raises:
-          UserError: it is of another format or version, of other folds or other clips, or cannot be
-        read.
+          UserError: If the checkpoint has another format or version, is of other folds or other
+            clips, or cannot be read.
         """
         with self._open_orbax() as orbax:
             return self._newest_position(orbax)
 
     def restore(self, start: Tree) -> tuple[int, Tree]:
-        """The newest checkpoint.
+        """Restore the newest checkpoint.
 
         Args:
-          start: a tree of the same structure. Its shapes (with the dummy folds that the devices
-            want) and shardings are those of the result.
+          start: Tree of the same structure. The result has its shapes (with the dummy folds that
+            fill up the devices) and its shardings.
 
         Returns:
-          The position and the tree there; 0 and `start` when nothing was saved. Dummy folds hold
-          what was saved of dummy folds, or zeros.
+          The position and the tree saved there; 0 and `start` if nothing was saved. Dummy folds
+          hold what was saved for dummy folds, or zeros.
 
         Raises:
-          UserError: it is another training's (as in `position`), of another network or optimiser,
-            or cannot be read.
+          UserError: If the checkpoint is of another training (as in `position`) or of another
+            network or optimiser, or cannot be read.
         """
         with self._open_orbax() as orbax:
             position = self._newest_position(orbax)
@@ -98,35 +101,37 @@ class Checkpoints:
                 return position, orbax.load(position, jax.tree.map(_abstract_array, start))
 
     def check_disk_space(self, tree: Tree, rounds_left: int = 1) -> None:
-        """Find out before the training whether its checkpoints can be written.
+        """Check before the training that its checkpoints can be written.
 
         Args:
-          tree: what will be saved, or its shapes and types.
-          rounds_left: how many are still to be trained, this one among them.
+          tree: Tree to be saved, or its shapes and types.
+          rounds_left: Rounds still to be trained, the present one included.
 
         Raises:
-          UserError: the folder cannot be written, or there is not the room for all that are kept
-            and the one that is being written.
+          UserError: If the folder cannot be written, or the disk lacks the space for all
+            checkpoints that are kept and the one being written.
         """
         count = self.max_to_keep * rounds_left + 1
-        there = disk.folder_size(self.folder) if self.folder.is_dir() else 0
-        what = f"{count} checkpoints of {disk.format_size(_size(tree))}"
-        disk.check_space(self.folder, count * _size(tree) - there, what)
+        used = disk.folder_size(self.folder) if self.folder.is_dir() else 0
+        contents = f"{count} checkpoints of {disk.format_size(_size(tree))}"
+        disk.check_space(self.folder, count * _size(tree) - used, contents)
 
     def save(self, position: int, tree: Tree, wait: bool = False) -> None:
-        """Save what a training carries from call to call.
+        """Save the state of a training.
 
-        On return the tree is copied to the host, and its buffers may be donated; the writing goes
-        on behind. That a disk failed is told once on the screen, and the next checkpoint is the
-        next try. What is saved already is not saved again.
+        On return the tree is copied to the host, and its buffers may be donated; the write
+        continues in the background. If the disk fails, a message is printed once, and the next
+        checkpoint is the next attempt. A position that is saved already is not saved again.
 
         Args:
-          position: how many updates are behind the tree.
-          tree: its leaves have a leading fold axis, spread over the devices.
-          wait: return when it is on disk, and try again for ten minutes while the disk fails.
+          position: Number of updates done.
+          tree: State to save. Its leaves have a leading fold axis, sharded over the devices.
+          wait: Whether to return only when the checkpoint is on disk. If the disk fails, the write
+            is then retried for ten minutes.
 
         Raises:
-          UserError: with `wait`, the disk went on failing; the message says what is safe.
+          UserError: With `wait`, if the disk keeps failing. The message names the last position
+            that is safe.
         """
         deadline = time.monotonic() + PATIENCE
         self._begin(position, tree, print_failure=not wait)
@@ -141,41 +146,48 @@ class Checkpoints:
         self._writer.finish()
         size, silent = _size(tree), self._writer.disk_error or not print_failure
 
-        def failed() -> None:
+        def on_failure() -> None:
             if not silent:
                 _print_message(
-                    f"{self._failure_message(position, size)}. The next checkpoint is the next try."
+                    f"{self._failure_message(position, size)}. The next attempt is at the next "
+                    "checkpoint."
                 )
 
-        self._writer.begin(position, tree, identity.describe(self.folds, self.clips_id), failed)
+        self._writer.begin(position, tree, identity.describe(self.folds, self.clips_id), on_failure)
 
     def _wait_for_disk(self, position: int, size: int, seconds_left: float) -> None:
-        trouble = self._failure_message(position, size)
+        message = self._failure_message(position, size)
         if seconds_left <= 0:
             raise UserError(
-                f"{trouble}. Fix: free space, then run the same command again: it goes on there."
+                f"{message}. Fix: free space, then run the same command again to continue."
             )
-        _print_message(f"{trouble}. Free space, or Ctrl-C. Trying again for {seconds_left:.0f} s.")
+        _print_message(
+            f"{message}. Free space, or press Ctrl-C. Retrying for {seconds_left:.0f} s."
+        )
         time.sleep(min(PAUSE, seconds_left))
 
     def _failure_message(self, position: int, size: int) -> str:
         free = disk.free_space(self.folder)
-        room = "" if free is None else f", {disk.format_size(free)} are free"
-        safe = self._writer.safe_position
+        free_text = "" if free is None else f", {disk.format_size(free)} free"
+        safe_position = self._writer.safe_position
         return (
-            f"{self.folder}: {self.format_position(position)} cannot be saved: {self._writer.disk_error} "
-            f"({disk.format_size(size)} are needed{room}); "
-            + (f"{self.format_position(safe)} is safe" if safe else "nothing is saved yet")
+            f"{self.folder}: {self.format_position(position)} cannot be saved: "
+            f"{self._writer.disk_error} ({disk.format_size(size)} needed{free_text}); "
+            + (
+                f"{self.format_position(safe_position)} is safe"
+                if safe_position
+                else "nothing is saved yet"
+            )
         )
 
     def format_position(self, position: int) -> str:
-        """A position as epochs: 'epoch 3 and 5 updates'."""
+        """Return a position as epochs, such as 'epoch 3 and 5 updates'."""
         epoch, updates = divmod(position, self.updates_per_epoch)
         return f"epoch {epoch}" + f" and {updates} updates" * bool(updates)
 
     @contextlib.contextmanager
     def _open_orbax(self) -> Iterator[ocp.training.Checkpointer | None]:
-        """Orbax over the folder; None where there is no folder."""
+        """Open Orbax on the folder, or yield None if the folder does not exist."""
         self._writer.finish()
         if self._writer.orbax or not hosts.broadcast(self.folder.is_dir()):
             yield self._writer.orbax
@@ -190,19 +202,19 @@ class Checkpoints:
         with self._read_errors_as_user_errors(newest.step):
             stored = orbax.metadata(newest).custom_metadata
             if not isinstance(stored, dict) or not stored:
-                raise ValueError("it does not say whose it is")
+                raise ValueError("it does not record which training it is of")
             identity.check(self.folder, stored, identity.describe(self.folds, self.clips_id))
         return newest.step
 
     @contextlib.contextmanager
     def _read_errors_as_user_errors(self, position: int) -> Iterator[None]:
-        """What reading a checkpoint raises, told as what it means: it is not whole."""
+        """Convert errors of reading a checkpoint to UserErrors: it is incomplete."""
         try:
             yield
         except (OSError, ValueError, KeyError) as error:
             raise UserError(
-                f"{self.path(position)} cannot be read: {_first_line(error)}. Fix: remove this "
-                "folder; the same command then goes on from the checkpoint before it."
+                f"{self.path(position)}: cannot be read ({_first_line(error)}). Fix: remove this "
+                "folder. The same command then continues from the previous checkpoint."
             ) from error
 
 
@@ -211,7 +223,7 @@ def _abstract_array(leaf: jax.Array) -> jax.ShapeDtypeStruct:
 
 
 def _size(tree: Tree) -> int:
-    """Bytes of a checkpoint: Orbax's compression gains little on weights."""
+    """Estimate a checkpoint's bytes: Orbax's compression gains little on weights."""
     return sum(leaf.size * leaf.dtype.itemsize + _METADATA_BYTES for leaf in jax.tree.leaves(tree))
 
 

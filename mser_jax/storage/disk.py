@@ -1,4 +1,4 @@
-"""Disks that are full or cannot be written: found out before a long job, recognised during it."""
+"""Checks for full and read-only disks, before a long job and when an error occurs during it."""
 
 import os
 import re
@@ -12,23 +12,23 @@ _TENSORSTORE = re.compile(r"os_error_code='(\d+)'")
 
 
 def error_message(error: BaseException) -> str | None:
-    """What the operating system said, where an error is the disk's; None where it is another's.
+    """Return the operating system's message if an error is the disk's, else None.
 
-    TensorStore, which writes for Orbax, raises ValueErrors that name the system's error.
+    TensorStore, which writes for Orbax, raises ValueErrors that contain the system's error code.
     """
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    named = _TENSORSTORE.search(str(error))
-    return os.strerror(int(named[1])) if named else None
+    match = _TENSORSTORE.search(str(error))
+    return os.strerror(int(match[1])) if match else None
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of the files in a folder."""
+    """Return the total bytes of the files in a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def format_size(size: int) -> str:
-    """A number of bytes to read: '12.9 MB'."""
+    """Format a number of bytes for a reader, such as '12.9 MB'."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):
         if size >= scale:
             return f"{size / scale:.1f} {unit}"
@@ -36,7 +36,7 @@ def format_size(size: int) -> str:
 
 
 def free_space(folder: Path) -> int | None:
-    """Bytes that may still be written there; None where that cannot be found out."""
+    """Return the free bytes on a folder's disk, or None if they cannot be determined."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:
@@ -44,15 +44,15 @@ def free_space(folder: Path) -> int | None:
 
 
 def check_space(folder: Path, size: int, contents: str) -> None:
-    """Refuse a folder that cannot be written or has not the room.
+    """Raise UserError if a folder cannot be written or its disk lacks the space.
 
     Args:
-      folder: it is made if it is not there.
-      size: bytes that will be written to it.
-      contents: they are, for the message.
+      folder: Folder to write to. It is created if it does not exist.
+      size: Bytes that will be written.
+      contents: Description of what will be written, for the message.
 
     Raises:
-      UserError: with the figures and the remedy.
+      UserError: If the folder cannot be written, or fewer bytes are free than needed.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,12 +60,13 @@ def check_space(folder: Path, size: int, contents: str) -> None:
             pass
     except OSError as error:
         raise UserError(
-            f"{folder} cannot be written: {error.strerror}. Fix: give another --workdir, or the "
-            "right to write there."
+            f"{folder}: cannot be written ({error.strerror}). Fix: give another --workdir, or "
+            "permission to write to this folder."
         ) from error
-    room = free_space(folder)
-    if room is not None and room < size:
+    free = free_space(folder)
+    if free is not None and free < size:
         raise UserError(
-            f"{folder} has not the room for {contents}: {format_size(size)} are needed, {format_size(room)} are "
-            f"free. Fix: free {format_size(size - room)}, or give a --workdir on another disk."
+            f"{folder}: not enough disk space for {contents} ({format_size(size)} needed, "
+            f"{format_size(free)} free). Fix: free {format_size(size - free)}, or give a "
+            "--workdir on another disk."
         )

@@ -1,19 +1,19 @@
-"""What the lines of log.jsonl say about a run that may have been stopped, resumed, or repeated.
+"""Readers of the events in log.jsonl. A run may have been stopped, resumed, or repeated.
 
-The events and their fields that are read (a missing one is reported as not recorded):
+The events, and the fields of them that are read (a missing field is reported as not recorded):
   start: command, mode, date, versions {name: version}, devices [text];
   data: set (the folder of the prepared clips), clips (tested or trained on), dropped
-    {reason: clips}, repaired {what and why: values}, release (what a database was read from: text
-    by name, 'clips' and 'stated' {class: clips});
+    {reason: clips}, repaired {'field: reason': values}, release (facts about a database's
+    release: text by name, 'clips' and 'stated' {class: clips});
   train: updates_per_epoch and parameters (of one fold), lift, devices, folds_per_device, rounds,
-    data ('resident' or 'streamed'), flops_per_clip (of a training step), peak_flops (measured, of
-    all devices in a second);
+    data ('resident' or 'streamed'), flops_per_clip (of a training step), peak_flops (measured,
+    per second, of all devices together);
   stage: name, seconds, reused;
-  epoch: round (1 where it is missing), epoch (from 1), seconds, loss, accuracy, gradient_norm
-    (means over the folds that have not failed), learning_rate, fold_loss, fold_accuracy,
-    fold_gradient_norm (a value a fold of the round, None where it has failed), head_choice (a
-    share a head: of the training clips for which it is the most confident), clips_per_second (of
-    all folds), fraction_of_peak;
+  epoch: round (1 if missing), epoch (from 1), seconds, loss, accuracy, gradient_norm (means over
+    the folds that have not failed), learning_rate, fold_loss, fold_accuracy, fold_gradient_norm
+    (one value per fold of the round, None if the fold has failed), head_choice (for each head,
+    the share of training clips for which it is the most confident), clips_per_second (of all
+    folds), fraction_of_peak;
   diverged: fold, seed, epoch and step (both from 1), clips (of that step).
 """
 
@@ -28,61 +28,73 @@ _RATES = ("clips_per_second", "fraction_of_peak")
 
 
 def last(events: list[dict], kind: str) -> dict:
-    """The newest event of a kind; empty when there is none."""
+    """Return the newest event of a kind, or {} if there is none."""
     return next((event for event in reversed(events) if event["event"] == kind), {})
 
 
 def start_event(events: list[dict]) -> dict:
-    """The start of the run that trained last; without any training, the last start."""
+    """Return the start event of the run that trained last.
+
+    If no run trained, this is the last start event, or {} if there is none.
+    """
     start: dict = {}
-    trained: dict = {}
+    training_start: dict = {}
     for event in events:
         if event["event"] == "start":
             start = event
         elif event["event"] == "epoch" or event.get("name") == "fit":
-            trained = start
-    return trained or start
+            training_start = start
+    return training_start or start
 
 
 def epochs(events: list[dict]) -> list[dict]:
-    """The epochs that led to the result: a resumed run logs anew what it does again.
+    """Return the epochs that led to the result, one event per epoch.
 
-    Folds that do not fit on the devices train in rounds, each to its last epoch before the next
-    begins. What the rounds say of an epoch is one event here: of all their folds, in order.
+    A resumed run logs again the epochs that it repeats. Such an event replaces the earlier events
+    of the same and later epochs. Folds that do not fit on the devices together train in rounds,
+    and a round trains to its last epoch before the next begins. The events of one epoch in all
+    rounds are merged into one event of all folds, in order.
     """
-    kept: list[dict] = []
+    valid_events: list[dict] = []
     for event in events:
         if event["event"] == "epoch":
-            while kept and _position(kept[-1]) >= _position(event):
-                kept.pop()
-            kept.append(event)
-    rounds: dict[int, list[dict]] = {}
-    for event in kept:
-        rounds.setdefault(event["epoch"], []).append(event)
-    return [_merge_rounds(rounds[epoch]) for epoch in sorted(rounds)]
+            while valid_events and _position(valid_events[-1]) >= _position(event):
+                valid_events.pop()
+            valid_events.append(event)
+    rounds_by_epoch: dict[int, list[dict]] = {}
+    for event in valid_events:
+        rounds_by_epoch.setdefault(event["epoch"], []).append(event)
+    return [_merge_rounds(rounds_by_epoch[epoch]) for epoch in sorted(rounds_by_epoch)]
 
 
 def mean_rate(epochs: Sequence[dict], name: str) -> float | None:
-    """The mean over the time of the training of 'clips_per_second' or of 'fraction_of_peak'.
+    """Return the mean of a rate over the training, weighted by the epochs' seconds.
 
-    None where it was not recorded.
+    Args:
+      epochs: Events as `epochs` returns them.
+      name: Rate to average, 'clips_per_second' or 'fraction_of_peak'.
+
+    Returns:
+      The mean, or None if the rate was not recorded.
     """
-    timed = [epoch for epoch in epochs if name in epoch and "seconds" in epoch]
-    return _weighted_mean([epoch[name] for epoch in timed], [epoch["seconds"] for epoch in timed])
+    timed_epochs = [epoch for epoch in epochs if name in epoch and "seconds" in epoch]
+    return _weighted_mean(
+        [epoch[name] for epoch in timed_epochs], [epoch["seconds"] for epoch in timed_epochs]
+    )
 
 
 def diverged_folds(events: list[dict]) -> dict[tuple[str, int], dict]:
-    """The newest 'diverged' event of each (fold, seed)."""
+    """Return the newest 'diverged' event of each (fold, seed)."""
     return {(e["fold"], e["seed"]): e for e in events if e["event"] == "diverged"}
 
 
 def stages(events: list[dict]) -> list[dict]:
-    """Every stage once: when it was last made anew, else when it was first reused."""
-    kept: dict[str, dict] = {}
+    """Return one event per stage: its last computation, else its first reuse."""
+    stage_events: dict[str, dict] = {}
     for event in events:
-        if event["event"] == "stage" and (not event["reused"] or event["name"] not in kept):
-            kept[event["name"]] = event
-    return list(kept.values())
+        if event["event"] == "stage" and (not event["reused"] or event["name"] not in stage_events):
+            stage_events[event["name"]] = event
+    return list(stage_events.values())
 
 
 def _position(event: dict) -> tuple[int, int]:
@@ -90,33 +102,36 @@ def _position(event: dict) -> tuple[int, int]:
 
 
 def _merge_rounds(rounds: list[dict]) -> dict:
-    """One epoch of all folds, from that of each round; what a round lacks is left out."""
-    shared = [name for name in rounds[0] if all(name in each for each in rounds)]
-    return {name: _merge_field(name, rounds) for name in shared if name != "round"}
+    """Merge one epoch's events of all rounds, without fields that a round lacks."""
+    shared_names = [name for name in rounds[0] if all(name in round_ for round_ in rounds)]
+    return {name: _merge_field(name, rounds) for name in shared_names if name != "round"}
 
 
 def _merge_field(name: str, rounds: list[dict]):
-    values = [each[name] for each in rounds]
+    values = [round_[name] for round_ in rounds]
     if name.startswith("fold_"):
         return [value for folds in values for value in folds]
     if name == "seconds":
         return sum(values)
     if name in _RATES:
-        return _weighted_mean(values, [each["seconds"] for each in rounds])
+        return _weighted_mean(values, [round_["seconds"] for round_ in rounds])
     if name in _MEANS_OF_FOLDS:
-        return _weighted_mean(values, [_active_fold_count(each) for each in rounds])
+        return _weighted_mean(values, [_active_fold_count(round_) for round_ in rounds])
     return values[-1]
 
 
 def _active_fold_count(event: dict) -> int:
-    """How many folds have not failed; 1 where the log has only their mean."""
+    """Count the folds that have not failed: 1 if the log has only their mean."""
     return sum(loss is not None for loss in event.get("fold_loss", [0.0]))
 
 
 def _weighted_mean(values: Sequence, weights: Sequence[float]):
-    """The weighted mean of those that are known, numbers or lists of them; None of none."""
-    known = [(v, w) for v, w in zip(values, weights) if v is not None and w]
-    if not known:
+    """Return the weighted mean of the values that are not None, or None without any.
+
+    The values are numbers or lists of numbers.
+    """
+    pairs = [(v, w) for v, w in zip(values, weights) if v is not None and w]
+    if not pairs:
         return None
-    values, weights = zip(*known)
+    values, weights = zip(*pairs)
     return np.average(values, axis=0, weights=weights).tolist()

@@ -1,4 +1,4 @@
-"""Whose a checkpoint is: what must agree before it is gone on from, and what differs if not."""
+"""The identity of a checkpoint: what must match before a training continues from it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,9 +8,9 @@ import jax
 import mser_jax
 from data_prep.common.errors import UserError
 
-# What a checkpoint holds and how; to be raised when the training's states get another meaning.
-FORMAT = 2  # 1: the state's fields had other names
-_MAX_LISTED = 6  # of the names that differ
+# The content and layout of a checkpoint. Raise it when the training's states change their meaning.
+FORMAT = 2  # In format 1 the state's fields had other names.
+_MAX_LISTED = 6  # names that a message lists before "and ... more"
 
 _DIFFERENCES = {
     "format": "another format",
@@ -22,7 +22,12 @@ _DIFFERENCES = {
 
 
 def describe(folds: Sequence[str], clips_id: str) -> dict[str, Any]:
-    """What is stored with each checkpoint of a training, as JSON takes it."""
+    """Return the JSON metadata that identifies the training of a checkpoint.
+
+    Args:
+      folds: Titles of the folds (name and seed), in the order of the states.
+      clips_id: Identifier of the clips and their labels.
+    """
     return {
         "format": FORMAT,
         "version": mser_jax.__version__,
@@ -32,7 +37,11 @@ def describe(folds: Sequence[str], clips_id: str) -> dict[str, Any]:
 
 
 def array_specs(tree: Any) -> dict[str, str]:
-    """Name -> type and shape of each array of ONE fold, of a tree or as Orbax describes it."""
+    """Return the dtype and shape of each array by name, without the fold axis.
+
+    Args:
+      tree: Tree of arrays with a leading fold axis, or Orbax's metadata of one.
+    """
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {
         jax.tree_util.keystr(path, simple=True, separator="/"): f"{leaf.dtype}{[*leaf.shape[1:]]}"
@@ -41,48 +50,53 @@ def array_specs(tree: Any) -> dict[str, str]:
 
 
 def check(folder: object, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Refuse what is of another training.
+    """Raise UserError if a checkpoint is of another training.
 
     Args:
-      folder: of the checkpoint, for the message.
-      theirs: as `belongs`, or `{'arrays': ...}`, of the checkpoint.
-      ours: the same of the present training.
+      folder: Folder of the checkpoint, for the message.
+      theirs: The checkpoint's metadata as from `describe`, or `{'arrays': ...}`.
+      ours: The same of the present training.
 
     Raises:
-      UserError: what differs is shown; of long lists, that alone.
+      UserError: If any entry differs. The message shows each entry that differs; of lists it
+        shows only the items that differ.
     """
-    differ = [name for name in ours if theirs.get(name) != ours[name]]
-    if differ:
-        shown = [_format_difference(name, theirs.get(name), ours[name]) for name in differ]
+    differing = [name for name in ours if theirs.get(name) != ours[name]]
+    if differing:
+        lines = [_format_difference(name, theirs.get(name), ours[name]) for name in differing]
         raise UserError(
-            f"{folder}: these checkpoints are of {' and '.join(_DIFFERENCES[name] for name in differ)}:\n"
-            + "\n".join(shown)
-            + f"\nFix: {_remedy(differ, theirs)}give another --workdir, or remove this folder "
-            "to train anew."
+            f"{folder}: these checkpoints are of "
+            f"{' and '.join(_DIFFERENCES[name] for name in differing)}:\n"
+            + "\n".join(lines)
+            + f"\nFix: {_remedy(differing, theirs)}give another --workdir, or remove this folder "
+            "to start the training again."
         )
 
 
-def _remedy(differ: Sequence[str], theirs: Mapping[str, Any]) -> str:
-    """A training is ended by the version that began it, if nothing else differs."""
-    if differ == ["version"] and theirs.get("version"):
-        return f"go on with that version (pip install mser_jax=={theirs['version']}), "
+def _remedy(differing: Sequence[str], theirs: Mapping[str, Any]) -> str:
+    """Return the advice to use the older version if only the version differs."""
+    if differing == ["version"] and theirs.get("version"):
+        return f"continue with that version (pip install mser_jax=={theirs['version']}), "
     return ""
 
 
 def _format_difference(name: str, theirs: Any, ours: Any) -> str:
     if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
-        theirs, ours = ([f"{key} {text}" for key, text in each.items()] for each in (theirs, ours))
+        theirs, ours = (
+            [f"{key} {text}" for key, text in entries.items()] for entries in (theirs, ours)
+        )
     if not (isinstance(theirs, list) and isinstance(ours, list)):
-        return f"  {name}: theirs {'not recorded' if theirs is None else theirs}, now {ours}"
-    gone = [one for one in theirs if one not in {*ours}]
-    come = [one for one in ours if one not in {*theirs}]
-    if not gone and not come:
+        return f"  {name}: checkpoint {'not recorded' if theirs is None else theirs}, now {ours}"
+    only_theirs = [item for item in theirs if item not in {*ours}]
+    only_ours = [item for item in ours if item not in {*theirs}]
+    if not only_theirs and not only_ours:
         return (
-            f"  {name}: in another order: theirs {_format_names(theirs)}; now {_format_names(ours)}"
+            f"  {name}: in another order: checkpoint {_format_names(theirs)}; "
+            f"now {_format_names(ours)}"
         )
     return (
-        f"  {name}: theirs {len(theirs)}, now {len(ours)}; only theirs: {_format_names(gone)}; only now: "
-        f"{_format_names(come)}"
+        f"  {name}: checkpoint {len(theirs)}, now {len(ours)}; only in the checkpoint: "
+        f"{_format_names(only_theirs)}; only now: {_format_names(only_ours)}"
     )
 
 

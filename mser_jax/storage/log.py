@@ -1,4 +1,4 @@
-"""log.jsonl: a line for everything that happened in a run (`storage.history` lists the events)."""
+"""The log of a run, log.jsonl: one line per event (`storage.history` lists the events)."""
 
 import contextlib
 import json
@@ -9,16 +9,17 @@ from pathlib import Path
 
 
 class Stage:
-    """A stage of a run while it lasts; set `reused` when there was nothing left to do."""
+    """A stage of a run in progress. Set `reused` if there was nothing left to do."""
 
     def __init__(self) -> None:
         self.reused = False
 
 
 class Log:
-    """Appends events to a file, each on disk when the call returns.
+    """Writer that appends events to a file. An event is in the file when the call returns.
 
-    What a full disk does not take is told once, kept, and written with the next event.
+    If the disk is full, a message is printed once, and the lines are kept in memory and written
+    with the next event.
     """
 
     def __init__(self, path: Path):
@@ -28,22 +29,22 @@ class Log:
             self._end_last_line()
 
     def _end_last_line(self) -> None:
-        """End what a power cut left half-written, so that it does not swallow the next event."""
+        """End a line that a power cut left half-written, to keep the next event apart."""
         if not self.path.read_bytes().endswith(b"\n"):
             with self.path.open("a", encoding="utf-8") as file:
                 file.write("\n")
 
     def write(self, event: str, **fields: object) -> None:
         """Append one event."""
-        told = bool(self._unwritten_lines)
+        failed_before = bool(self._unwritten_lines)
         self._unwritten_lines.append(json.dumps({"event": event, **fields}) + "\n")
         try:
             self._append("".join(self._unwritten_lines).encode())
         except OSError as error:
-            if not told:
+            if not failed_before:
                 print(
-                    f"\n{self.path} cannot be written now: {error.strerror}. Its lines are kept, "
-                    "and written when there is space.",
+                    f"\n{self.path}: cannot be written now ({error.strerror}). The lines are kept "
+                    "in memory and written when there is space.",
                     file=sys.stderr,
                     flush=True,
                 )
@@ -51,7 +52,7 @@ class Log:
             self._unwritten_lines.clear()
 
     def _append(self, lines: bytes) -> None:
-        """All of them, or none: what a disk took of them before it was full is taken back."""
+        """Append all lines or none: if the disk fills up, remove what was written of them."""
         with self.path.open("ab", buffering=0) as file:
             end = file.tell()
             try:
@@ -63,13 +64,15 @@ class Log:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[Stage]:
-        """Time a stage; it is logged only when it ends well."""
-        stage, began = Stage(), time.perf_counter()
+        """Time a stage, which is logged only if it ends without an error."""
+        stage, start_time = Stage(), time.perf_counter()
         yield stage
-        self.write("stage", name=name, seconds=time.perf_counter() - began, reused=stage.reused)
+        self.write(
+            "stage", name=name, seconds=time.perf_counter() - start_time, reused=stage.reused
+        )
 
     def read(self) -> list[dict]:
-        """Every whole line; one that a power cut left half-written is dropped."""
+        """Read all events, unwritten ones included, and drop half-written lines."""
         lines = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
         events = []
         for line in [*lines.splitlines(), *self._unwritten_lines]:

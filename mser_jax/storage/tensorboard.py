@@ -1,6 +1,7 @@
-"""The curves of a training as TensorBoard shows them, where the package `tensorboard` is installed.
+"""Training curves for TensorBoard, written if the package `tensorboard` is installed.
 
-Its records are written directly, because its own writer loads TensorFlow where that is installed.
+The records are written directly, because TensorBoard's own writer loads TensorFlow if that is
+installed.
 """
 
 from __future__ import annotations
@@ -21,28 +22,31 @@ _SCALARS = (
 
 
 class Writer(Protocol):
-    """Gets the epochs of a training as they end."""
+    """A writer that receives each epoch of a training when it ends."""
 
     def write(self, epoch: Mapping[str, Any]) -> None:
-        """Write one epoch, as it is logged (`mser_jax.storage.history`)."""
+        """Write one epoch event as in the log (`mser_jax.storage.history`)."""
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the open files."""
 
 
 def writer(folder: Path) -> Writer:
-    """A writer of event files, or of nothing where `tensorboard` is not installed.
+    """Create a writer of event files, or one that does nothing without `tensorboard`.
 
     Args:
-      folder: for `tensorboard --logdir`; made with the first epoch. Where folds train in rounds,
-        each is a run in it, 'round-1' the first.
+      folder: Folder for `tensorboard --logdir`, created at the first epoch. If folds train in
+        rounds, each round is a run in it, the first one 'round-1'.
     """
     if not importlib.util.find_spec("tensorboard"):
         return _NullWriter()
     try:
         return _EventWriter(Path(folder))
-    except Exception as error:  # of whatever kind: no training should depend on it
-        print(f"Note: no curves for TensorBoard, as the package cannot be loaded: {error}")
+    except Exception as error:  # No error of this package may stop a training.
+        print(
+            f"tensorboard: the package cannot be loaded ({error}). This run writes no curves for "
+            "TensorBoard."
+        )
         return _NullWriter()
 
 
@@ -55,7 +59,7 @@ class _NullWriter:
 
 
 class _EventWriter:
-    """One event file a round, begun with its first epoch; none any more when the disk failed."""
+    """A writer of one event file per round. After a disk error it writes nothing more."""
 
     def __init__(self, folder: Path):
         self._folder, self._failed = folder, False
@@ -71,15 +75,15 @@ class _EventWriter:
         except OSError as error:
             self._failed = True
             print(
-                f"\n{self._folder} cannot be written: {error.strerror}. No more curves for "
-                "TensorBoard from this run; log.jsonl has what they show.",
+                f"\n{self._folder}: cannot be written ({error.strerror}). This run writes no more "
+                "curves for TensorBoard. log.jsonl has the same values.",
                 file=sys.stderr,
                 flush=True,
             )
 
     def close(self) -> None:
         for file in self._files.values():
-            with contextlib.suppress(OSError):  # what did not go to the disk has been told
+            with contextlib.suppress(OSError):  # A write that failed has been reported already.
                 file.close()
 
     def _append(self, epoch: Mapping[str, Any]) -> None:
@@ -90,16 +94,17 @@ class _EventWriter:
 
     def _open_file(self, folder: Path, first_epoch: int) -> _EventFile:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"events.out.tfevents.{time.time_ns()}"  # TensorBoard reads in this order
+        # TensorBoard reads the files in the order of their names.
+        path = folder / f"events.out.tfevents.{time.time_ns()}"
         file = _EventFile(self._records.RecordWriter(path.open("xb")), self._proto.Event)
         file.write_event(file_version="brain.Event:2")
-        # What an earlier run wrote of this epoch and of those after it is not shown any more.
+        # START makes TensorBoard discard what an earlier run wrote for this and later epochs.
         file.write_event(step=first_epoch, session_log={"status": self._proto.SessionLog.START})
         return file
 
 
 class _EventFile:
-    """An event file; each event is in it when the call returns."""
+    """An event file. An event is in the file when the call returns."""
 
     def __init__(self, records: Any, event_type: Callable):
         self._records, self._event_type = records, event_type

@@ -1,4 +1,4 @@
-"""The weights of a trained network as a file of safetensors: names and arrays, and no code."""
+"""The weights of a trained network as a safetensors file, which holds named arrays and no code."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Tree = Any
 
 
 def save(path: Path, params: Tree, stats: Tree) -> None:
-    """Write parameters and running statistics under their places in the network.
+    """Write parameters and running statistics, named by their paths in the network.
 
     Args:
-      path: of the file.
-      params: the network's parameters, as `Network.init` gives them.
-      stats: its running statistics.
+      path: Output file.
+      params: Parameters of the network, as `Network.init` returns them.
+      stats: Running statistics of the network.
 
     Raises:
-      OSError: it cannot be written.
+      OSError: If the file cannot be written.
     """
     arrays = {**_named_leaves("params", params), **_named_leaves("stats", stats)}
     try:
@@ -36,47 +36,51 @@ def save(path: Path, params: Tree, stats: Tree) -> None:
 
 
 def load(path: Path, network: Network) -> tuple[Tree, Tree]:
-    """Read what `save` wrote.
+    """Load the weights that `save` wrote.
 
     Args:
-      path: of the file.
-      network: whose weights they must be.
+      path: Input file.
+      network: Network that the weights must fit.
 
     Returns:
       (params, stats).
 
     Raises:
-      UserError: it cannot be read, or holds the weights of another network (the first difference
-        is named).
+      UserError: If the file cannot be read or holds the weights of another network. The message
+        names the first difference.
     """
     try:
         stored = load_file(path)
     except (OSError, ValueError, safetensors.SafetensorError) as error:
-        raise UserError(f"{path}: no weights can be read ({error}). Fix: export anew.") from error
+        raise UserError(
+            f"{path}: no weights can be read ({error}). Fix: export the model again."
+        ) from error
     trees = dict(zip(("params", "stats"), jax.eval_shape(network.init, jax.random.key(0))))
-    wanted = {k: v for name, tree in trees.items() for k, v in _named_leaves(name, tree).items()}
-    _check(path, stored, wanted)
+    expected = {k: v for name, tree in trees.items() for k, v in _named_leaves(name, tree).items()}
+    _check(path, stored, expected)
     return tuple(
         jax.tree_util.tree_map_with_path(
-            lambda at, _, name=name: stored[_leaf_name(name, at)], tree
+            lambda key_path, _, name=name: stored[_leaf_name(name, key_path)], tree
         )
         for name, tree in trees.items()
     )
 
 
 def count(params: Tree) -> int:
-    """How many parameters there are."""
+    """Count the parameters."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def _check(path: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     for name in [*expected, *stored]:
-        found, asked = (_format_array(arrays.get(name)) for arrays in (stored, expected))
-        if found != asked:
+        stored_spec, expected_spec = (
+            _format_array(arrays.get(name)) for arrays in (stored, expected)
+        )
+        if stored_spec != expected_spec:
             raise UserError(
-                f"{path}: {name} is {found}, the network of this program has {asked} there. "
-                "Fix: load the model with the version of mser_jax that exported it, or export "
-                "it anew."
+                f"{path}: {name} is {stored_spec}, but the network of this program expects it to "
+                f"be {expected_spec}. Fix: load the model with the version of mser_jax that "
+                "exported it, or export it again."
             )
 
 
@@ -85,11 +89,14 @@ def _format_array(array: Any) -> str:
 
 
 def _named_leaves(prefix: str, tree: Tree) -> dict[str, Any]:
-    return {_leaf_name(prefix, at): leaf for at, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {
+        _leaf_name(prefix, key_path): leaf
+        for key_path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
 
 
 def _leaf_name(prefix: str, key_path: tuple[Any, ...]) -> str:
-    """`params.blocks.0.layers.1.kernel`: keys and places from the root down."""
+    """Join the keys and indices of a path, as in `params.blocks.0.layers.1.kernel`."""
     return ".".join(
         [prefix, *(str(getattr(key, "key", getattr(key, "idx", key))) for key in key_path)]
     )

@@ -1,4 +1,4 @@
-"""One checkpoint at a time written behind the training by Orbax, on disks that may fail."""
+"""A background writer of checkpoints by Orbax, one at a time, on disks that may fail."""
 
 import contextlib
 import functools
@@ -20,18 +20,19 @@ Tree = Any
 def open_checkpointer(
     folder: Path, max_to_keep: int, *, cleanup: bool
 ) -> ocp.training.Checkpointer:
-    """Orbax over the checkpoints of a folder, to be closed.
+    """Open Orbax's checkpointer on a folder; the caller closes it.
 
     Args:
-      folder: it is made if it is not there.
-      max_to_keep: how many checkpoints stay when a new one is whole.
-      cleanup: remove what a killed process left half-written.
+      folder: Folder of the checkpoints. It is created if it does not exist.
+      max_to_keep: Number of checkpoints that remain when a new one is complete.
+      cleanup: Whether to remove half-written checkpoints that a killed process left.
     """
-    for name in ("absl", "asyncio"):  # Orbax tells each step, and errors twice
+    for name in ("absl", "asyncio"):  # Orbax logs every step, and errors twice.
         logging.getLogger(name).setLevel(logging.CRITICAL)
     context = ocp.Context()
-    context.array.loading.enable_padding_and_truncation = True  # of dummy folds
-    # Where a folder cannot be made, threads would wait for it for minutes.
+    # The number of dummy folds, and with it the first axis, depends on the devices.
+    context.array.loading.enable_padding_and_truncation = True
+    # If a folder cannot be created, Orbax's threads would wait for it for minutes.
     context.asynchronous.create_directories_asynchronously = False
     newest: Any = ocp.training.preservation_policies.LatestN(max_to_keep)
     return ocp.training.Checkpointer(
@@ -43,12 +44,12 @@ def open_checkpointer(
 
 
 class Writer:
-    """Writes to one folder. All errors but those of a disk are raised, at the latest by `finish`.
+    """A writer to one folder. Errors other than a disk's are raised, by `finish` at the latest.
 
     Attributes:
-      safe_position: the newest position that is whole, as far as is known; 0 when there is none.
-      disk_error: what the disk said where it failed the last time; else None.
-      orbax: open since the first `begin`.
+      safe_position: Newest position known to be complete, or 0 if there is none.
+      disk_error: Message of the disk error if the last write failed, else None.
+      orbax: Checkpointer, opened by the first `begin`; None before it and after a failure.
     """
 
     def __init__(self, folder: Path, max_to_keep: int):
@@ -61,13 +62,15 @@ class Writer:
     def begin(
         self, position: int, tree: Tree, metadata: dict[str, Any], on_failure: Callable[[], None]
     ) -> None:
-        """Copy a tree to the host, and leave it to a thread to see it written.
+        """Copy a tree to the host and start writing it in the background.
+
+        A thread waits for the write to end.
 
         Args:
-          position: the checkpoint's name; one that is whole already is not written again.
-          tree: its buffers may be donated on return.
-          metadata: is kept with it, as JSON takes it.
-          on_failure: is called if the disk fails, when it does.
+          position: Name of the checkpoint. The newest complete one is not written again.
+          tree: Tree to write. Its buffers may be donated on return.
+          metadata: JSON values to store with the checkpoint.
+          on_failure: Callback that is called at once if the disk fails.
         """
         self.finish()
         try:
@@ -84,7 +87,7 @@ class Writer:
             executor.shutdown(wait=False)
 
     def finish(self) -> None:
-        """Wait for what is being written. After a failure Orbax begins anew from the disk."""
+        """Wait for the pending write; after a failure, close Orbax, which `begin` reopens."""
         writing, self._writing = self._writing, None
         if writing:
             writing.result()
@@ -92,7 +95,7 @@ class Writer:
                 self._close_orbax()
 
     def close(self) -> None:
-        """Finish, and let Orbax go."""
+        """Wait for the pending write and close Orbax."""
         try:
             self.finish()
         finally:
@@ -107,7 +110,7 @@ class Writer:
         return self.orbax
 
     def _await_save(self, response: Any, position: int, on_failure: Callable[[], None]) -> None:
-        """In the thread: wait for Orbax, so that a failure is told when it happens."""
+        """Wait for Orbax in the thread, so that a failure is reported when it happens."""
         try:
             response.result()
         except Exception as error:
@@ -116,29 +119,34 @@ class Writer:
             self.safe_position, self.disk_error = position, None
 
     def _handle_failure(self, error: Exception, on_failure: Callable[[], None]) -> None:
-        fault = disk.error_message(error)
-        if fault is None:
+        message = disk.error_message(error)
+        if message is None:
             raise error
-        for half in self._folder.glob("*.orbax-checkpoint-tmp*"):  # it only takes room
-            shutil.rmtree(half, ignore_errors=True)
-        self.disk_error = fault
+        # A half-written checkpoint cannot be used and only takes space.
+        for unfinished in self._folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        self.disk_error = message
         on_failure()
 
     def _close_orbax(self) -> None:
         orbax, self.orbax = self.orbax, None
         if orbax:
             for end in (orbax.wait, orbax.close):
-                with contextlib.suppress(Exception):  # what has been dealt with is raised again
+                # Orbax raises again the errors that have been handled already.
+                with contextlib.suppress(Exception):
                     end()
 
 
 @functools.cache
 def _silence_closed_loop() -> None:
-    """After a failed write TensorStore's others find Orbax's loop closed; each would be printed."""
-    before = sys.unraisablehook
+    """Silence the errors that follow a failed write.
+
+    TensorStore's other writes find Orbax's event loop closed, and each error would be printed.
+    """
+    original_hook = sys.unraisablehook
 
     def hook(unraisable: "sys.UnraisableHookArgs") -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
-            before(unraisable)
+            original_hook(unraisable)
 
     sys.unraisablehook = hook

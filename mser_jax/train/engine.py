@@ -1,4 +1,7 @@
-"""All folds of a run: in as many rounds as memory asks for, each trained to its end, then asked."""
+"""The training of all folds of a run, in as many rounds as memory requires.
+
+A round trains to its last epoch before the next one begins. Afterwards every fold is evaluated.
+"""
 
 import dataclasses
 import time
@@ -28,9 +31,9 @@ class Round:
     """Folds that train at once.
 
     Attributes:
-      number: from 1.
-      trainer: of these folds.
-      checkpoints: of their states.
+      number: Number of the round, from 1.
+      trainer: Trainer of these folds.
+      checkpoints: Checkpoints of their states.
     """
 
     number: int
@@ -39,30 +42,30 @@ class Round:
 
     @property
     def end_position(self) -> int:
-        """The position of the checkpoint after the last epoch."""
+        """Position (number of updates) of the checkpoint after the last epoch."""
         return self.trainer.settings.epochs * self.trainer.updates_per_epoch()
 
     def updates_left(self) -> int:
-        """Updates that are not done yet."""
+        """Return the number of updates that are not done yet."""
         return self.end_position - self.checkpoints.position()
 
     def restore(self) -> State:
-        """The states after the last update that was saved."""
+        """Return the states after the last saved update."""
         start = self.trainer.init_state(), self.trainer.zero_metrics()
         return self.checkpoints.restore(start)[1][0]
 
 
 @dataclasses.dataclass(frozen=True)
 class Engine:
-    """The training of a run and where it keeps what it makes.
+    """The training of a run, and the folder of its files.
 
     Attributes:
-      trainer: of all folds.
-      feed: of the clips.
-      clip_names: of the clips.
-      clips_id: stands for the clips, so that checkpoints of others are refused.
-      folder: of the run.
-      max_to_keep: checkpoints of a round, the newest.
+      trainer: Trainer of all folds.
+      feed: Feed of the clips.
+      clip_names: Name of each clip.
+      clips_id: Identity of the clips; checkpoints of other clips are refused.
+      folder: Folder of the run.
+      max_to_keep: Number of checkpoints to keep per round, the newest ones.
     """
 
     trainer: Trainer
@@ -73,7 +76,7 @@ class Engine:
     max_to_keep: int
 
     def rounds(self) -> list[Round]:
-        """As they were planned when the training began; none when it has not."""
+        """Return the rounds planned when training began, or [] if it has not begun."""
         plan = Plan.read(self._plan_path)
         return [] if plan is None else self._rounds(plan)
 
@@ -95,7 +98,7 @@ class Engine:
 
     @property
     def checkpoint_folder(self) -> Path:
-        """Where the states are kept."""
+        """Folder of the checkpoints of all rounds."""
         return self.folder / "checkpoints"
 
     @property
@@ -112,19 +115,22 @@ class Engine:
         dtype: str = "float32",
         inflated: bool = False,
     ) -> None:
-        """Train every round that is not at its end; no argument changes what is trained.
+        """Train every round that is not finished.
+
+        No argument changes what is trained.
 
         Args:
-          log: of the run.
-          limit: bytes of a device.
-          folds_per_device: at once; 0 for as many as fit.
-          flops_per_clip: of a training step; 0 when it is not known.
-          dtype: of the maps.
-          inflated: whether to keep what each epoch says of the held-out clips, too.
+          log: Log of the run.
+          limit: Memory of a device that the run may use, bytes.
+          folds_per_device: Number of folds that a device trains at once; 0 for as many as fit.
+          flops_per_clip: Floating-point operations per clip of a training step; 0 if unknown.
+          dtype: Type of the feature maps.
+          inflated: Whether to also save the probabilities of the held-out clips after every epoch.
 
         Raises:
           KeyboardInterrupt: Ctrl-C or SIGTERM, after saving.
-          UserError: memory does not suffice, or every fold diverged, if there is one round.
+          UserError: Memory or disk space does not suffice, or every fold of the only round
+            diverged.
         """
         plan, program = self._compile(folds_per_device, limit)
         rounds = self._rounds(plan)
@@ -143,56 +149,69 @@ class Engine:
             flops_per_clip=flops_per_clip,
             peak_flops=peak,
         )
-        left = [each.updates_left() for each in rounds]
-        self._check_disk_space(rounds, left)
+        updates_left = [round_.updates_left() for round_ in rounds]
+        self._check_disk_space(rounds, updates_left)
         writer = tensorboard.writer(self.folder / "tensorboard")
         evaluator = self._evaluator(rounds)
-        for each in rounds:
-            if left[each.number - 1]:
+        for round_ in rounds:
+            if updates_left[round_.number - 1]:
                 monitor = Monitor(
                     log,
-                    each.trainer,
+                    round_.trainer,
                     self.clip_names,
                     flops_per_clip=flops_per_clip,
                     peak_flops=peak,
-                    round_number=each.number,
+                    round_number=round_.number,
                     rounds=len(rounds),
-                    later_updates=sum(left[each.number :]),
+                    later_updates=sum(updates_left[round_.number :]),
                     writers=[writer] if hosts.is_first() else [],
                 )
-                watched = inflated and each.trainer.folds[0].test.size  # else nothing is tested
-                keep = self._make_held_out_saver(each, evaluator) if watched else None
-                loop.train(each.trainer, program.run, self.feed, each.checkpoints, monitor, keep)
+                # The fold of a final training has no test clips: there is nothing to save.
+                save_held_out = inflated and round_.trainer.folds[0].test.size
+                after_epoch = (
+                    self._make_held_out_saver(round_, evaluator) if save_held_out else None
+                )
+                loop.train(
+                    round_.trainer,
+                    program.run,
+                    self.feed,
+                    round_.checkpoints,
+                    monitor,
+                    after_epoch,
+                )
         writer.close()
 
     def _check_disk_space(self, rounds: Sequence[Round], updates_left: Sequence[int]) -> None:
-        """Refuse a disk that has not the room for the checkpoints to come."""
-        todo = [each for each in rounds if updates_left[each.number - 1]]
+        """Raise UserError if the disk cannot hold the remaining checkpoints."""
+        todo = [round_ for round_ in rounds if updates_left[round_.number - 1]]
         if todo:
-            carried = jax.eval_shape(todo[0].trainer.init_state), todo[0].trainer.zero_metrics()
-            todo[0].checkpoints.check_disk_space(carried, len(todo))
+            carry = jax.eval_shape(todo[0].trainer.init_state), todo[0].trainer.zero_metrics()
+            todo[0].checkpoints.check_disk_space(carry, len(todo))
 
     def _compile(self, folds_per_device: int, limit: int) -> tuple[Plan, Program]:
-        """Return the plan of the run, made now or when it began, and the steps of a round."""
-        began = time.perf_counter()
-        of = self.trainer
+        """Return the plan of the run and the compiled steps of a round.
+
+        A run that has checkpoints keeps the plan that it began with.
+        """
+        start = time.perf_counter()
+        trainer = self.trainer
         print(
-            f"Training {_format_fold_count(of)} on {of.mesh.devices.size} device(s), "
-            f"{of.updates_per_epoch()} updates an epoch; compiling ...",
+            f"Training {_format_fold_count(trainer)} on {trainer.mesh.devices.size} device(s), "
+            f"{trainer.updates_per_epoch()} updates per epoch. Compiling ...",
             flush=True,
         )
         plan = Plan.read(self._plan_path)
-        begun = plan and any(each.checkpoints.position() for each in self._rounds(plan))
-        if plan and begun:
+        resumed = plan and any(round_.checkpoints.position() for round_ in self._rounds(plan))
+        if plan and resumed:
             program = planning.compile_steps(self._rounds(plan)[0].trainer, self.feed)
         else:
-            plan, program = planning.choose_plan(of, self.feed, folds_per_device, limit)
+            plan, program = planning.choose_plan(trainer, self.feed, folds_per_device, limit)
             if hosts.is_first():
                 plan.write(self._plan_path)
-        kept = ", as the training began" * bool(begun)
+        note = ", as when training began" * bool(resumed)
         print(
-            f"Compiled in {time.perf_counter() - began:.0f} s: {plan.at_once} folds at once "
-            f"({plan.lift}){kept}; {program.memory / 1e9:.2f} GB of a device.",
+            f"Compiled in {time.perf_counter() - start:.0f} s: {plan.at_once} folds at once "
+            f"({plan.lift}){note}; {program.memory / 1e9:.2f} GB per device.",
             flush=True,
         )
         return plan, program
@@ -200,31 +219,34 @@ class Engine:
     def _make_held_out_saver(
         self, round_: Round, evaluator: Evaluator
     ) -> Callable[[int, State], None]:
-        """Keeps what an epoch's networks say of the clips that they never saw."""
+        """Make a callback that saves the held-out probabilities after an epoch."""
         folder, evaluator = self.folder / "inflated", evaluator.for_trainer(round_.trainer)
 
-        def keep(epoch: int, state: State) -> None:
-            said = np.concatenate(evaluator.held_out_logits(state))
+        def save(epoch: int, state: State) -> None:
+            logits = np.concatenate(evaluator.held_out_logits(state))
             if hosts.is_first():
-                _save(folder / f"round-{round_.number}-epoch-{epoch}.npy", jax.nn.softmax(said))
+                _save(folder / f"round-{round_.number}-epoch-{epoch}.npy", jax.nn.softmax(logits))
 
-        return keep
+        return save
 
     def _evaluator(self, rounds: Sequence[Round]) -> Evaluator:
-        most = max(len(fold.test) for fold in self.trainer.folds)
-        return Evaluator(rounds[0].trainer, self.feed, most)
+        max_test_clips = max(len(fold.test) for fold in self.trainer.folds)
+        return Evaluator(rounds[0].trainer, self.feed, max_test_clips)
 
     def logits(self) -> Float[np.ndarray, "f clip k n"]:
-        """What each fold's network says of every clip after the last epoch; NaN where it failed."""
-        rounds, said = self.rounds(), []
+        """Return each fold's logits of every clip after the last epoch.
+
+        All logits of a fold are NaN if it failed or if any of them is not finite.
+        """
+        rounds, logits_of_rounds = self.rounds(), []
         evaluator = self._evaluator(rounds)
-        for each in rounds:
-            state = each.restore()
-            logits = evaluator.for_trainer(each.trainer).logits(state, len(self.clip_names))
+        for round_ in rounds:
+            state = round_.restore()
+            logits = evaluator.for_trainer(round_.trainer).logits(state, len(self.clip_names))
             failed = parallel.fetch(state.failed)[: len(logits), 0] >= 0
             logits[failed | ~np.isfinite(logits).all(axis=(1, 2, 3))] = np.nan
-            said.append(logits)
-        return np.concatenate(said)
+            logits_of_rounds.append(logits)
+        return np.concatenate(logits_of_rounds)
 
 
 def _save(path: Path, values: jax.Array) -> None:
@@ -233,13 +255,13 @@ def _save(path: Path, values: jax.Array) -> None:
         np.save(path, np.asarray(values))
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written: {error}. Fix: free space, then run the same command "
-            "again: it goes on from the newest checkpoint."
+            f"{path}: cannot be written ({error}). Fix: free disk space, then run the same command "
+            "again. It resumes from the newest checkpoint."
         ) from error
 
 
 def _format_fold_count(trainer: Trainer) -> str:
     seeds = len({fold.seed for fold in trainer.folds})
-    each = f" ({seeds} seeds of {len(trainer.folds) // seeds})" if seeds > 1 else ""
+    per_seed = f" ({seeds} seeds of {len(trainer.folds) // seeds})" if seeds > 1 else ""
     count = len(trainer.folds)
-    return f"{count} fold{'s' * (count != 1)}{each}"
+    return f"{count} fold{'s' * (count != 1)}{per_seed}"

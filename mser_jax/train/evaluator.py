@@ -1,4 +1,4 @@
-"""The logits of clips by the network of every fold, seen as they are and never trained on here."""
+"""Logits of clips from the network of every fold; nothing is augmented or trained here."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -19,9 +19,9 @@ from mser_jax.train.trainer import Trainer
 
 
 def make_fold_logits(network: Network, view: View) -> Callable[[State, Batch, Clips], Array]:
-    """Make the function that gives ONE fold's logits `[b, k, n]` of a batch of clips.
+    """Make the function that returns ONE fold's logits `[b, k, n]` of a batch.
 
-    The clips are seen as they are (variant 0), normalised by the running statistics.
+    Clips are not augmented (variant 0), and batch normalisation uses the running statistics.
     """
 
     def fold_logits(state: State, batch: Batch, clips: Clips) -> Array:
@@ -32,13 +32,13 @@ def make_fold_logits(network: Network, view: View) -> Callable[[State, Batch, Cl
 
 
 class Evaluator:
-    """The logits of clips by the networks of a trainer's folds; compiled once.
+    """Logits of clips from the networks of a trainer's folds, by one compiled program.
 
     Args:
-      trainer: of the folds.
-      feed: of the clips.
-      most: test clips that a fold of any round has, so that one program serves all; by default
-        those of this trainer's folds.
+      trainer: Trainer of the folds.
+      feed: Feed of the clips.
+      max_test_clips: Maximum number of test clips of a fold in any round, so that one program
+        serves all rounds; 0 for the maximum over this trainer's folds.
     """
 
     def __init__(self, trainer: Trainer, feed: Feed, max_test_clips: int = 0):
@@ -53,16 +53,21 @@ class Evaluator:
         )
 
     def for_trainer(self, trainer: Trainer) -> "Evaluator":
-        """Return the evaluator of another round's folds, with the same compiled program."""
-        other = copy.copy(self)
-        other._trainer = trainer
-        return other
+        """Return an evaluator of another round's folds, with the same compiled program."""
+        evaluator = copy.copy(self)
+        evaluator._trainer = trainer
+        return evaluator
 
     def logits(self, state: State, count: int) -> Float[np.ndarray, "f clip k n"]:
-        """Return every fold's logits of all `count` clips, seen in training or not."""
-        every = np.arange(count)
+        """Return every fold's logits of all clips, its training clips included.
+
+        Args:
+          state: States of all folds.
+          count: Number of clips.
+        """
+        all_clips = np.arange(count)
         logits = self._logits_by_fold(
-            state, [every] * len(self._trainer.folds), "Evaluating", count
+            state, [all_clips] * len(self._trainer.folds), "Evaluating", count
         )
         return np.stack(logits)
 
@@ -78,14 +83,14 @@ class Evaluator:
         """Return the logits of the clips of each fold.
 
         Args:
-          state: of all folds.
-          clips: of each fold, at most `max_clips` of them.
-          title: of the bar; '' shows none.
-          max_clips: clips of any fold, which sets the size of a batch.
+          state: States of all folds.
+          clips: Clip indices of each fold, at most `max_clips` per fold.
+          title: Title of the progress bar; '' shows no bar.
+          max_clips: Maximum number of clips of a fold, which also limits the size of a batch.
         """
         size = min(self._trainer.settings.batch_size, max_clips)
         batches = self._batches(clips, size)
-        steps, logits = batches.clip.shape[1], []
+        steps, logits_of_steps = batches.clip.shape[1], []
         bar = progress.counter(
             total=steps,
             desc=title,
@@ -97,17 +102,19 @@ class Evaluator:
             for window in self._feed.windows(batches, 0, steps):
                 for step in range(window.first, window.stop):
                     batch = Batch(*(leaf[:, step] for leaf in window.schedule))
-                    logits.append(parallel.fetch(self._logits_fn(state, batch, window.clips)))
+                    logits_of_steps.append(
+                        parallel.fetch(self._logits_fn(state, batch, window.clips))
+                    )
                     bar.update()
-        by_fold = np.concatenate(logits, axis=1)
-        return [own[: len(asked)] for own, asked in zip(by_fold, clips)]
+        by_fold = np.concatenate(logits_of_steps, axis=1)
+        return [logits[: len(fold_clips)] for logits, fold_clips in zip(by_fold, clips)]
 
     def _batches(self, clips: Sequence[np.ndarray], size: int) -> Batch:
         """Put the clips of each fold into batches of `size`, in their order."""
-        steps = max(-(-len(own) // size) for own in clips)
+        steps = max(-(-len(fold_clips) // size) for fold_clips in clips)
         batches = schedule.empty_batches(self._trainer.slots, steps, size)
-        for slot, own in enumerate(clips):
-            for step, first in enumerate(range(0, len(own), size)):
-                part = own[first : first + size]
-                schedule.fill_batch(batches, (slot, step), part, np.zeros_like(part))
+        for slot, fold_clips in enumerate(clips):
+            for step, first in enumerate(range(0, len(fold_clips), size)):
+                clip = fold_clips[first : first + size]
+                schedule.fill_batch(batches, (slot, step), clip, np.zeros_like(clip))
         return batches

@@ -1,6 +1,6 @@
-"""The network that is kept: trained on every clip, once the folds have said what that is worth.
+"""The final network, trained on every clip after the folds have shown how good such networks are.
 
-It tests nothing, and no figure of a report comes from it. `mser_jax.export` makes a model of it.
+It has no test clips, and no figure of a report comes from it. `mser_jax.export` makes it a model.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from mser_jax.storage import weights
 from mser_jax.train.engine import Engine
 from mser_jax.train.state import State
 
-FOLDER = "final"  # within that of the run
+FOLDER = "final"  # within the folder of the run
 WEIGHTS_FILE, FACTS_FILE = "weights.safetensors", "final.json"
-# What an export needs of `keep`'s facts.
+# Facts that `save` writes and an export needs.
 _REQUIRED_FACTS = frozenset(
     {
         *("class_names", "clips", "subjects", "per_class", "per_dataset", "digest", "seed"),
@@ -32,11 +32,11 @@ _REQUIRED_FACTS = frozenset(
 
 
 def is_saved(folder: Path, engine: Engine) -> bool:
-    """Whether `keep` has written what the last checkpoint holds."""
-    (last,) = engine.rounds()
-    newest, facts = last.checkpoints.path(last.end_position), folder / FACTS_FILE
+    """Return whether `save` has written the state of the last checkpoint."""
+    (round_,) = engine.rounds()
+    checkpoint, facts = round_.checkpoints.path(round_.end_position), folder / FACTS_FILE
     written = facts.is_file() and (folder / WEIGHTS_FILE).is_file()
-    return written and facts.stat().st_mtime >= newest.stat().st_mtime
+    return written and facts.stat().st_mtime >= checkpoint.stat().st_mtime
 
 
 def save(
@@ -46,17 +46,17 @@ def save(
     dataset_facts: Mapping[str, Any],
     run_facts: Mapping[str, Any],
 ) -> None:
-    """Write the weights after the last epoch, and what they were trained on.
+    """Write the weights after the last epoch, and the facts of their training.
 
     Args:
-      folder: the run's folder `FOLDER`.
-      engine: trained; its one fold has every clip.
-      labels: the class of each clip.
-      dataset_facts: facts of the clips, as `Dataset.facts` returns them.
-      run_facts: facts of the run: versions, date, devices and the like.
+      folder: Folder `FOLDER` of the run.
+      engine: Engine after its training; its one fold has every clip.
+      labels: Class of each clip.
+      dataset_facts: Facts of the clips, from `Dataset.facts`.
+      run_facts: Facts of the run: versions, date, devices and the like.
 
     Raises:
-      UserError: the training diverged, or the disk is full.
+      UserError: The training diverged, or the disk is full.
     """
     state = _final_state(engine)
     facts = {
@@ -69,54 +69,56 @@ def save(
     }
     with files.atomic_file(folder / WEIGHTS_FILE) as part:
         weights.save(part, state.params, state.batch_stats)
-    with files.atomic_file(
-        folder / FACTS_FILE
-    ) as part:  # last of all: where it is, the weights are whole
+    # The facts are written last: where they exist, the weights are complete.
+    with files.atomic_file(folder / FACTS_FILE) as part:
         part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
 def read_facts(run_folder: Path) -> dict[str, Any]:
-    """What `keep` wrote of the final training of a run.
+    """Read the facts that `save` wrote about the final training of a run.
 
     Args:
-      run_folder: of the run.
+      run_folder: Folder of the run.
 
     Raises:
-      UserError: there is none, or its files cannot be read.
+      UserError: There is no final training, or its files cannot be read.
     """
     path = run_folder / FOLDER / FACTS_FILE
     if not (path.is_file() and path.with_name(WEIGHTS_FILE).is_file()):
         raise UserError(
-            f"{run_folder}: the network on all clips is not trained yet. Fix: the command that made "
-            "this run, with --mode=final."
+            f"{run_folder}: the network on all clips is not trained yet. Fix: run the command that "
+            "made this run again, with --mode=final."
         )
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         if missing := _REQUIRED_FACTS - {*facts}:
-            raise ValueError(f"it does not say {', '.join(sorted(missing))}")
+            raise ValueError(f"missing: {', '.join(sorted(missing))}")
         return facts
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} cannot be read: {error}. Fix: remove it, then the command that made this "
-            "run with --mode=final; the training is kept."
+            f"{path}: cannot be read ({error}). Fix: remove it, then run the command that made "
+            "this run again, with --mode=final. The network is not trained again."
         ) from error
 
 
 def _final_state(engine: Engine) -> State:
-    """The one fold's state after the last epoch."""
-    (last,) = engine.rounds()
-    restored = last.restore()
+    """Return the one fold's state after the last epoch."""
+    (round_,) = engine.rounds()
+    restored = round_.restore()
     state = jax.tree.map(lambda leaf: parallel.fetch(leaf)[0], restored)
     if state.failed[0] >= 0:
         raise UserError(
             f"{engine.folder}: the training on all clips diverged in epoch {state.failed[0] + 1}, "
-            "and there is no network to keep. Fix: a smaller --config.train.learning_rate, in "
+            "so there is no network to save. Fix: use a smaller --config.train.learning_rate in "
             "another --workdir."
         )
     return state
 
 
 def _train_loss(engine: Engine, labels: np.ndarray) -> list[float]:
-    """Of each head on its own training clips: what the rule 'train_loss' chooses by."""
+    """Return each head's mean loss on the training clips.
+
+    The rule 'train_loss' chooses the head by this loss.
+    """
     log_probabilities = np.asarray(jax.nn.log_softmax(engine.logits()[0]))
     return [float(loss) for loss in -log_probabilities[np.arange(len(labels)), :, labels].mean(0)]

@@ -1,4 +1,4 @@
-"""The loop over epochs: calls of a few seconds, checkpoints, and stopping without loss."""
+"""The loop over epochs: calls of a few seconds, checkpoints, and stopping without loss of work."""
 
 import signal
 import sys
@@ -17,7 +17,7 @@ from mser_jax.train.state import State
 from mser_jax.train.step import TrainSteps
 from mser_jax.train.trainer import Trainer
 
-SECONDS = 10.0  # of a call, about: Ctrl-C, the bar and other hosts wait for its end
+SECONDS = 10.0  # of a call, about; Ctrl-C, the bar and other hosts wait until a call ends
 
 
 def train(
@@ -31,35 +31,36 @@ def train(
     """Train every fold to the last epoch, from the newest checkpoint if there is one.
 
     Args:
-      trainer: what to train.
-      train_steps: its steps, compiled.
-      feed: of the clips.
-      checkpoints: where the states are kept.
-      monitor: is told of every epoch.
-      after_epoch: called with the number of epochs that are done, and the states.
+      trainer: Trainer of the folds.
+      train_steps: Compiled steps of the trainer.
+      feed: Feed of the clips.
+      checkpoints: Store of the states.
+      monitor: Monitor that reports every epoch.
+      after_epoch: Callback that gets the number of finished epochs, and the states.
 
     Returns:
       The states of all folds after the last epoch; dummy folds at the end.
 
     Raises:
-      KeyboardInterrupt: Ctrl-C or SIGTERM; the last finished step has been saved.
-      UserError: every fold of the run diverged, or the last states cannot be saved.
+      KeyboardInterrupt: Ctrl-C or SIGTERM, after the last finished step was saved.
+      UserError: Every fold of the run diverged, or the last states cannot be saved.
     """
     updates, settings = trainer.updates_per_epoch(), trainer.settings
     end = settings.epochs * updates
-    with checkpoints, Interrupt("the present steps") as interrupt:
+    with checkpoints, Interrupt("the current steps") as interrupt:
         position, (state, metrics) = checkpoints.restore(
             (trainer.init_state(), trainer.zero_metrics())
         )
         if 0 < position < end:
             print(
-                f"Going on after {checkpoints.format_position(position)}, from {checkpoints.folder}."
+                f"Resuming after {checkpoints.format_position(position)}, "
+                f"from {checkpoints.folder}."
             )
         calls, weights = _TimedCalls(trainer, feed), trainer.class_weights()
         with monitor.open_bar(position, end) as bar:
             for epoch in range(position // updates, settings.epochs):
-                done, began = position - epoch * updates, calls.seconds
-                for window, first, stop in calls.iterate(epoch, done, updates):
+                updates_done, seconds_before = position - epoch * updates, calls.seconds
+                for window, first, stop in calls.iterate(epoch, updates_done, updates):
                     steps = trainer.step_range(epoch, first, stop)
                     state, metrics = train_steps(
                         state, metrics, window.schedule, weights, steps, window.clips
@@ -70,55 +71,60 @@ def train(
                     if stop < updates and hosts.any_process(interrupt.requested):
                         checkpoints.save(position, (state, metrics), wait=True)
                         raise KeyboardInterrupt
-                pace = Pace(updates - done, calls.seconds - began)
-                told, failed = parallel.fetch((metrics, state.failed))
-                monitor.report_epoch(epoch, told, failed, pace)
+                pace = Pace(updates - updates_done, calls.seconds - seconds_before)
+                epoch_metrics, failed = parallel.fetch((metrics, state.failed))
+                monitor.report_epoch(epoch, epoch_metrics, failed, pace)
                 if after_epoch:
                     after_epoch(epoch + 1, state)
                 metrics = trainer.zero_metrics()
-                asked = hosts.any_process(interrupt.requested)
-                if asked or position == end or (epoch + 1) % settings.checkpoint_every == 0:
-                    checkpoints.save(position, (state, metrics), wait=asked or position == end)
-                if asked:
+                stopping = hosts.any_process(interrupt.requested)
+                if stopping or position == end or (epoch + 1) % settings.checkpoint_every == 0:
+                    checkpoints.save(position, (state, metrics), wait=stopping or position == end)
+                if stopping:
                     raise KeyboardInterrupt
     return state
 
 
 class _TimedCalls:
-    """The calls of an epoch, each of as many steps as take about `SECONDS`.
+    """Calls of an epoch, each of as many steps as take about `SECONDS`.
 
     Attributes:
-      seconds: of all calls so far.
+      seconds: Total time of all calls so far, s.
     """
 
     def __init__(self, trainer: Trainer, feed: Feed):
         self.seconds = 0.0
         self._trainer, self._feed = trainer, feed
-        self._steps_per_call = 1  # of the next one, by the time that the last one took
+        self._steps_per_call = 1  # of the next call, derived from the time of the last one
 
     def iterate(self, epoch: int, first: int, stop: int) -> Iterator[tuple[Window, int, int]]:
-        """(window, first step, the one after the last); a call's time runs until the next."""
+        """Yield (window, first step, step after the last) of each call.
+
+        The time of a call ends when the next call is requested.
+        """
         for window in self._feed.windows(self._trainer.schedule(epoch), first, stop):
-            at = window.first
-            while at < window.stop:
-                last, began = min(at + self._steps_per_call, window.stop), time.perf_counter()
-                yield window, at, last
-                taken = time.perf_counter() - began
-                self.seconds += taken
-                self._steps_per_call = hosts.broadcast(max(1, int(SECONDS * (last - at) / taken)))
-                at = last
+            step = window.first
+            while step < window.stop:
+                end, start = min(step + self._steps_per_call, window.stop), time.perf_counter()
+                yield window, step, end
+                seconds = time.perf_counter() - start
+                self.seconds += seconds
+                self._steps_per_call = hosts.broadcast(
+                    max(1, int(SECONDS * (end - step) / seconds))
+                )
+                step = end
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """While it is entered, the first SIGINT or SIGTERM sets `requested`; a further SIGINT raises.
+    """Context in which the first SIGINT or SIGTERM sets `requested`, and a later SIGINT raises.
 
-    A further SIGTERM changes nothing: schedulers send it to a job and to its steps.
+    A later SIGTERM changes nothing, because schedulers send it both to a job and to its steps.
 
     Args:
-      what: what is finished first, for the message.
+      current_work: Work that is finished before stopping, for the message.
     """
 
     def __init__(self, current_work: str):
@@ -144,7 +150,8 @@ class Interrupt:
             return
         self.requested = True
         print(
-            f"\nStopping after {self._current_work}, then saving. Ctrl-C once more to stop at once.",
+            f"\nStopping after {self._current_work}, then saving. "
+            "Press Ctrl-C again to stop at once.",
             file=sys.stderr,
             flush=True,
         )

@@ -1,4 +1,4 @@
-"""What a training says of itself while it runs, from the training clips alone."""
+"""Reports of a training while it runs, computed from the training clips alone."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,11 +17,11 @@ _BAR = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 
 
 class Pace(NamedTuple):
-    """How fast an epoch went.
+    """Speed of an epoch.
 
     Attributes:
-      updates: that were done since the training was taken up, of the epoch.
-      seconds: that they took.
+      updates: Updates of the epoch that were done since training started or resumed.
+      seconds: Time that they took, s.
     """
 
     updates: int
@@ -29,18 +29,18 @@ class Pace(NamedTuple):
 
 
 class Monitor:
-    """The bar, the log, and who else wants to know; of one round of folds.
+    """The progress bar, the log and other reports of one round of folds.
 
     Args:
-      log: gets an 'epoch' event an epoch, and a 'diverged' event for a fold that fails.
-      trainer: of the round.
-      names: of the clips, for what is said of a failure.
-      flops_per_clip: of a training step; 0 when it is not known.
-      peak_flops: of all devices; 0 when it is not known.
-      number: of the round, from 1.
-      rounds: how many there are.
-      later: updates of the rounds after this one.
-      writers: told of every epoch.
+      log: Log that gets an 'epoch' event per epoch, and a 'diverged' event per fold that fails.
+      trainer: Trainer of the round.
+      clip_names: Name of each clip, for the report of a failure.
+      flops_per_clip: Floating-point operations per clip of a training step; 0 if unknown.
+      peak_flops: Floating-point operations per second that all devices reach; 0 if unknown.
+      round_number: Number of the round, from 1.
+      rounds: Number of rounds.
+      later_updates: Number of updates of the rounds after this one.
+      writers: Writers that get every epoch.
     """
 
     def __init__(
@@ -68,7 +68,12 @@ class Monitor:
         self._bar = progress.counter(disable=True)
 
     def open_bar(self, position: int, end: int) -> Any:
-        """Open the bar of the round, in updates."""
+        """Open the progress bar of the round.
+
+        Args:
+          position: Updates that are done.
+          end: Updates of the whole round.
+        """
         self._bar = progress.counter(
             total=end,
             desc=f"{self._title}Training",
@@ -82,16 +87,16 @@ class Monitor:
     def report_epoch(
         self, epoch: int, metrics: StepMetrics, failed: np.ndarray, pace: Pace
     ) -> None:
-        """Tell of an epoch that is through.
+        """Report a finished epoch.
 
         Args:
-          epoch: from 0.
-          metrics: of all slots, on the host.
-          failed: `[slot, 2]` of the states, on the host.
-          pace: of this epoch.
+          epoch: Epoch, counted from 0.
+          metrics: Metrics of all slots, on the host.
+          failed: `State.failed` of all slots, `[slot, 2]`, on the host.
+          pace: Speed of this epoch.
 
         Raises:
-          UserError: every fold of the run has failed, and this was its only round.
+          UserError: Every fold of the run has failed, and the run has one round.
         """
         folds = len(self._trainer.folds)
         metrics, failed = StepMetrics(*(leaf[:folds] for leaf in metrics)), failed[:folds]
@@ -101,11 +106,12 @@ class Monitor:
         for writer in self._writers:
             writer.write(event)
         self._bar.set_description_str(
-            f"{self._title}Epoch {event['epoch']}/{self._trainer.settings.epochs}, {_format_summary(event)}"
+            f"{self._title}Epoch {event['epoch']}/{self._trainer.settings.epochs}, "
+            f"{_format_summary(event)}"
         )
 
     def _report_failures(self, epoch: int, failed: np.ndarray) -> None:
-        """Each fold that failed in this epoch."""
+        """Report each fold that failed in this epoch."""
         schedule = self._trainer.schedule(epoch)
         for slot in np.flatnonzero(failed[:, 0] == epoch).tolist():
             step = int(failed[slot, 1])
@@ -116,18 +122,20 @@ class Monitor:
             self._log.write("diverged", **event)
             progress.print_line(
                 f"Diverged: fold {fold.title}, epoch {epoch + 1}, step {step + 1}, on clips "
-                f"{', '.join(event['clips'])}. It stays as it was before; any others go on."
+                f"{', '.join(event['clips'])}. The fold keeps its state from before this step. "
+                "Other folds go on."
             )
-        if (failed[:, 0] >= 0).all() and self._rounds == 1:  # the folds of other rounds go on
+        # Folds of other rounds may still train.
+        if (failed[:, 0] >= 0).all() and self._rounds == 1:
             raise UserError(
-                "Every fold has diverged: loss or gradient is not finite. Fix: a smaller "
-                "--config.train.learning_rate, and another --workdir."
+                "Every fold has diverged: a loss or gradient is not finite. Fix: use a smaller "
+                "--config.train.learning_rate and another --workdir."
             )
 
     def _event(
         self, epoch: int, metrics: StepMetrics, failed: np.ndarray, pace: Pace
     ) -> dict[str, Any]:
-        """One line of the log; `loss` is the sum over the heads, as it is minimised."""
+        """Return the 'epoch' event; `loss` is the sum over the heads, as it is minimised."""
         active = ~failed
         clips, updates = np.maximum(metrics.clips, 1), np.maximum(metrics.updates, 1)
         by_fold = {
@@ -136,21 +144,21 @@ class Monitor:
             "gradient_norm": metrics.gradient / updates,
         }
         trainer = self._trainer
-        planned = trainer.updates_per_epoch()
-        rate = metrics.clips.sum() * pace.updates / planned / pace.seconds
-        left = (trainer.settings.epochs - epoch - 1) * planned + self._later_updates
-        confident = metrics.most_confident[active].sum(axis=0)
+        per_epoch = trainer.updates_per_epoch()
+        rate = metrics.clips.sum() * pace.updates / per_epoch / pace.seconds
+        updates_left = (trainer.settings.epochs - epoch - 1) * per_epoch + self._later_updates
+        most_confident = metrics.most_confident[active].sum(axis=0)
         return {
             "round": self._round_number,
             "epoch": epoch + 1,
             **{name: _mean(values[active]) for name, values in by_fold.items()},
             "learning_rate": trainer.learning_rate(epoch),
             **{f"fold_{name}": _values_or_none(values, failed) for name, values in by_fold.items()},
-            "head_choice": (confident / max(confident.sum(), 1)).tolist(),
-            "seconds": pace.seconds * planned / pace.updates,
+            "head_choice": (most_confident / max(most_confident.sum(), 1)).tolist(),
+            "seconds": pace.seconds * per_epoch / pace.updates,
             "clips_per_second": float(rate),
             "fraction_of_peak": rate * self._flops / self._peak if self._peak else None,
-            "seconds_left": left * pace.seconds / pace.updates,
+            "seconds_left": updates_left * pace.seconds / pace.updates,
         }
 
 

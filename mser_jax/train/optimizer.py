@@ -1,4 +1,4 @@
-"""The optimiser of one fold (4.2), without its learning rate, which changes from epoch to epoch."""
+"""The optimiser of one fold (4.2). The learning rate is separate: it depends on the epoch."""
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -11,19 +11,22 @@ import optax
 Tree = Any
 
 
-MOMENTUM = 0.9  # of 'sgd'
+MOMENTUM = 0.9  # for 'sgd'
 TRANSFORMS: Mapping[str, Callable[[], optax.GradientTransformation]] = MappingProxyType(
     {"adam": optax.scale_by_adam, "sgd": lambda: optax.trace(MOMENTUM)}
 )
 
 
 def make(name: str, weight_decay: float) -> optax.GradientTransformation:
-    """Adam or SGD with decoupled weight decay; the caller multiplies updates by minus the rate.
+    """Make Adam or SGD with decoupled weight decay.
+
+    The caller multiplies the updates by minus the learning rate.
 
     Args:
       name: 'adam', or 'sgd' with momentum.
-      weight_decay: of the kernels a step, times the rate; with 0 'adam' is Adam, else AdamW. Biases,
-        scales of normalisations and the weights that mix branches do not decay.
+      weight_decay: Decay of the kernels per step, to be multiplied by the learning rate. With 0,
+        'adam' is Adam, else AdamW. Biases, scales of normalisations and the weights that mix
+        branches do not decay.
 
     Returns:
       A transformation whose update needs the parameters.
@@ -36,13 +39,13 @@ def make(name: str, weight_decay: float) -> optax.GradientTransformation:
 
 
 def kernel_mask(params: Tree) -> Tree:
-    """Which parameters are the kernels of convolutions and fully connected layers."""
+    """Mark with True the kernels of convolutions and fully connected layers."""
     return jax.tree.map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
 
 def _step_schedule(base: float, epochs: int) -> optax.Schedule:
-    ends = (-(-part * epochs // 3) for part in (1, 2))  # rounded up
-    return optax.piecewise_constant_schedule(base, dict.fromkeys(ends, 0.1))
+    boundaries = (-(-thirds * epochs // 3) for thirds in (1, 2))  # rounded up
+    return optax.piecewise_constant_schedule(base, dict.fromkeys(boundaries, 0.1))
 
 
 def _staircase_decay(every: int, factor: float) -> Callable[[float, int], optax.Schedule]:
@@ -59,27 +62,29 @@ SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
 
 
 def learning_rate(epoch: int, *, base: float, schedule: str, epochs: int, warmup: int) -> float:
-    """The learning rate of an epoch, the same for all its steps.
+    """Return the learning rate of an epoch, the same for all its steps.
 
-    It is not counted in updates, because folds have different numbers of them.
+    It depends on the epoch and not on the update, because folds differ in their number of updates.
 
     Args:
-      epoch: counted from 0.
-      base: the highest rate.
-      schedule: over the epochs after the warm-up; 'constant', 'cosine' (half a wave from `base` to
-        0, which would come just after the last epoch), 'step' (a tenth after one third of them, a
-        hundredth after two), 'halves' (half after every ten of them, as RCN's authors have it) or
-        'tenths' (a tenth less after each, as CapsuleNet's).
-      epochs: how many there are in all; more than `warmup`.
-      warmup: epochs before `base`, in equal steps up to it; the first is not 0.
+      epoch: Epoch, counted from 0.
+      base: Highest rate.
+      schedule: Schedule of the epochs after the warm-up: 'constant'; 'cosine' (half a wave from
+        `base` to 0, which would be reached just after the last epoch); 'step' (a tenth of `base`
+        after one third of these epochs, a hundredth after two thirds); 'halves' (half after every
+        ten of them, as in the code of RCN's authors); or 'tenths' (a tenth less after each, as in
+        the code of CapsuleNet's authors).
+      epochs: Number of all epochs; more than `warmup`.
+      warmup: Number of epochs before `base` is reached. The rate rises to it in equal steps; the
+        first rate is not 0.
 
     Returns:
-      The rate.
+      The learning rate.
 
     References:
       Loshchilov and Hutter (2017), SGDR: stochastic gradient descent with warm restarts, eq. (5).
     """
-    after = SCHEDULES[schedule](base, epochs - warmup)
-    before = optax.linear_schedule(0.0, base, warmup + 1)
-    rate = before(epoch + 1) if epoch < warmup else after(epoch - warmup)
+    main_schedule = SCHEDULES[schedule](base, epochs - warmup)
+    warmup_schedule = optax.linear_schedule(0.0, base, warmup + 1)
+    rate = warmup_schedule(epoch + 1) if epoch < warmup else main_schedule(epoch - warmup)
     return float(np.asarray(rate))

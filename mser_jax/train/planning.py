@@ -1,4 +1,4 @@
-"""How many folds train at once: as many as the memory of a device holds."""
+"""The number of folds that train at once: as many as the memory of a device holds."""
 
 import dataclasses
 import json
@@ -14,44 +14,50 @@ from mser_jax import hosts, parallel
 from mser_jax.data.feed import Feed
 from mser_jax.train.trainer import Trainer
 
-MEMORY_SHARE = 0.9  # of the memory; the rest is for evaluation, fragments and the libraries' own
+MEMORY_SHARE = 0.9  # the rest is for evaluation, fragmentation and the libraries' own memory
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What was chosen when a run began to train, kept for when it is resumed.
+    """Choices made when a run began to train. A resumed run keeps them.
 
     Attributes:
       lift: 'vmap' or 'map'.
-      at_once: folds of a round.
+      at_once: Number of folds of a round.
     """
 
     lift: str
     at_once: int
 
     def write(self, path: Path) -> None:
-        """Keep it as JSON.
+        """Write the plan as JSON.
+
+        Args:
+          path: Output file.
 
         Raises:
-          UserError: the disk does not take it.
+          UserError: The file cannot be written.
         """
-        part = path.with_suffix(".part")  # so that a kill leaves a whole one or none
+        part = path.with_suffix(".part")  # a killed process leaves a complete file or none
         try:
             part.write_text(json.dumps(dataclasses.asdict(self)) + "\n", encoding="utf-8")
             part.replace(path)
         except OSError as error:
             raise UserError(
-                f"{path} cannot be written: {error.strerror}. Fix: free space, or give another "
-                "--workdir."
+                f"{path}: cannot be written ({error.strerror}). Fix: free disk space, or choose "
+                "another --workdir."
             ) from error
 
     @classmethod
     def read(cls, path: Path) -> "Plan | None":
-        """The plan that is kept there, if there is one.
+        """Read a plan; return None if there is no such file.
+
+        Args:
+          path: File that `write` wrote.
 
         Raises:
-          UserError: it cannot be read.
+          UserError: The file cannot be read.
         """
         if not hosts.broadcast(path.is_file()):
             return None
@@ -59,19 +65,20 @@ class Plan:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
-                f"{path} cannot be read: {error}. Fix: remove it; it is made anew, and the run "
-                "goes on if the same number of folds trains at once."
+                f"{path}: cannot be read ({error}). Fix: remove it. It is then made anew, and the "
+                "run resumes if the same number of folds trains at once."
             ) from error
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """The compiled steps of all folds of a round.
+    """The compiled training steps of all folds of a round.
 
     Attributes:
-      run: as `Trainer.train_steps` gives it.
-      memory: bytes that it needs on a device, its arguments among them.
-      copies_memory: bytes of the states while they are saved, where the device is the host.
+      run: Compiled function of `Trainer.train_steps`.
+      memory: Memory that it needs on a device, its arguments included, bytes.
+      copies_memory: Memory for copies of the states while they are saved, where the device is the
+        host, bytes.
     """
 
     run: Callable[..., Any]
@@ -80,18 +87,25 @@ class Program:
 
     @property
     def total_memory(self) -> int:
-        """Bytes that a device must have."""
+        """Memory that a device must have, bytes."""
         return self.memory + self.copies_memory
 
 
 def compile_steps(trainer: Trainer, feed: Feed) -> Program:
-    """Compile ahead of the first step, so that its time and its memory are known."""
+    """Compile the training steps before the first one runs.
+
+    The time of the compilation and the memory of the program are then known in advance.
+
+    Args:
+      trainer: Trainer of the folds of a round.
+      feed: Feed of the clips.
+    """
     window = next(feed.windows(trainer.schedule(0), 0, 1))
     states = jax.eval_shape(trainer.init_state)
     metrics = jax.eval_shape(trainer.zero_metrics)
-    on_folds = jax.sharding.NamedSharding(trainer.mesh, jax.sharding.PartitionSpec(parallel.AXIS))
+    sharding = jax.sharding.NamedSharding(trainer.mesh, jax.sharding.PartitionSpec(parallel.AXIS))
     shapes = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on_folds),
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         (states, metrics),
     )
     lowered = trainer.train_steps(streamed=feed.streamed).lower(
@@ -102,7 +116,10 @@ def compile_steps(trainer: Trainer, feed: Feed) -> Program:
 
 
 def _copies_memory(states: Any, trainer: Trainer) -> int:
-    """Of a CPU a checkpoint takes its memory too; measured: the states twice more."""
+    """Return the bytes per device that saving a checkpoint takes.
+
+    Only CPU devices share their memory with the host. Measured there: two copies of the states.
+    """
     if trainer.mesh.local_devices[0].platform != "cpu":
         return 0
     size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
@@ -124,35 +141,40 @@ def _program_memory(compiled: Any) -> int:
 def choose_plan(
     trainer: Trainer, feed: Feed, folds_per_device: int, limit: int
 ) -> tuple[Plan, Program]:
-    """How many folds train at once, and their program.
+    """Choose how many folds train at once, and compile their program.
 
-    All at once is compiled first, as that is what will run if it fits. If it does not, the
-    programs of one and of two folds a device say what a fold needs.
+    The program of all folds at once is compiled first, because it will run if it fits. If it does
+    not, the programs of one and of two folds per device show what a fold needs.
 
     Args:
-      trainer: of all folds.
-      feed: of the clips.
-      folds_per_device: that were asked for; 0 for as many as fit.
-      limit: bytes of a device.
+      trainer: Trainer of all folds.
+      feed: Feed of the clips.
+      folds_per_device: Requested number of folds per device, taken without regard to `limit`; 0 for
+        as many as fit.
+      limit: Memory of a device that the run may use, bytes.
+
+    Returns:
+      The plan, and the program of a round.
 
     Raises:
-      UserError: not even one fold fits.
+      UserError: Not even one fold fits.
     """
-    every = trainer.slots // trainer.mesh.devices.size
-    folds = min(folds_per_device or every, every)
+    max_folds = trainer.slots // trainer.mesh.devices.size
+    folds = min(folds_per_device or max_folds, max_folds)
     plan, program = _compile_plan(trainer, feed, folds)
     if folds_per_device or program.total_memory <= limit:
         return plan, program
-    _, one = _compile_plan(trainer, feed, 1)
-    if one.total_memory > limit:
+    _, smallest = _compile_plan(trainer, feed, 1)
+    if smallest.total_memory > limit:
         raise UserError(
-            f"One fold needs {one.total_memory / 1e9:.1f} GB of a device's {limit / 1e9:.1f} GB. "
-            "Fix: a smaller --config.train.batch_size, --config.model.remat=True (not on "
-            "CPUs), --config.model.dtype=bfloat16, or --config.parallel.data=streamed."
+            f"One fold needs {smallest.total_memory / 1e9:.1f} GB, but a device offers "
+            f"{limit / 1e9:.1f} GB. Fix: use a smaller --config.train.batch_size, "
+            "--config.model.remat=True (not on CPUs), --config.model.dtype=bfloat16, or "
+            "--config.parallel.data=streamed."
         )
-    each = max(_compile_plan(trainer, feed, 2)[1].total_memory - one.total_memory, 1)
-    folds = min(1 + (limit - one.total_memory) // each, every - 1)
-    while folds > 1:  # unless two folds said too little about many
+    per_fold = max(_compile_plan(trainer, feed, 2)[1].total_memory - smallest.total_memory, 1)
+    folds = min(1 + (limit - smallest.total_memory) // per_fold, max_folds - 1)
+    while folds > 1:  # memory may grow faster than the first two folds suggest
         plan, program = _compile_plan(trainer, feed, folds)
         if program.total_memory <= limit:
             return plan, program
@@ -161,7 +183,7 @@ def choose_plan(
 
 
 def _compile_plan(trainer: Trainer, feed: Feed, folds_per_device: int) -> tuple[Plan, Program]:
-    """At most so many folds a device, in rounds of about the same size."""
+    """Compile rounds of similar size, of at most `folds_per_device` folds a device."""
     count = len(trainer.folds)
     rounds = -(-count // (folds_per_device * trainer.mesh.devices.size))
     plan = Plan(trainer.lift, -(-count // rounds))
@@ -169,7 +191,10 @@ def _compile_plan(trainer: Trainer, feed: Feed, folds_per_device: int) -> tuple[
 
 
 def usable_memory(mesh: jax.sharding.Mesh) -> int:
-    """Bytes of a device that a run may use; of a CPU those that are free, shared by its devices."""
+    """Return the bytes of a device that a run may use.
+
+    The devices of a CPU share the machine's free memory.
+    """
     stats = mesh.local_devices[0].memory_stats()
     if stats and "bytes_limit" in stats:
         size = stats["bytes_limit"]
@@ -179,12 +204,12 @@ def usable_memory(mesh: jax.sharding.Mesh) -> int:
 
 
 def _host_memory() -> int:
-    """Bytes that are free on this machine, or that the control group of this process may have."""
+    """Return the free memory of the machine, at most its control group's limit."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     information = Path("/proc/meminfo")
     if information.is_file():
-        free = [line for line in information.read_text().splitlines() if "MemAvailable" in line]
-        limits += [1024 * int(line.split()[1]) for line in free]
+        lines = [line for line in information.read_text().splitlines() if "MemAvailable" in line]
+        limits += [1024 * int(line.split()[1]) for line in lines]
     if _CGROUP.is_file() and (limit := _CGROUP.read_text().strip()).isdigit():
         limits.append(int(limit))
     return min(limits)

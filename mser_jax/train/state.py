@@ -1,4 +1,4 @@
-"""What a fold carries from step to step."""
+"""The training state of a fold, carried from step to step."""
 
 from typing import Any, NamedTuple
 
@@ -13,15 +13,15 @@ Tree = Any
 
 
 class State(NamedTuple):
-    """One fold: what it has learned, and what it needs to go on.
+    """Training state of one fold.
 
     Attributes:
-      params: of the network.
-      batch_stats: running statistics of the batch normalisations.
-      opt_state: the optimiser's moments.
-      key: raw key of what is drawn during training; it comes from the fold's seed and name.
-      failed: (epoch, step), both from 0, of the first update that was not finite, and from which on
-        nothing changes any more; (-1, -1) while there is none.
+      params: Parameters of the network.
+      batch_stats: Running statistics of the batch normalisations.
+      opt_state: State of the optimiser, its moments.
+      key: Raw key of all random numbers of the training, from the fold's seed and name.
+      failed: (epoch, step), both from 0, of the first update that was not finite; from then on
+        nothing changes. (-1, -1) while there is none.
     """
 
     params: Tree

@@ -1,4 +1,4 @@
-"""One fold's training step, written once. `parallel.over_folds` lifts the steps to all folds."""
+"""The training step, written for one fold. `parallel.over_folds` lifts it to all folds."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,15 +18,15 @@ Value = Any  # an array, on the devices or on the host
 
 
 class StepMetrics(NamedTuple):
-    """Sums over the updates of an epoch so far, each taken before its update.
+    """Sums over the updates of an epoch so far, each measured before its update.
 
     Attributes:
-      losses: `[k]`, the cross-entropy of each head.
-      correct: clips that the mean of the heads gets right.
-      most_confident: `[k]`, clips of which this head is the most confident.
-      clips: how many there were.
-      gradient: the norms of the gradients of the updates.
-      updates: how many there were.
+      losses: `[k]`, loss of each head, summed over the clips.
+      correct: Number of clips that the mean of the heads classifies correctly.
+      most_confident: `[k]`, number of clips for which this head is the most confident one.
+      clips: Number of clips.
+      gradient: Sum of the norms of the gradients.
+      updates: Number of updates.
     """
 
     losses: Value
@@ -38,13 +38,13 @@ class StepMetrics(NamedTuple):
 
 
 class StepRange(NamedTuple):
-    """The steps of an epoch that are done next, the same for every fold.
+    """Steps of an epoch to do next, the same for every fold.
 
     Attributes:
-      epoch: counted from 0.
-      first: the first step.
-      stop: the one after the last. Both may be any numbers without another compilation.
-      learning_rate: of the epoch.
+      epoch: Epoch, counted from 0.
+      first: First step.
+      stop: Step after the last one. No values of `first` and `stop` need another compilation.
+      learning_rate: Learning rate of the epoch.
     """
 
     epoch: Value
@@ -63,14 +63,14 @@ def make_train_steps(
     """Make the function that trains ONE fold for some steps of an epoch.
 
     Args:
-      network: as pure functions.
-      optimizer: gives updates that the learning rate has yet to scale.
-      view: how the network sees a clip.
-      loss_name: of `losses.LOSSES`.
+      network: Network as pure functions.
+      optimizer: Optimiser whose updates are not yet multiplied by the learning rate.
+      view: View that turns clips into inputs of the network.
+      loss_name: Key of `losses.LOSSES`.
 
     Returns:
       `(state, metrics, schedule, class_weights, steps, clips) -> (state, metrics)`. The schedule
-      is a `Batch` `[step, b]` of the whole epoch, the class weights are `[n]` or None.
+      is a `Batch` `[step, b]` of the whole epoch. The class weights are `[n]` or None.
     """
 
     def train_step(
@@ -115,9 +115,9 @@ def make_train_steps(
             updated, measured = train_step(
                 state, batch, clips, class_weights, steps.learning_rate, key
             )
-            # A step that must change nothing, an empty one or any after a failure, keeps the old
-            # state: Adam moves even without a gradient, and the running statistics move towards
-            # those of no clip.
+            # An empty step, and any step after a failure, must change nothing and keeps the old
+            # state. Otherwise Adam would move without a gradient, and the running statistics would
+            # move towards those of no clip.
             active = batch.mask.any() & (state.failed[0] < 0)
             finite = jnp.isfinite(measured.losses).all() & jnp.isfinite(measured.gradient)
             failed = jnp.where(active & ~finite, jnp.stack([steps.epoch, step]), state.failed)
@@ -139,7 +139,7 @@ def _norm(tree) -> Array:
 
 
 def _measure(logits, labels, mask, head_losses, norm) -> StepMetrics:
-    """Measure one update; the losses of the heads count once for each clip."""
+    """Measure one update; `losses` is each head's mean loss times the number of clips."""
     clips = jnp.sum(mask)
     probabilities = jax.nn.softmax(logits)
     correct = (jnp.argmax(jnp.mean(probabilities, axis=1), axis=-1) == labels) & mask

@@ -1,4 +1,4 @@
-"""How fast a device is at its best, to say which share of that a training reaches."""
+"""The peak speed of the devices, of which a training reaches a share."""
 
 import time
 
@@ -6,22 +6,23 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-# Floating-point operations of a training step for a multiply-add of the forward pass: two, and the
-# gradients by inputs and by weights are as many each.
+# Floating-point operations of a training step per multiply-add of the forward pass: two in the
+# forward pass, two for the gradient by the inputs and two for the gradient by the weights.
 TRAINING_FLOPS_PER_MAC = 6
-_MATRIX_SIDES = {"cpu": 1024}  # of the matrices; elsewhere:
-_MATRIX_SIDE = 8192
+_MATRIX_SIDES = {"cpu": 1024}
+_MATRIX_SIDE = 8192  # on other platforms
 _PRODUCTS, _TRIES = 8, 3
 
 
 def peak_flops(mesh: Mesh, dtype: str) -> float:
-    """The floating-point operations a second that all devices reach in matrix products.
+    """Measure the floating-point operations per second of all devices.
 
-    Measured on one device. The devices of a CPU share its cores: there it is that of the machine.
+    One device is measured in matrix products, and the result multiplied by the number of devices.
+    The devices of a CPU share its cores, so there the result of one device is that of the machine.
 
     Args:
-      mesh: the devices.
-      dtype: of the matrices.
+      mesh: Mesh of the devices.
+      dtype: Type of the matrices.
     """
     device = mesh.local_devices[0]
     side = _MATRIX_SIDES.get(device.platform, _MATRIX_SIDE)
@@ -38,6 +39,6 @@ def peak_flops(mesh: Mesh, dtype: str) -> float:
 
 
 def _seconds(run) -> float:
-    began = time.perf_counter()
+    start = time.perf_counter()
     run()
-    return time.perf_counter() - began
+    return time.perf_counter() - start

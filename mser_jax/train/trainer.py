@@ -1,4 +1,4 @@
-"""The training of a set of folds: their states, schedules and lifted steps."""
+"""The trainer of a set of folds: their states, schedules and lifted steps."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from mser_jax.train.step import StepMetrics, StepRange, TrainSteps, make_train_s
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to train; `mser_jax.config.defaults` says what each field means."""
+    """Settings of a training; `mser_jax.config.defaults` explains each field."""
 
     epochs: int
     batch_size: int
@@ -42,18 +42,18 @@ class Trainer:
     """Everything that the training of a set of folds needs, except the clips.
 
     Attributes:
-      network: pure functions of one fold.
-      view: how the network sees a clip.
-      folds: who trains on what, each seed's folds among them.
-      settings: how.
-      heads: of the network.
-      classes: that it tells apart.
-      mesh: the devices, along the fold axis.
+      network: Network of one fold, as pure functions.
+      view: View that turns clips into inputs of the network.
+      folds: Folds to train, replicates of every seed included.
+      settings: Settings of the training.
+      heads: Number of heads of the network.
+      classes: Number of classes.
+      mesh: Mesh of the devices, along the fold axis.
       lift: 'vmap' or 'map'.
-      slots: the length of the fold axis; folds that are not there are dummies.
-      steps: the length of the schedule of an epoch; of rounds the longest has the say.
-      batch_slots: the width of the schedule, of rounds the widest.
-      weights: `[fold, class]` in the loss; None where all are 1.
+      slots: Length of the fold axis; dummy folds fill it up.
+      steps: Number of steps in the schedule of an epoch, the maximum over all rounds.
+      batch_slots: Number of slots of a batch in the schedule, the maximum over all rounds.
+      weights: `[fold, class]`, weights of the classes in the loss; None if all are 1.
     """
 
     network: Network
@@ -71,21 +71,33 @@ class Trainer:
 
     @classmethod
     def create(cls, folds: Sequence[Fold], *, mesh: Mesh, settings: Settings, view: View, **fields):
-        """A trainer of all these folds at once."""
-        how = settings.batch_size, len(view.variants), settings.augment
+        """Create a trainer that trains all these folds at once.
+
+        Args:
+          folds: Folds to train.
+          mesh: Mesh from `parallel.fold_mesh`.
+          settings: Settings of the training.
+          view: View that turns clips into inputs of the network.
+          **fields: Other fields of the trainer, except those that follow from the folds.
+        """
+        batching = settings.batch_size, len(view.variants), settings.augment
         return cls(
             folds=folds,
             mesh=mesh,
             settings=settings,
             view=view,
             slots=parallel.slots(len(folds), mesh),
-            steps=schedule.steps_per_epoch(folds, *how),
-            batch_slots=schedule.batch_slots(folds, *how),
+            steps=schedule.steps_per_epoch(folds, *batching),
+            batch_slots=schedule.batch_slots(folds, *batching),
             **fields,
         )
 
     def rounds(self, folds_per_round: int) -> list["Trainer"]:
-        """Trainers of so many folds each, the last of the rest, all of the same shapes."""
+        """Return the trainers of the rounds, all of the same shapes.
+
+        Args:
+          folds_per_round: Number of folds of each round; the last round has the rest.
+        """
         slots = parallel.slots(min(folds_per_round, len(self.folds)), self.mesh)
         return [
             dataclasses.replace(
@@ -100,16 +112,16 @@ class Trainer:
         ]
 
     def init_state(self) -> State:
-        """The states of all folds before the first step, on their devices."""
-        adam = self._optimizer()
+        """Return the states of all folds before the first step, on their devices."""
+        transformation = self._optimizer()
 
-        def create(origin: Int[Array, " 2"]) -> State:
-            key = jax.random.fold_in(jax.random.key(origin[0]), origin[1])
-            return states.create(self.network, adam, key)
+        def create(seeds: Int[Array, " 2"]) -> State:
+            key = jax.random.fold_in(jax.random.key(seeds[0]), seeds[1])
+            return states.create(self.network, transformation, key)
 
-        origins = np.array([[fold.seed, fold.key] for fold in self.folds], np.uint32)
-        lifted = parallel.over_folds(create, self.mesh, self.lift, num_fold_args=1)
-        return lifted(parallel.shard(parallel.pad_folds(origins, self.slots, 0), self.mesh))
+        fold_seeds = np.array([[fold.seed, fold.key] for fold in self.folds], np.uint32)
+        create_all = parallel.over_folds(create, self.mesh, self.lift, num_fold_args=1)
+        return create_all(parallel.shard(parallel.pad_folds(fold_seeds, self.slots, 0), self.mesh))
 
     def zero_metrics(self) -> StepMetrics:
         """Return the metrics of all folds at the start of an epoch, on their devices."""
@@ -127,11 +139,13 @@ class Trainer:
         """Return the jitted steps of all folds; state and metrics are donated.
 
         Args:
-          streamed: each device has clips of its own (see `feed`).
+          streamed: Whether each device has clips of its own (see `feed`).
         """
-        one_fold = make_train_steps(self.network, self._optimizer(), self.view, self.settings.loss)
+        fold_steps = make_train_steps(
+            self.network, self._optimizer(), self.view, self.settings.loss
+        )
         return parallel.over_folds(
-            one_fold,
+            fold_steps,
             self.mesh,
             self.lift,
             num_fold_args=4,
@@ -141,7 +155,7 @@ class Trainer:
 
     def schedule(self, epoch: int) -> Batch:
         """Return the batches `[slot, step, b]` of an epoch; dummy folds have empty ones."""
-        order = schedule.epoch_schedule(
+        batches = schedule.epoch_schedule(
             self.folds,
             epoch=epoch,
             batch_size=self.settings.batch_size,
@@ -150,7 +164,7 @@ class Trainer:
             steps=self.steps,
             slots=self.batch_slots,
         )
-        return Batch(*(parallel.pad_folds(leaf, self.slots, 0) for leaf in order))
+        return Batch(*(parallel.pad_folds(leaf, self.slots, 0) for leaf in batches))
 
     def step_range(self, epoch: int, first: int, stop: int) -> StepRange:
         """Return the steps `first` to `stop - 1` of an epoch, on the devices."""
@@ -159,7 +173,7 @@ class Trainer:
         return parallel.replicate(steps, self.mesh)
 
     def class_weights(self) -> Array | None:
-        """`[slot, class]`, on the devices."""
+        """Return the class weights `[slot, class]` on the devices, or None if all are 1."""
         if self.weights is None:
             return None
         weights = self.weights.astype(np.float32)
@@ -176,13 +190,13 @@ class Trainer:
         )
 
     def updates_per_epoch(self) -> int:
-        """The steps of the fold with the most clips."""
+        """Return the number of updates per epoch of the fold with the most clips."""
         return schedule.steps_per_epoch(
             self.folds, self.settings.batch_size, len(self.view.variants), self.settings.augment
         )
 
     def parameter_count(self) -> int:
-        """How many weights one fold's network has."""
+        """Count the parameters of one fold's network."""
         params, _ = jax.eval_shape(self.network.init, jax.random.key(0))
         return sum(leaf.size for leaf in jax.tree.leaves(params))
 

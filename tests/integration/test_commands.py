@@ -66,7 +66,7 @@ def test_a_reader_that_goes_away_is_told_and_no_traceback():
     os.close(writing)
     assert (done.returncode, done.stderr.strip()) == (
         2,
-        "Stopped: nobody reads the output any more.",
+        "Stopped: the output pipe is closed.",
     )
 
 
@@ -91,7 +91,7 @@ def test_a_section_that_a_configuration_lacks_is_named():
         ([ABLATION, "--config.preset=smoke"], "--config=configs/ablation.py:synthetic-smoke"),
         ([ABLATION + ":synthetic-smoke-no_flw"], "Did you mean 'no_flow'?"),
         ([ABLATION, "--config.ablation.members=('base', '+flw')"], "Did you mean '+flow'?"),
-        ([SYNTHETIC, "configs/samm.py"], "flags are written --name=value"),
+        ([SYNTHETIC, "configs/samm.py"], "write flags as --name=value"),
         ([SYNTHETIC, "--runs=a"], COMPARE),
         (["--mode=compare", "--runs", "a", "b"], COMPARE),
         (["--mode", "compare", "--runs=a", "--runs=b"], COMPARE),
@@ -129,7 +129,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     file.touch()
     status, told = command("mser_jax.main", SYNTHETIC, f"--workdir={file / 'run'}")
     assert status == 2
-    assert f"{file / 'run'} cannot be written" in told
+    assert f"{file / 'run'}: cannot be written" in told
     assert "--workdir" in told
 
 

@@ -182,12 +182,12 @@ def test_an_interrupted_run_goes_on_to_the_same_predictions(place, first, tmp_pa
     _, told = process.communicate(timeout=120)
     assert process.returncode == 130, told
     assert "Traceback" not in told
-    assert "run the same command again to go on" in told
+    assert "Run the same command again to continue" in told
     done = len(stopped.events("epoch"))
     assert 0 < done < EPOCHS
     assert os.listdir(stopped.run / "checkpoints" / "round-1")
 
-    assert re.search(rf"Going on after epoch ({done}|{done + 1})\b", stopped().stdout)
+    assert re.search(rf"Resuming after epoch ({done}|{done + 1})\b", stopped().stdout)
     assert stopped.rows() == place.rows()
 
 

@@ -163,5 +163,5 @@ def test_a_machine_without_the_devices_that_were_asked_for_is_told_so(monkeypatc
 
     monkeypatch.setattr(jax, "devices", none)
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
-    with pytest.raises(UserError, match=r"'cuda'\): none of that kind\. Fix:"):
+    with pytest.raises(UserError, match=r"'cuda': JAX .* \(none of that kind\)\. Fix:"):
         hosts.check_devices()

@@ -1,1 +1,1 @@
-"""What the readers of the databases share. Imports video and the landmarks."""
+"""Shared code of the database readers. Imports video and the landmarks."""

@@ -1,17 +1,18 @@
-"""What is known of a database, from its `database.toml`: who hands it out, classes, known errors.
+"""The description of a database in its `database.toml`: owner, classes, known errors.
 
 The file holds:
-  title, owner, tree: for the message to a user who lacks the release; nobody owns a folder.
-  fps: frames a second.
-  subject: how a subject is written, as 'sub{:02d}'.
-  [sheet]: `files`, patterns of the sheet's name, the best first; and for subject, clip, onset,
-    apex, offset and emotion the name of the column, or a list of the names in use.
-  [classes.MAP]: class -> the emotions of the sheet that belong to it, in lower case.
-  [counts.MAP]: class -> clips that the database is said to have, and `source`.
-  [[errors]]: `subject`, `clip`, `field`, what is `stated`, what is `right`, `source`; and, where
-    one clip holds several expressions, the `onset` of the row that is meant, as it is stated. Or
-    `row` for subject, clip and stated, where a source has only the number of the row, from 0 below
-    the header: an offset is then corrected only where it cannot be one.
+  title, owner, tree: Texts of the message to a user who lacks the release. The owner is empty for
+    a folder of the user's own.
+  fps: Frames per second.
+  subject: Format of a subject's name, such as 'sub{:02d}'.
+  [sheet]: `files`, patterns of the sheet's file name, best first. For each of subject, clip, onset,
+    apex, offset and emotion: the column name, or a list of the names in use.
+  [classes.MAP]: Class -> the sheet's emotions that belong to it, in lower case.
+  [counts.MAP]: Class -> published number of clips; and `source`, the publication.
+  [[errors]]: `subject`, `clip`, `field`, the `stated` value, the `right` value, `source`. If one
+    clip holds several expressions, also `onset`: the stated onset of the row in question. If the
+    source gives only a row number (from 0, below the header), `row` replaces subject, clip and
+    stated; the offset is then corrected only if the stated one is impossible.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from data_prep.common.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class KnownError:
-    """One cell of a sheet that is known to be wrong; applied only where the sheet still has it."""
+    """A known error in one cell of a sheet. It is corrected only if the sheet still has it."""
 
     field: str
     right: str
@@ -38,13 +39,13 @@ class KnownError:
     subject: str = ""
     clip: str = ""
     stated: str = ""
-    onset: str = ""  # of the row that is meant, where the clip has several
-    row: str = ""  # its number, where the clip is not known
+    onset: str = ""  # Onset of the row in question, if the clip has several rows.
+    row: str = ""  # Number of the row, if the clip is not known.
 
 
 @dataclasses.dataclass(frozen=True)
 class DatabaseInfo:
-    """A database, as its file describes it; the module says what the fields are."""
+    """A database as described by its `database.toml`; the module docstring lists the fields."""
 
     name: str
     title: str
@@ -58,10 +59,13 @@ class DatabaseInfo:
     errors: tuple[KnownError, ...] = ()
 
     def emotions(self, class_map: str) -> Mapping[str, list[str]]:
-        """Class -> its emotions in lower case, under a map, in the order of the classes' indices.
+        """Return class -> its emotions in lower case, ordered by class index.
+
+        Args:
+          class_map: Name of the map from emotions to classes.
 
         Raises:
-          UserError: the database has no such map.
+          UserError: The database has no such map.
         """
         if class_map not in self.classes:
             raise UserError(
@@ -72,9 +76,10 @@ class DatabaseInfo:
         return self.classes[class_map]
 
     def subject_name(self, text: str) -> str:
-        """A subject's one spelling: 6, '6.0' and '006' are '006'; '' where there is no one number.
+        """Return the canonical spelling of a subject: '6', '6.0' and '006' give '006'.
 
-        A folder 'sub01 (2)' is a copy, and not that of subject 2.
+        The result is '' unless the text is one number after an optional prefix: a folder
+        'sub01 (2)' is a copy, not the folder of subject 2.
         """
         number = re.fullmatch(r"\D*(\d+)(\.0*)?", text)
         return self.subject.format(int(number[1])) if number else ""
@@ -84,6 +89,6 @@ class DatabaseInfo:
 def database_info(name: str) -> DatabaseInfo:
     """Read the description of a database."""
     file = Path(__file__).parents[1] / name / "database.toml"
-    read = tomllib.loads(file.read_text(encoding="utf-8"))
-    read["errors"] = tuple(KnownError(**error) for error in read.get("errors", ()))
-    return DatabaseInfo(name=name, **read)
+    fields = tomllib.loads(file.read_text(encoding="utf-8"))
+    fields["errors"] = tuple(KnownError(**error) for error in fields.get("errors", ()))
+    return DatabaseInfo(name=name, **fields)

@@ -1,4 +1,4 @@
-"""The cells of a sheet as text, by column: an .xlsx workbook, or a .csv file of a spreadsheet."""
+"""The cells of a sheet (.xlsx, or .csv from a spreadsheet) as text, by column."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import openpyxl
 
 from data_prep.common.errors import UserError
 
-Cells = dict[str, str]  # of a row, by field
-_SEPARATORS = ",;\t"  # the second where the comma is the sign of decimals
+Cells = dict[str, str]  # The cells of one row, by field.
+_SEPARATORS = ",;\t"  # Spreadsheets write semicolons where the comma is the decimal sign.
 
 
 def read_cells(path: Path) -> list[list[str]]:
-    """Every row of a sheet, those without text too, so that the first has index 0.
+    """Read every row of a sheet, blank rows included, so that line 1 has index 0.
 
-    All rows are equally long. Of a workbook the first page that holds anything is read.
+    All rows have the same length. In a workbook the first page that is not blank is read.
 
     Raises:
-      UserError: the file cannot be read; it names the file and the remedy.
+      UserError: The file cannot be read.
     """
     rows = _csv(path) if path.suffix.lower() == ".csv" else _xlsx(path)
     width = max(map(len, rows), default=0)
@@ -33,50 +33,49 @@ def read_cells(path: Path) -> list[list[str]]:
 def read_sheet(
     path: Path,
     columns: Mapping[str, str | Sequence[str]],
-    remedy: str = "Use the sheet of the release.",
+    remedy: str = "use the sheet of the release.",
 ) -> list[Cells]:
     """Read the rows of an .xlsx or .csv sheet as text.
 
-    The header is the first row that has a column for every field; names are compared in lower case
+    The header is the first row that has a column for every field. Names are compared in lower case
     without blanks and signs, so `Onset Frame` and `OnsetFrame` are equal.
 
     Args:
-      path: of the sheet.
-      columns: field -> the name of its column, or the names in use; 'files' is no field.
-      remedy: for an error, what to do where a column is missing.
+      path: Sheet.
+      columns: Field -> the name of its column, or the names in use. The key 'files' is ignored.
+      remedy: What to do about a missing column, for the error message.
 
     Returns:
-      The rows below the header that hold anything, by field; and under 'line' their numbers in the
-      file, under 'row' those below the header, from 0.
+      The rows below the header that are not blank, by field. 'line' is the row's line in the file,
+      from 1; 'row' is its number below the header, from 0.
 
     Raises:
-      UserError: when the file cannot be read or has no such header.
+      UserError: The file cannot be read, or it has no such header.
     """
-    known = {field: _names(names) for field, names in columns.items() if field != "files"}
+    column_names = {field: _names(names) for field, names in columns.items() if field != "files"}
     rows = read_cells(path)
-    fewest, nearest = list(known), 0  # columns that are missing, of the row that has the most
+    fewest, nearest = list(column_names), 0  # The missing fields of the row that lacks the fewest.
     for index, row in enumerate(rows):
-        names = [simplify(cell) for cell in row]
-        at = {field: _first_index(names, wanted) for field, wanted in known.items()}
-        missing = [field for field, column in at.items() if column is None]
+        cells = [simplify(cell) for cell in row]
+        indices = {field: _first_index(cells, names) for field, names in column_names.items()}
+        missing = [field for field, column in indices.items() if column is None]
         if not missing:
-            return _rows_below(rows, index, at)
+            return _rows_below(rows, index, indices)
         if len(missing) < len(fewest):
             fewest, nearest = missing, index
     lacking = ", ".join(_format_names(columns[field]) for field in fewest)
     raise UserError(
-        f"{path}: no row holds all of the column names; line {nearest + 1} lacks {lacking}. "
-        f"{remedy}"
+        f"{path}: no row holds all column names; line {nearest + 1} lacks {lacking}. Fix: {remedy}"
     )
 
 
 def simplify(name: str) -> str:
-    """A column's name in lower case, letters and digits only."""
+    """Return a column name in lower case, reduced to letters and digits."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def parse_frame(cell: str) -> int | None:
-    """A frame number, or None where the cell holds none ("/", "-1", blank)."""
+    """Parse a frame number; return None if the cell holds none ("/", "-1", blank)."""
     try:
         number = int(float(cell))
     except (ValueError, OverflowError):
@@ -87,7 +86,7 @@ def parse_frame(cell: str) -> int | None:
 def _rows_below(
     rows: Sequence[Sequence[str]], header_index: int, columns: Mapping[str, int | None]
 ) -> list[Cells]:
-    """The rows below the header that hold anything, by field, with their numbers."""
+    """Return the rows below the header by field, with their numbers; skip blank rows."""
     return [
         {field: cells[column] for field, column in columns.items() if column is not None}
         | {"line": str(row + header_index + 2), "row": str(row)}
@@ -104,24 +103,24 @@ def _format_names(column: str | Sequence[str]) -> str:
     return column if isinstance(column, str) else " or ".join(column)
 
 
-def _first_index(names: Sequence[str], wanted: Iterable[str]) -> int | None:
-    return next((names.index(name) for name in wanted if name in names), None)
+def _first_index(cells: Sequence[str], names: Iterable[str]) -> int | None:
+    return next((cells.index(name) for name in names if name in cells), None)
 
 
 def _xlsx(path: Path) -> list[list[str]]:
     try:
         return _first_page(path)
-    except Exception as error:  # zipfile, XML and openpyxl promise no list of what they can raise
+    except Exception as error:  # zipfile, XML and openpyxl do not document all that they raise.
         raise UserError(
-            f"{path}: not a readable .xlsx sheet ({error}). Use the sheet of the release; an .xls "
-            "one is saved as .xlsx first."
+            f"{path}: not a readable .xlsx sheet ({error}). Fix: use the sheet of the release; "
+            "save an .xls sheet as .xlsx first."
         ) from error
 
 
 def _first_page(path: Path) -> list[list[str]]:
     with contextlib.closing(openpyxl.load_workbook(path, read_only=True, data_only=True)) as book:
         for page in book.worksheets:
-            page.reset_dimensions()  # programs that are not Excel state a wrong size
+            page.reset_dimensions()  # Programs other than Excel may state a wrong size.
             rows = [[_text(cell) for cell in row] for row in page.values]
             if any(map(any, rows)):
                 return rows
@@ -130,17 +129,17 @@ def _first_page(path: Path) -> list[list[str]]:
 
 def _csv(path: Path) -> list[list[str]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")  # Excel puts a mark before the first column
+        text = path.read_text(encoding="utf-8-sig")  # Excel begins the file with a byte order mark.
         rows = csv.reader(io.StringIO(text), delimiter=max(_SEPARATORS, key=text.count))
         return [[cell.strip() for cell in row] for row in rows]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(
-            f"{path}: not a readable .csv sheet ({error}). Save it as CSV in UTF-8."
+            f"{path}: not a readable .csv sheet ({error}). Fix: save it as CSV in UTF-8."
         ) from error
 
 
 def _text(cell: object) -> str:
-    """A cell as text; a spreadsheet's 6.0 is '6'."""
+    """Convert a cell to text; a whole float such as 6.0 gives '6'."""
     if cell is None:
         return ""
     if isinstance(cell, float) and cell.is_integer():

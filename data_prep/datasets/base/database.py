@@ -1,7 +1,7 @@
-"""What databases of folders of frames have in common.
+"""Shared code of the databases that are released as folders of frames.
 
-A database's own module says where its frames are and how its rows are read, its `database.toml`
-which emotion goes to which class; the rest is here.
+The reader of a database finds its frames and reads its rows. Its `database.toml` maps emotions to
+classes. Everything else is here.
 """
 
 from __future__ import annotations
@@ -28,19 +28,22 @@ from data_prep.stages import landmarks
 from data_prep.video.frames import Video
 from data_prep.video.pictures import Images, frame_paths
 
-CONTEXT_SECONDS = (
-    2.0  # s kept before the onset and after the offset: a period of the slowest band in use
-)
-MAX_MOVEMENT_FRAMES = 4000  # frames from onset to offset; a micro-expression lasts half a second
+# Seconds kept before the onset and after the offset: a period of the slowest temporal band in use.
+CONTEXT_SECONDS = 2.0
+# Maximum number of frames from onset to offset. A micro-expression lasts half a second.
+MAX_MOVEMENT_FRAMES = 4000
 
 
 class Database:
     """A database released as folders of frames, with or without a sheet.
 
-    A subclass sets `name`, that of its folder in `data_prep.datasets`, and yields `rows()`.
+    A subclass sets `name`, the name of its folder in `data_prep.datasets`, and implements `rows`.
 
     Attributes:
-      listing: what the last `entries()` found.
+      root: Folder of the release, or a folder above it.
+      class_names: Names of the classes, ordered by index.
+      landmarks_root: Folder of the landmarks, or None.
+      listing: Result of the last `entries()`.
     """
 
     name: ClassVar[str]
@@ -55,22 +58,22 @@ class Database:
         sheet: str = "",
         corrections: bool = True,
     ):
-        """Look for the release in `manual_dir`, for the faces' landmarks in `landmarks_dir`.
+        """Open the release in `manual_dir`, with the landmarks in `landmarks_dir`.
 
-        Landmarks are read from `<landmarks_dir>/<subject>/<clip>.csv` (`landmarks.read` has the
-        forms), where expressions of one clip may also have a file each, `<clip>@<onset>.csv`;
-        without that folder the clips carry none.
+        Landmarks are read from `<landmarks_dir>/<subject>/<clip>.csv`; `landmarks.read` describes
+        the formats. If one clip holds several expressions, each may have a file of its own,
+        `<clip>@<onset>.csv`. Without `landmarks_dir` the clips carry no landmarks.
 
         Args:
-          manual_dir: the folder of the release, or one above it.
-          landmarks_dir: see above.
-          classes: the map from emotions to classes, one of those in `database.toml`.
-          frames: 'raw', 'cropped', or 'auto', which takes the raw frames where both are there.
-          sheet: the name of the sheet where there are several; '' takes the best known.
-          corrections: whether known errors of the sheet are corrected.
+          manual_dir: Folder of the release, or a folder above it.
+          landmarks_dir: Folder of the landmarks, or None.
+          classes: Name of the map from emotions to classes in `database.toml`.
+          frames: 'raw', 'cropped', or 'auto', which takes the raw frames if both exist.
+          sheet: Name of the sheet, if there are several; '' takes the best of the known names.
+          corrections: Whether to correct known errors of the sheet.
 
         Raises:
-          UserError: there is no such folder, or no such map.
+          UserError: The folder or the map of classes does not exist.
         """
         self._classes, self._frames, self._sheet = classes, frames, sheet
         self._corrections = corrections
@@ -79,16 +82,16 @@ class Database:
         self.root = Path(manual_dir).expanduser()
         if not self.root.is_dir():
             raise self.missing_error(f"there is no folder {self.root}")
-        self.root = self.root.absolute()  # as the paths in a sheet may be
+        self.root = self.root.absolute()  # Paths in a sheet may be absolute too.
         emotions = self.emotions()
         self.class_names = tuple(emotions)
-        self._class_of = {word: name for name, words in emotions.items() for word in words}
+        self._class_of_emotion = {word: name for name, words in emotions.items() for word in words}
         self.landmarks_root = landmarks.resolve_folder(landmarks_dir)
         self.listing = Listing()
 
     @classmethod
     def from_config(cls, config: Any) -> Database:
-        """The database that the section `data` of a configuration describes."""
+        """Create the database from the section `data` of a configuration."""
         data = config.data
         return cls(
             data.manual_dir,
@@ -101,60 +104,64 @@ class Database:
 
     @classmethod
     def classes_of(cls, config: Any) -> tuple[str, ...]:
-        """The classes that a configuration asks for, in the order of their indices."""
+        """Return the names of the configured classes, ordered by index."""
         return tuple(database_info(cls.name).emotions(config.data.classes))
 
     @property
     def info(self) -> DatabaseInfo:
-        """What is known of the database."""
+        """The description of the database."""
         return database_info(self.name)
 
     def emotions(self) -> Mapping[str, list[str]]:
-        """Class -> the emotions of the release that belong to it, in lower case."""
+        """Return class -> the emotions of the release that belong to it, in lower case."""
         return self.info.emotions(self._classes)
 
     @abstractmethod
     def rows(self, repair_log: list[Repair]) -> Iterable[Row]:
-        """Yield the release's rows in its own order; add what was repaired to `repair_log`."""
+        """Yield the rows in the order of the release; append repairs to `repair_log`."""
         raise NotImplementedError
 
     def facts(self) -> dict[str, str]:
-        """What the rows were read from, for the description of the set."""
+        """Return where the rows come from, for the description of the data set."""
         return {"classes": self._classes}
 
     def entries(self) -> list[FolderEntry]:
-        """List the clips of the classes in use, and say in `listing` what else was there.
+        """List the clips of the classes in use; report the repairs in `listing`.
 
         Raises:
-          UserError: the release, its sheet or all of its frames are missing.
+          UserError: The release, its sheet or all of its frames are missing.
         """
-        found: list[Repair] = []
-        rows = list(self.rows(found))
-        if not rows and not found:
+        repair_log: list[Repair] = []
+        all_rows = list(self.rows(repair_log))
+        if not all_rows and not repair_log:
             raise self.missing_error(f"no clip was found below {self.root}")
-        kept = [row for row in distinct_rows(self.name, rows, found) if self._has_class(row, found)]
-        entries = [entry for row in kept if (entry := self._entry(row, found))]
+        rows = [
+            row
+            for row in distinct_rows(self.name, all_rows, repair_log)
+            if self._has_class(row, repair_log)
+        ]
+        entries = [entry for row in rows if (entry := self._entry(row, repair_log))]
         counts, source = dict(self.info.counts.get(self._classes, {})), ""
         if counts:
             source = counts.pop("source")
         clips = dict(collections.Counter(entry.label for entry in entries))
         facts = self.facts() | {"frames": self._common_folder(entries)}
-        self.listing = Listing(tuple(found), facts, clips, counts, source)
+        self.listing = Listing(tuple(repair_log), facts, clips, counts, source)
         return entries
 
     def load(self, entry: FolderEntry) -> Clip:
-        """Find the clip's frames, which are read when they are asked for, and its landmarks."""
+        """Load a clip: its landmarks now, each of its frames on first use."""
         row, marks = entry.row, entry.marks
         frames = self.open(row)
-        kept = self._select_frames(row, frames, marks)
-        onset = kept.numbers.index(marks.onset)
+        selected = self._select_frames(row, frames, marks)
+        onset = selected.numbers.index(marks.onset)
         path = self._landmarks_path(row)
         return Clip(
-            frames=kept,
+            frames=selected,
             fps=self._fps(row, frames),
             onset=onset,
-            apex=None if marks.apex is None else kept.numbers.index(marks.apex),
-            offset=kept.numbers.index(marks.offset),
+            apex=None if marks.apex is None else selected.numbers.index(marks.apex),
+            offset=selected.numbers.index(marks.offset),
             subject=row.subject,
             clip_id=row.clip_id,
             label=entry.label,
@@ -162,41 +169,45 @@ class Database:
             dataset=self.name,
             first=marks.onset - onset,
             landmarks=landmarks.read(path, frames.numbers.index(marks.onset)) if path else None,
-            notes=kept.notes,
+            notes=selected.notes,
         )
 
     def open(self, row: Row) -> Images | Video:
-        """A clip's frames, of which none is read yet.
+        """Open the frames of a clip without reading one.
 
         Raises:
-          UserError: they cannot be used.
+          UserError: The frames cannot be used.
         """
         return Images(frame_paths(row.folder))
 
     def missing_error(self, reason: str) -> UserError:
-        """Say what is lacking, whom to ask, what is expected and which field to set."""
+        """Create the error that says what is missing, whom to ask and which field to set.
+
+        Args:
+          reason: What is missing.
+        """
         agreement = (
-            "The database is handed out by its owners under a signed agreement; this program never "
+            "The owners hand out the database under a signed agreement; this program never "
             f"downloads it. {self.info.owner}"
         )
         tree = textwrap.indent(textwrap.dedent(self.info.tree).strip(), "  ")
         parts = (
-            f"{self.info.title}\nIt is not there: {reason}.",
+            f"{self.info.title}\nThe release is missing or incomplete: {reason}.",
             textwrap.fill(agreement, 79) if self.info.owner else "",
             f"Expected layout:\n\n{tree}",
-            f"Then say where it is:\n\n  --config.data.manual_dir=/path/to/{self.name.upper()}",
+            f"Fix: set its folder:\n\n  --config.data.manual_dir=/path/to/{self.name.upper()}",
         )
         return UserError("\n\n".join(filter(None, parts)))
 
     def _has_class(self, row: Row, repair_log: list[Repair]) -> bool:
-        if row.emotion.lower() in self._class_of:
+        if row.emotion.lower() in self._class_of_emotion:
             return True
         reason = f"emotion {row.emotion!r} is outside the classes in use"
         repair_log.append(repairs.left_out_row(row.name(self.name), reason))
         return False
 
     def _entry(self, row: Row, repair_log: list[Repair]) -> FolderEntry | None:
-        """The row's entry, or None when its frames or marks leave nothing to use."""
+        """Create the entry of a row; return None if its frames or marks cannot be used."""
         name, folder = row.name(self.name), self.relative_path(row.folder)
         repair_log += [Repair(name, *change) for change in row.changes]
         try:
@@ -207,46 +218,46 @@ class Database:
                 return None
             frames = self.open(row)
             marks, changes = snap_marks(frames.numbers, row.onset, row.apex, row.offset)
-            kept = self._select_frames(row, frames, marks)
+            selected = self._select_frames(row, frames, marks)
         except (UserError, OSError) as error:
             reason = getattr(error, "strerror", "") or str(error).removeprefix(f"{row.folder}: ")
             stated = f"onset {row.onset}, apex {row.apex}, offset {row.offset} in {folder}"
             repair_log.append(repairs.left_out_row(name, reason, stated))
             return None
         repair_log += [Repair(name, *change) for change in changes]
-        told = any(field == repairs.APEX for field, *_ in (*row.changes, *changes))
-        if marks.apex is None and not told:
+        apex_reported = any(field == repairs.APEX for field, *_ in (*row.changes, *changes))
+        if marks.apex is None and not apex_reported:
             repair_log.append(Repair(name, repairs.APEX, "", "", repairs.NO_APEX))
-        label = self._class_of[row.emotion.lower()]
+        label = self._class_of_emotion[row.emotion.lower()]
         entry = FolderEntry(self.name, label, row, marks, "")
-        files = [*kept.files, self._landmarks_path(row)]
+        files = [*selected.files, self._landmarks_path(row)]
         return dataclasses.replace(entry, key=entry_key(entry, folder, files))
 
     def _select_frames(self, row: Row, frames: Images | Video, marks: Marks) -> Images | Video:
-        """The frames that are of use: from onset to offset, and those around."""
+        """Select the frames from onset to offset and the context around them."""
         onset, offset = frames.numbers.index(marks.onset), frames.numbers.index(marks.offset)
         if offset - onset >= MAX_MOVEMENT_FRAMES:
             raise UserError(f"more than {MAX_MOVEMENT_FRAMES} frames from onset to offset")
-        around = math.ceil(CONTEXT_SECONDS * self._fps(row, frames))
-        return frames.part(max(0, onset - around), offset + around + 1)
+        context = math.ceil(CONTEXT_SECONDS * self._fps(row, frames))
+        return frames.part(max(0, onset - context), offset + context + 1)
 
     def _fps(self, row: Row, frames: Images | Video) -> float:
         return row.fps or frames.fps or self.info.fps
 
     def _common_folder(self, entries: Sequence[FolderEntry]) -> str:
-        """The folder that holds the frames of all clips."""
+        """Return the folder that holds the frames of all clips."""
         folders = [entry.row.folder for entry in entries]
         return self.relative_path(Path(os.path.commonpath(folders))) if folders else ""
 
     def relative_path(self, folder: Path) -> str:
-        """A folder as it is called in the release: the same wherever that lies."""
+        """Return a folder relative to the release, or unchanged if it lies outside."""
         inside = folder.is_relative_to(self.root)
         return (folder.relative_to(self.root) if inside else folder).as_posix()
 
     def _landmarks_path(self, row: Row) -> Path | None:
         if not self.landmarks_root:
             return None
-        own = self.landmarks_root / row.subject / f"{row.clip_id}.csv"
-        # Several expressions of one clip may have one file.
-        shared = own.with_name(f"{row.clip_id.removesuffix(f'@{row.onset}')}.csv")
-        return own if own.is_file() else shared
+        path = self.landmarks_root / row.subject / f"{row.clip_id}.csv"
+        # Several expressions of one clip may share one file.
+        shared_path = path.with_name(f"{row.clip_id.removesuffix(f'@{row.onset}')}.csv")
+        return path if path.is_file() else shared_path

@@ -1,4 +1,4 @@
-"""What was changed of a release's annotation, and what of it is not used: nothing silently."""
+"""The record of every value of an annotation that was repaired and every row left out."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 FILE = "repairs.csv"
-ROW, APEX = "row", "apex"  # fields that have a meaning of their own
+ROW, APEX = "row", "apex"  # Values of `Repair.field` that the code looks for.
 LEFT_OUT = "left out"
 NO_APEX = "no apex is marked"
 ESTIMATED = "estimated from the flow"
-_MAX_CLIPS_SHOWN = 3  # clips that the table on screen names a reason
+_MAX_CLIPS_SHOWN = 3  # Clips named for each reason in the table on the screen.
 
 
 @dataclasses.dataclass(frozen=True)
 class Repair:
-    """One value of the annotation that was repaired, or a row that was left out.
+    """One repaired value of the annotation, or one row, folder or image that was left out.
 
     Attributes:
       clip: `dataset/subject/clip_id`.
-      field: 'onset', 'apex' or 'offset', 'row' for one that was left out, or 'folder' for one that
-        no row names.
-      was: the value as the release states it, '' for none.
-      now: the value that is used; 'left out' for a row; '' for an apex that is to be estimated.
-      reason: why, and by whom; the same words for every clip of the same fault.
+      field: 'onset', 'apex' or 'offset' for a repaired value, 'row' for a row that was left out,
+        'folder' or 'image' for one that no row names.
+      was: Value that the release states, '' if none.
+      now: Value in use; 'left out' for a row, a folder or an image; '' for an apex that is yet to
+        be estimated.
+      reason: Reason for the change and its source, in the same words for every clip with the same
+        fault.
     """
 
     clip: str
@@ -40,27 +42,27 @@ class Repair:
 
 
 def left_out_row(clip: str, reason: str, stated: object = "") -> Repair:
-    """The entry for a row that is not used."""
+    """Create the entry for a row that is left out."""
     return Repair(clip, ROW, str(stated), LEFT_OUT, reason)
 
 
 def count_dropped(repairs: Iterable[Repair]) -> dict[str, int]:
-    """Reason -> number of rows that were left out for it."""
-    return dict(collections.Counter(r.reason for r in repairs if r.field == ROW))
+    """Return reason -> number of rows left out for it."""
+    return dict(collections.Counter(repair.reason for repair in repairs if repair.field == ROW))
 
 
 def count_repaired(repairs: Iterable[Repair]) -> dict[str, int]:
-    """What was repaired, and why -> number of values; rows and folders that are left out aside."""
-    kept = (repair for repair in repairs if repair.now != LEFT_OUT)
-    return dict(collections.Counter(f"{each.field}: {each.reason}" for each in kept))
+    """Return 'field: reason' -> number of repaired values, without what was left out."""
+    values = (repair for repair in repairs if repair.now != LEFT_OUT)
+    return dict(collections.Counter(f"{repair.field}: {repair.reason}" for repair in values))
 
 
 def with_apexes(repairs: Iterable[Repair], apexes: Mapping[str, int]) -> list[Repair]:
-    """The repairs with the apexes that were estimated since.
+    """Return the repairs with the estimated apexes filled in.
 
     Args:
-      repairs: of the listing, in which such an apex is ''.
-      apexes: clip -> number of its apex' frame.
+      repairs: Repairs of the listing, where an apex yet to be estimated is ''.
+      apexes: Clip -> frame number of its apex.
     """
     return [
         dataclasses.replace(
@@ -73,7 +75,7 @@ def with_apexes(repairs: Iterable[Repair], apexes: Mapping[str, int]) -> list[Re
 
 
 def write(repairs: Iterable[Repair], path: Path) -> None:
-    """Write them as a sheet, a line each."""
+    """Write the repairs as a CSV file, one per line."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(field.name for field in dataclasses.fields(Repair))
@@ -81,31 +83,31 @@ def write(repairs: Iterable[Repair], path: Path) -> None:
 
 
 def table(repairs: Iterable[Repair], width: int = 79) -> list[str]:
-    """Lines for the screen: each reason with the number of its clips, and the first of them."""
-    told = (
+    """Format lines for the screen: each reason, the number of its clips, a few clips."""
+    messages = (
         (f"{LEFT_OUT if r.field == ROW else r.field}: {r.reason}", r.clip.partition("/")[2])
         for r in repairs
     )
-    return group_lines(told, _MAX_CLIPS_SHOWN, width)
+    return group_lines(messages, _MAX_CLIPS_SHOWN, width)
 
 
 def group_lines(
     messages: Iterable[tuple[str, str]], max_clips: int | None = None, width: int = 79
 ) -> list[str]:
-    """Lines for the screen of what is told of clips, the same words once.
+    """Format lines for the screen: each message once, with the clips that it concerns.
 
     Args:
-      messages: (what, clip).
-      max_clips: clips that are named with the same words; None names all.
-      width: of the screen.
+      messages: Pairs (message, clip).
+      max_clips: Maximum number of clips named for one message; None names all.
+      width: Width of the screen in characters.
     """
     lines = [f"{'clips':>5}  what"]
-    for what, group in itertools.groupby(sorted(messages), key=operator.itemgetter(0)):
+    for message, group in itertools.groupby(sorted(messages), key=operator.itemgetter(0)):
         clips = [clip for _, clip in group]
-        named = clips[:max_clips]
-        more = f", ... ({len(clips) - len(named)} more)" if len(clips) > len(named) else ""
+        shown = clips[:max_clips]
+        more = f", ... ({len(clips) - len(shown)} more)" if len(clips) > len(shown) else ""
         lines += textwrap.wrap(
-            f"{what}: {', '.join(named)}{more}",
+            f"{message}: {', '.join(shown)}{more}",
             width,
             initial_indent=f"{len(clips):5d}  ",
             subsequent_indent=" " * 7,

@@ -1,4 +1,4 @@
-"""The rows of a release, and the entries that those become which belong to a class."""
+"""The rows of a release, and the entries made from rows that belong to a class."""
 
 from __future__ import annotations
 
@@ -18,9 +18,17 @@ from data_prep.datasets.base.repairs import Repair
 class Row:
     """One annotated clip as the release states it, before classes are assigned.
 
-    Its frames are in a folder, or in a video. Their numbers are those in the file names, or count
-    from 0. An onset or offset of None is the first or last frame, an apex of None is not marked.
-    Frames a second of None are those of the database. What was corrected is in `changes`.
+    Attributes:
+      subject: Name of the subject.
+      clip_id: Name of the clip.
+      emotion: Emotion or label that the release states.
+      folder: Folder of the frames, or a video. Frame numbers are those in the file names; frames
+        without numbers count from 0.
+      onset: Frame number; None means the first frame.
+      apex: Frame number; None means not marked.
+      offset: Frame number; None means the last frame.
+      fps: Frames per second; None means those of the file or the database.
+      changes: Corrections already made to the row.
     """
 
     subject: str
@@ -34,20 +42,20 @@ class Row:
     changes: tuple[Change, ...] = dataclasses.field(default=(), compare=False)
 
     def name(self, dataset: str) -> str:
-        """`dataset/subject/clip_id`."""
+        """Return `dataset/subject/clip_id`."""
         return f"{dataset}/{self.subject}/{self.clip_id}"
 
 
 @dataclasses.dataclass(frozen=True)
 class FolderEntry:
-    """A row that belongs to a class, with its marks on frames that are there.
+    """A row that belongs to a class, with its marks on frames that exist.
 
     Attributes:
-      dataset: the database's name.
-      label: the class.
-      row: as the release states it.
-      marks: numbers of the frames of onset, apex (None when not known) and offset.
-      key: see `Entry`.
+      dataset: Name of the database.
+      label: Name of the class.
+      row: Row as the release states it.
+      marks: Frame numbers of onset, apex (None if unknown) and offset.
+      key: Digest of what the clip is made from; see `Entry.key`.
     """
 
     dataset: str
@@ -63,19 +71,21 @@ class FolderEntry:
 
 
 def distinct_rows(dataset: str, rows: Sequence[Row], repair_log: list[Repair]) -> Iterator[Row]:
-    """Leave out repeated rows; where one clip holds several expressions, name the onset too.
+    """Yield the rows without repeats, under distinct names.
+
+    Where one clip holds several expressions, the onset is added to the clip's name.
 
     Args:
-      dataset: the database's name.
-      rows: in the order of the release.
-      repair_log: takes what is left out.
+      dataset: Name of the database.
+      rows: Rows in the order of the release.
+      repair_log: List that receives the rows left out.
     """
     clips = collections.Counter((row.subject, row.clip_id) for row in dict.fromkeys(rows))
-    seen: set[Row] = set()
+    earlier_rows: set[Row] = set()
     names: set[str] = set()
     for row in rows:
-        fault = "the same row stands twice" if row in seen else ""
-        seen.add(row)
+        fault = "the row occurs twice" if row in earlier_rows else ""
+        earlier_rows.add(row)
         if not fault and clips[row.subject, row.clip_id] > 1 and row.onset is not None:
             row = dataclasses.replace(row, clip_id=f"{row.clip_id}@{row.onset}")
         name = row.name(dataset)
@@ -90,12 +100,12 @@ def distinct_rows(dataset: str, rows: Sequence[Row], repair_log: list[Repair]) -
 
 
 def entry_key(entry: FolderEntry, folder: str, files: Sequence[Path | None]) -> str:
-    """Digest of the annotation and of each file's name, size and time of change.
+    """Compute a digest of the annotation and of each file's name, size and time.
 
     Args:
-      entry: the clip.
-      folder: of its frames, as it is called in the release.
-      files: all that the clip is read from.
+      entry: Clip.
+      folder: Folder of its frames, relative to the release.
+      files: Every file that the clip is read from; None is skipped.
     """
     states = [state for path in files if path and (state := _state(path))]
     row = entry.row
@@ -105,9 +115,10 @@ def entry_key(entry: FolderEntry, folder: str, files: Sequence[Path | None]) -> 
 
 
 def _state(path: Path) -> tuple[str, int, int] | None:
-    """A file's name, size and time of change; None where there is none.
+    """Return a file's name, size and modification time in ns; None if it is missing.
 
-    A link to nowhere, as of a file that git-annex has not fetched, fails when it is read.
+    A broken link, such as a file that git-annex has not fetched, counts as absent here; reading it
+    fails later.
     """
     try:
         stat = path.stat()

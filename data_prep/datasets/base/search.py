@@ -1,4 +1,4 @@
-"""Where in a folder that a user names the release lies."""
+"""The search for a release within the user's folder."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from data_prep.video.pictures import frame_number
 
-DEPTH = 4  # folders below that of the user in which a release is looked for
+DEPTH = 4  # Levels of folders below the user's folder that are searched.
 
 
 def candidates(root: Path, frames: str) -> Iterator[Path]:
-    """Yield the folders in which frames may be: raw ones before cropped ones, nearest first.
+    """Yield the folders that may hold frames: raw before cropped, nearest first.
 
     Args:
-      root: the folder that the user names.
-      frames: 'raw' or 'cropped' leaves the others out; 'auto' leaves out none.
+      root: The user's folder.
+      frames: 'raw' or 'cropped' yields that kind only; 'auto' yields both.
     """
     for kind in ("raw", "cropped") if frames == "auto" else (frames,):
         for folder in folders_below(root):
@@ -25,12 +25,17 @@ def candidates(root: Path, frames: str) -> Iterator[Path]:
 
 
 def is_cropped(folder: Path, root: Path) -> bool:
-    """Whether a folder below `root` is called a cropped one; that of the user may be one itself."""
+    """Return whether the name of a folder, `root` or one in between contains 'crop'."""
     return any("crop" in part.lower() for part in (root.name, *folder.relative_to(root).parts))
 
 
 def folders_below(root: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """Yield `root` and the folders below it, nearest first, in the order of their names."""
+    """Yield `root` and the folders below it, nearest first, each level sorted by path.
+
+    Args:
+      root: Folder where the search begins.
+      depth: Levels of folders below `root`.
+    """
     level = [root]
     for remaining in range(depth, -1, -1):
         yield from level
@@ -39,33 +44,42 @@ def folders_below(root: Path, depth: int = DEPTH) -> Iterator[Path]:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder; none in one that may not be read, such as a disk's lost+found.
+    """Return the folders in a folder, sorted by name.
 
-    A hidden one is none of the release's, such as a disk's waste bin or its thumbnails.
+    Hidden folders are skipped: a disk's waste bin or thumbnails are no part of a release. A folder
+    that cannot be read, such as a disk's lost+found, has none.
     """
     try:
-        with os.scandir(folder) as entries:  # tells folders from files without asking for each
-            names = [each.name for each in entries if each.name[0] != "." and each.is_dir()]
+        with os.scandir(folder) as entries:  # Knows folders from files without a stat of each.
+            names = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
     except OSError:
         return []
     return [folder / name for name in sorted(names)]
 
 
 def innermost(folder: Path) -> Path:
-    """The folder of the same name in a folder, as archives that are unpacked twice have it."""
+    """Return the inner folder of the same name, else `folder`.
+
+    An archive that is unpacked twice gives a folder `x/x`.
+    """
     inner = folder / folder.name
     return inner if inner.is_dir() else folder
 
 
 def files(root: Path, pattern: str) -> Iterator[Path]:
-    """Yield the files below `root` whose names match, in each folder an .xls after an .xlsx one."""
+    """Yield the files below `root` that match; in each folder .xls files come last.
+
+    Args:
+      root: Folder where the search begins.
+      pattern: Glob pattern of the file name.
+    """
     for folder in folders_below(root):
-        found = (path for path in folder.glob(pattern) if not path.name.startswith(("~$", ".")))
-        yield from sorted(found, key=lambda path: (path.suffix.lower() == ".xls", path.name))
+        matches = (path for path in folder.glob(pattern) if not path.name.startswith(("~$", ".")))
+        yield from sorted(matches, key=lambda path: (path.suffix.lower() == ".xls", path.name))
 
 
 def holds_frames(folder: Path) -> bool:
-    """Whether there is a numbered picture in a folder; not in one that may not be read."""
+    """Return whether a folder holds a numbered picture; False if it cannot be read."""
     try:
         return any(frame_number(path.name) is not None for path in folder.iterdir())
     except OSError:

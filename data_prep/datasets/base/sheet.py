@@ -1,4 +1,4 @@
-"""Databases that come with a spreadsheet, whatever stands above its header row."""
+"""Databases that come with a spreadsheet; lines above its header row are ignored."""
 
 from __future__ import annotations
 
@@ -16,43 +16,47 @@ from data_prep.datasets.base.marks import Change
 from data_prep.datasets.base.repairs import Repair
 from data_prep.datasets.base.rows import Row
 
-Key = tuple[str, str]  # subject, clip
+Key = tuple[str, str]  # (subject, clip)
 
 
 class SheetDatabase(Database):
-    """A database whose sheet names subject, clip, onset, apex, offset and emotion a row.
+    """A database whose sheet states subject, clip, onset, apex, offset and emotion in each row.
 
-    The frames of a clip are in `<subject>/<clip>/`, unless a subclass has other `folders`.
+    The frames of a clip are in `<subject>/<clip>/`, unless a subclass overrides `folders`.
     """
 
     def rows(self, repair_log: list[Repair]) -> Iterator[Row]:
-        """Yield the sheet's rows; one without a name, an onset or an offset is left out."""
+        """Yield the rows of the sheet that have names, an onset and an offset."""
         rows = [self._normalize_names(cells) for cells in self._read()]
         frames = self.find_frames_folder(rows)
-        clips = self.folders(frames)
+        clip_folders = self.folders(frames)
         for cells in rows:
             changes = self._changes(cells)
-            right = cells | {field: now for field, _, now, _ in changes}
-            clip = cells["subject"], cells["clip"]
-            fault = _fault(right)
+            corrected = cells | {field: now for field, _, now, _ in changes}
+            key = cells["subject"], cells["clip"]
+            fault = _fault(corrected)
             if fault:
-                stated = f"line {cells['line']}: {right['onset']} and {right['offset']}"
-                repair_log.append(repairs.left_out_row("/".join((self.name, *clip)), fault, stated))
+                stated = f"line {cells['line']}: {corrected['onset']} and {corrected['offset']}"
+                repair_log.append(repairs.left_out_row("/".join((self.name, *key)), fault, stated))
                 continue
-            there = (clips[key] for key in self.keys(cells) if key in clips)
-            folder = next(there, frames.joinpath(*clip))
-            marks = (parse_frame(right[mark]) for mark in ("onset", "apex", "offset"))
-            yield Row(*clip, cells["emotion"], folder, *marks, changes=changes)
-        repair_log += self._unlisted_folders(clips, rows)
+            existing = (clip_folders[k] for k in self.keys(cells) if k in clip_folders)
+            folder = next(existing, frames.joinpath(*key))
+            marks = (parse_frame(corrected[mark]) for mark in ("onset", "apex", "offset"))
+            yield Row(*key, cells["emotion"], folder, *marks, changes=changes)
+        repair_log += self._unlisted_folders(clip_folders, rows)
 
     def facts(self) -> dict[str, str]:
-        """What the rows were read from: the sheet with its digest, and the folder of the frames."""
+        """Return the map of classes, and the sheet's name and SHA-256."""
         sheet = self.sheet
         digest = hashlib.sha256(sheet.read_bytes()).hexdigest()
         return super().facts() | {"sheet": sheet.name, "sheet_sha256": digest}
 
     def folders(self, root: Path) -> dict[Key, Path]:
-        """(subject, clip) -> folder of its frames, where the release's frames are in `root`."""
+        """Return (subject, clip) -> folder of its frames.
+
+        Args:
+          root: Folder that holds the frames of the release.
+        """
         return {
             (self.info.subject_name(subject.name), self.clip_name(clip.name)): clip
             for subject in search.subfolders(root)
@@ -60,53 +64,58 @@ class SheetDatabase(Database):
         }
 
     def keys(self, cells: Cells) -> list[Key]:
-        """Under which keys of `folders` a row, as stated, may have frames; the likeliest first."""
+        """Return the keys of `folders` that may hold the frames of a row, likeliest first."""
         return [(cells["subject"], cells["clip"])]
 
     def clip_name(self, text: str) -> str:
-        """A clip's one spelling in the sheet and in the folders' names."""
+        """Return the canonical spelling of a clip's name, for the sheet and the folders."""
         return text
 
     @functools.cached_property
     def sheet(self) -> Path:
-        """The sheet: that of `config.data.sheet`, or the first of the known names that is there.
+        """The sheet: the one in `config.data.sheet`, or the first file with a known name.
 
         Raises:
-          UserError: there is none.
+          UserError: There is no such sheet.
         """
         patterns = self.info.sheet["files"]
         if self._sheet:
-            named = Path(self._sheet).expanduser()
-            found = (folder / named for folder in search.folders_below(self.root))
+            name = Path(self._sheet).expanduser()
+            candidates = (folder / name for folder in search.folders_below(self.root))
         else:
-            found = (file for each in patterns for file in search.files(self.root, each))
-        for path in found:
+            candidates = (file for glob in patterns for file in search.files(self.root, glob))
+        for path in candidates:
             if path.is_file():
                 return path
-        wanted = self._sheet or patterns[0]
-        raise self.missing_error(f"{self.root} holds no sheet {wanted}; {self._frames_message()}")
+        expected = self._sheet or patterns[0]
+        raise self.missing_error(f"{self.root} holds no sheet {expected}; {self._frames_message()}")
 
     def find_frames_folder(self, rows: Sequence[Cells]) -> Path:
-        """The first folder that holds most of the sheet's clips, or else the one with most of them.
+        """Find the folder of the frames.
+
+        It is the first that holds more than half of the sheet's clips, else the one with the most.
+
+        Args:
+          rows: Rows of the sheet.
 
         Raises:
-          UserError: there is none.
+          UserError: No folder holds a clip of the sheet.
         """
-        held: dict[Path, int] = {}
+        counts: dict[Path, int] = {}  # Clips of the sheet in each folder.
         for folder in search.candidates(self.root, self._frames):
             clips = self.folders(folder)
-            held[folder] = sum(any(key in clips for key in self.keys(cells)) for cells in rows)
-            if 2 * held[folder] > len(rows):
+            counts[folder] = sum(any(key in clips for key in self.keys(cells)) for cells in rows)
+            if 2 * counts[folder] > len(rows):
                 return folder
-        if any(held.values()):
-            return max(held, key=held.__getitem__)
+        if any(counts.values()):
+            return max(counts, key=counts.__getitem__)
         kind = "" if self._frames == "auto" else f"{self._frames} "
-        wanted = (key for cells in rows for key in self.keys(cells))
-        others = "; --config.data.frames=auto takes the others too" if kind else ""
+        keys = (key for cells in rows for key in self.keys(cells))
+        hint = "; --config.data.frames=auto takes the others too" if kind else ""
         raise self.missing_error(
             f"{self.root} holds no {kind}folder of a clip in {self.sheet.name}, such as "
-            + "/".join(min(wanted, default=("", "")))
-            + others
+            + "/".join(min(keys, default=("", "")))
+            + hint
         )
 
     def _read(self) -> list[Cells]:
@@ -114,10 +123,10 @@ class SheetDatabase(Database):
         try:
             return read_sheet(sheet, self.info.sheet)
         except UserError as error:
-            raise UserError(f"{error}\nBeside that, {self._frames_message()}.") from error
+            raise UserError(f"{error}\nNote: {self._frames_message()}.") from error
 
     def _frames_message(self) -> str:
-        """Whether there are frames, where the sheet cannot say which."""
+        """Describe the frames found, for a message about a sheet that cannot be used."""
         for folder in search.candidates(self.root, self._frames):
             clips = sum(map(search.holds_frames, self.folders(folder).values()))
             if clips:
@@ -127,16 +136,19 @@ class SheetDatabase(Database):
     def _unlisted_folders(
         self, clips: Mapping[Key, Path], rows: Iterable[Cells]
     ) -> Iterator[Repair]:
-        """Folders of frames that are in no row: of a sheet of another date, or badly named."""
-        named = {key for cells in rows for key in self.keys(cells)}
+        """Yield the folders of frames that no row names.
+
+        Their names may be wrong, or the sheet may be of another date.
+        """
+        keys_of_rows = {key for cells in rows for key in self.keys(cells)}
         for key, folder in clips.items():
-            if key not in named and search.holds_frames(folder):
+            if key not in keys_of_rows and search.holds_frames(folder):
                 name = "/".join((self.name, *key))
                 was, reason = self.relative_path(folder), "no row of the sheet names it"
                 yield Repair(name, "folder", was, repairs.LEFT_OUT, reason)
 
     def _normalize_names(self, cells: Cells) -> Cells:
-        """The row with the one spelling of its subject and its clip."""
+        """Return the row with the canonical spelling of its subject and its clip."""
         subject, clip = cells["subject"], cells["clip"]
         return cells | {
             "subject": self.info.subject_name(subject),
@@ -144,7 +156,7 @@ class SheetDatabase(Database):
         }
 
     def _changes(self, cells: Cells) -> tuple[Change, ...]:
-        """What corrects the known errors that a row still has, and an apex that is no number."""
+        """Return the corrections of a row's known errors and of an apex without a number."""
         errors = self.info.errors if self._corrections else ()
         changes = [
             (error.field, cells[error.field], error.right, error.source)
@@ -157,7 +169,7 @@ class SheetDatabase(Database):
 
 
 def _fault(cells: Cells) -> str:
-    """Why a row cannot be used, as far as it tells itself; '' where it can."""
+    """Return why a row cannot be used, judged by its cells alone; '' if it can."""
     if not (cells["subject"] and cells["clip"]):
         return "no subject or no clip is named"
     if None in (parse_frame(cells["onset"]), parse_frame(cells["offset"])):
@@ -166,16 +178,16 @@ def _fault(cells: Cells) -> str:
 
 
 def _has_error(cells: Cells, error: KnownError) -> bool:
-    """Whether a row still has an error."""
+    """Return whether a row still has a known error."""
     if error.row:
         return error.row == cells["row"] and _is_impossible_offset(cells, error)
-    where = cells["subject"], cells["clip"], cells[error.field]
-    this = error.onset in ("", cells["onset"])
-    return this and where == (error.subject, error.clip, error.stated)
+    stated = cells["subject"], cells["clip"], cells[error.field]
+    same_onset = error.onset in ("", cells["onset"])
+    return same_onset and stated == (error.subject, error.clip, error.stated)
 
 
 def _is_impossible_offset(cells: Cells, error: KnownError) -> bool:
-    """Whether the offset that is stated cannot be one, and the right one can."""
+    """Return whether the stated offset is impossible and the corrected one possible."""
     onset, offset = parse_frame(cells["onset"]), parse_frame(cells["offset"])
     if onset is None or error.field != "offset":
         return False

@@ -1,4 +1,4 @@
-"""The protocol of a source of clips, and what a source says of its own listing."""
+"""The protocol of a source of clips, and the listing that a source makes of its clips."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from data_prep.datasets.base.repairs import Repair
 
 
 class Entry(Protocol):
-    """One clip of a source, cheap to list and to send to another process."""
+    """One clip of a source; cheap to list and to send to another process."""
 
     @property
     def name(self) -> str:
@@ -20,52 +20,52 @@ class Entry(Protocol):
 
     @property
     def key(self) -> str:
-        """Text that changes whenever the clip's source material or its annotation does."""
+        """Text that changes whenever the clip's source material or annotation changes."""
         ...
 
 
 class Source(Protocol):
-    """A set of clips with classes; picklable, since worker processes load from it."""
+    """A set of clips with classes; picklable, because worker processes load from it."""
 
     @property
     def name(self) -> str:
-        """The data set's name, a lower-case identifier."""
+        """The name of the data set, a lower-case identifier."""
         ...
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes in the order of their indices."""
+        """The names of the classes, ordered by index."""
         ...
 
     def entries(self) -> Sequence[Any]:
-        """List the clips (each an `Entry`) without reading a frame."""
+        """List the clips, each an `Entry`, without reading a frame."""
         ...
 
     def load(self, entry: Any) -> Clip:
-        """Read one clip; a clip that cannot be used raises UserError."""
+        """Load one clip; raise UserError if it cannot be used."""
         ...
 
 
 @runtime_checkable
 class ImageSource(Protocol):
-    """What a source of finished images has in place of `load`: nothing is left to be prepared."""
+    """A source of finished images. It has `record` in place of `load`: no stage is left to run."""
 
     def record(self, entry: Any) -> dict[str, Any]:
-        """Read one clip as the record that shards hold (`data_prep.pipeline.record`)."""
+        """Read one clip as a record of the shards (see `data_prep.pipeline.record`)."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Listing:
-    """What the last `entries()` of a database found.
+    """The result of the last `entries()` of a database.
 
     Attributes:
-      repairs: every repair of the annotation and every row left out.
-      facts: what it was read from: 'classes' (the map's name), 'frames' or 'images' (the folder
-        below manual_dir), 'sheet' and its SHA-256, where there is one.
-      clips: class -> clips; 'database/class' where several databases are one set.
-      stated: class -> clips that the release is said to hold, empty where nobody says it.
-      source: who says it.
+      repairs: Every repair of the annotation and every row left out.
+      facts: Where the rows come from: 'classes' (name of the map), 'frames' or 'images' (folder
+        below manual_dir), and, if there is a sheet, 'sheet' and 'sheet_sha256'.
+      clips: Class -> number of clips; 'database/class' where several databases form one set.
+      stated: Class -> published number of clips; empty if none is published.
+      source: Publication of the stated numbers.
     """
 
     repairs: tuple[Repair, ...] = ()
@@ -75,12 +75,12 @@ class Listing:
     source: str = ""
 
     def release_description(self) -> dict[str, object]:
-        """What the description of a set says of the release."""
+        """Return the entries about the release for the description of a data set."""
         return {**self.facts, "clips": dict(self.clips), "stated": dict(self.stated)}
 
     @property
     def deviation(self) -> str:
-        """In which classes the release deviates from what is stated; '' where it does not."""
+        """Sentences on the classes whose counts differ from the stated ones, or ''."""
         differing = [
             f"{name} {self.clips.get(name, 0)} ({count})"
             for name, count in self.stated.items()
@@ -90,10 +90,10 @@ class Listing:
             return ""
         return (
             f"{sum(self.clips.values())} clips, where {self.source} states "
-            f"{sum(self.stated.values())}. Here (and there): {', '.join(differing)}."
+            f"{sum(self.stated.values())}. Found (stated): {', '.join(differing)}."
         )
 
 
 def listing(source: Source) -> Listing:
-    """What a source's last `entries()` found; nothing for one that repairs nothing."""
+    """Return the listing of a source's last `entries()`; empty if it keeps none."""
     return getattr(source, "listing", Listing())

@@ -6,6 +6,6 @@ from data_prep.datasets.base.sheet import SheetDatabase
 
 
 class Casme2(SheetDatabase):
-    """Reads `CASME2_RAW_selected/sub01/EP02_01f/img46.jpg` and `CASME2-coding-*.xlsx`."""
+    """Reader of `CASME2_RAW_selected/sub01/EP02_01f/img46.jpg` and `CASME2-coding-*.xlsx`."""
 
     name = "casme2"

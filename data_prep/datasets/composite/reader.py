@@ -21,19 +21,19 @@ READERS: Mapping[str, type[Database]] = MappingProxyType(
 )
 
 _LOCATION_REMEDY = """\
-The composite takes all of its databases from one folder, or each from its own:
+Fix: keep all databases of the composite in one folder, or set a folder for each:
 
   --config.data.manual_dir=/path/to/a/folder/of/all
   --config.data.parts.smic=/path/to/SMIC (casme2, samm)"""
 
 
 class Composite:
-    """Several databases as one; each clip keeps the name of its own.
+    """Several databases as one data set; each clip keeps the name of its own database.
 
     Attributes:
-      name: of the data set.
-      class_names: that the databases have in common.
-      listing: what the last `entries()` found, in all of them.
+      name: Name of the data set.
+      class_names: Classes that the databases have in common.
+      listing: Result of the last `entries()`, over all databases.
     """
 
     name = "composite"
@@ -46,10 +46,10 @@ class Composite:
 
     @classmethod
     def from_config(cls, config: Any) -> Composite:
-        """The databases that the section `data` of a configuration describes.
+        """Create the databases from the section `data` of a configuration.
 
         Raises:
-          UserError: for all of them at once, what is not there.
+          UserError: Files are missing; the message covers all databases.
         """
         class_names = cls.classes_of(config)
         parts = cls.parts_of(config)
@@ -60,87 +60,87 @@ class Composite:
 
     @classmethod
     def parts_of(cls, config: Any) -> list[Any]:
-        """A configuration for each of the databases.
+        """Return one configuration for each of the databases.
 
         Raises:
-          UserError: a sheet is named, which not all of them can have.
+          UserError: A sheet is named; the databases cannot share one.
         """
         if config.data.sheet:
             raise UserError(
-                f"config.data.sheet is {config.data.sheet!r}, but the composite reads several. "
-                "Fix: leave it out, and keep the other sheets elsewhere."
+                f"config.data.sheet: it is {config.data.sheet!r}, but the composite reads several "
+                "sheets. Fix: leave it empty, and move other sheets out of the folders."
             )
         return [_part_config(config, name) for name in READERS]
 
     @classmethod
     def classes_of(cls, config: Any) -> tuple[str, ...]:
-        """The classes that a configuration asks for, in the order of their indices.
+        """Return the names of the configured classes, ordered by index.
 
         Raises:
-          UserError: the databases do not have the same ones.
+          UserError: The databases have different classes.
         """
-        chosen = config.data.classes
-        names = {name: tuple(database_info(name).emotions(chosen)) for name in READERS}
-        if len(set(names.values())) > 1:
-            told = "; ".join(f"{name}: {', '.join(each)}" for name, each in names.items())
+        class_map = config.data.classes
+        classes = {name: tuple(database_info(name).emotions(class_map)) for name in READERS}
+        if len(set(classes.values())) > 1:
+            lists = "; ".join(f"{name}: {', '.join(names)}" for name, names in classes.items())
             raise UserError(
-                f"Under config.data.classes {chosen!r} the databases have different classes "
-                f"({told}). Fix: --config.data.classes=megc2019."
+                f"config.data.classes: under {class_map!r} the databases have different classes "
+                f"({lists}). Fix: --config.data.classes=megc2019."
             )
-        return next(iter(names.values()))
+        return next(iter(classes.values()))
 
     def entries(self) -> list[FolderEntry]:
         """List the clips of all databases, one after the other.
 
         Raises:
-          UserError: for all of them at once, what is missing.
+          UserError: Files are missing; the message covers all databases.
         """
-        listed = _map_parts(self._parts.values(), lambda part: part.entries())
+        entry_lists = _map_parts(self._parts.values(), lambda part: part.entries())
         self.listing = _join_listings({name: part.listing for name, part in self._parts.items()})
-        return [entry for entries in listed for entry in entries]
+        return [entry for entries in entry_lists for entry in entries]
 
     def load(self, entry: FolderEntry) -> Clip:
-        """Find a clip's frames, in its own database."""
+        """Load a clip from its own database."""
         return self._parts[entry.dataset].load(entry)
 
 
 def _part_config(config: Any, name: str) -> Any:
-    """The configuration of one of the databases alone."""
+    """Return the configuration of one of the databases."""
     part = config.copy_and_resolve_references()
     part.data.dataset = name
-    own = config.data.get("parts") or {}  # which a configuration of another data set lacks
-    part.data.manual_dir = own.get(name) or config.data.manual_dir
+    folders = config.data.get("parts") or {}  # Configurations of other data sets lack the field.
+    part.data.manual_dir = folders.get(name) or config.data.manual_dir
     return part
 
 
 def _map_parts(parts: Iterable[Any], make: Callable[[Any], Any]) -> list[Any]:
-    """Make something of each part; when parts lack something, say it of all of them."""
-    made, lacking = [], []
+    """Apply `make` to each part; raise one UserError for all parts that fail."""
+    results, errors = [], []
     for part in parts:
         try:
-            made.append(make(part))
+            results.append(make(part))
         except UserError as error:
-            lacking.append(str(error))
-    if lacking:
-        raise UserError("\n\n\n".join([*lacking, _LOCATION_REMEDY]))
-    return made
+            errors.append(str(error))
+    if errors:
+        raise UserError("\n\n\n".join([*errors, _LOCATION_REMEDY]))
+    return results
 
 
 def _join_listings(listings: Mapping[str, Listing]) -> Listing:
-    """What was found in all, under the databases' names."""
+    """Join the listings of the databases; prefix keys with the name of the database."""
 
-    def gathered(field: str) -> dict[str, Any]:
+    def join(field: str) -> dict[str, Any]:
         return {
             f"{name}/{key}": value
-            for name, each in listings.items()
-            for key, value in getattr(each, field).items()
+            for name, listing in listings.items()
+            for key, value in getattr(listing, field).items()
         }
 
-    sources = dict.fromkeys(each.source for each in listings.values() if each.source)
+    sources = dict.fromkeys(listing.source for listing in listings.values() if listing.source)
     return Listing(
-        repairs=tuple(repair for each in listings.values() for repair in each.repairs),
-        facts=gathered("facts"),
-        clips=gathered("clips"),
-        stated=gathered("stated"),
+        repairs=tuple(repair for listing in listings.values() for repair in listing.repairs),
+        facts=join("facts"),
+        clips=join("clips"),
+        stated=join("stated"),
         source=", ".join(sources),
     )

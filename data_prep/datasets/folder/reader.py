@@ -1,4 +1,4 @@
-"""Any folder: clips as pictures or videos, and a sheet of the user's own that names them."""
+"""Any folder: clips as pictures or videos, listed in the user's own sheet."""
 
 from __future__ import annotations
 
@@ -20,29 +20,30 @@ from data_prep.video.decoder import MAX_FPS, MIN_FPS
 from data_prep.video.frames import Video, open_frames
 from data_prep.video.pictures import Images
 
-MAP = "emotion"  # the one map from labels to classes: each is one
-NEEDED = {"subject": "subject", "clip": "clip", "emotion": "label", "path": "path"}  # -> column
+MAP = "emotion"  # The only map of classes: each label is a class.
+# Field -> column of the sheet that must not be blank.
+NEEDED = {"subject": "subject", "clip": "clip", "emotion": "label", "path": "path"}
 
 
 class Folder(SheetDatabase):
-    """Reads `labels.csv` and the clips to which its column `path` leads.
+    """Reader of `labels.csv` and of the clips that its column `path` points to.
 
-    Onset and offset may be blank (the first and the last frame), and so may the apex (it is
-    estimated), and the frames a second of a video that says them itself.
+    Cells of onset and offset may be blank (the first and the last frame), as may those of the apex
+    (it is estimated) and of fps (if a video states its own).
     """
 
     name = "folder"
 
     @classmethod
     def classes_of(cls, config: Any) -> tuple[str, ...]:
-        """The labels, sorted: the sheet is read."""
+        """Return the labels of the sheet, sorted."""
         return cls.from_config(config).class_names
 
     def emotions(self) -> Mapping[str, list[str]]:
-        """Label -> itself: each is a class.
+        """Return label -> [label in lower case]: each label is a class.
 
         Raises:
-          UserError: there are fewer than two, or another map is asked for.
+          UserError: There are fewer than two labels, or another map of classes is configured.
         """
         if self._classes != MAP:
             raise UserError(
@@ -56,12 +57,12 @@ class Folder(SheetDatabase):
         if len(labels) < 2:
             raise UserError(
                 f"{self.sheet}: the column label holds fewer than two different labels "
-                f"({', '.join(labels)}); they are the classes, of which 2 at least are needed."
+                f"({', '.join(labels)}). Each label is a class. Fix: use at least 2 labels."
             )
         return {label: [label.lower()] for label in labels}
 
     def rows(self, repair_log: list[Repair]) -> Iterator[Row]:
-        """Yield the sheet's rows; one that lacks something or has no numbers is left out."""
+        """Yield the rows of the sheet; leave out those with missing or faulty cells."""
         for cells in self._read():
             fault = _fault(cells)
             if fault:
@@ -74,70 +75,70 @@ class Folder(SheetDatabase):
             yield Row(*clip, self._path(cells), *marks, rate, self._changes(cells))
 
     def open(self, row: Row) -> Images | Video:
-        """A clip's frames; a video is gone through once, since nothing else tells their number.
+        """Open the frames of a clip; a video is read through once to count its frames.
 
         Raises:
-          UserError: there are none, or nobody says how many a second.
+          UserError: There are no frames, or their number per second is unknown.
         """
         last = (row.onset or 0) if row.offset is None else row.offset
         frames = open_frames(row.folder, stop=last + MAX_MOVEMENT_FRAMES + 2)
         if not (row.fps or frames.fps):
-            raise UserError("neither the sheet nor the file says how many frames a second")
+            raise UserError("neither the sheet nor the file states the frames per second")
         return frames
 
     def _path(self, cells: Cells) -> Path:
-        """A row's folder or video, spelt in one way."""
+        """Return the normalised path of a row's folder or video."""
         return Path(os.path.normpath(self.sheet.parent / Path(cells["path"]).expanduser()))
 
     def _check_spelling(self, field: str, rows: Iterable[Cells]) -> None:
-        """Refuse names spelt in two ways: such a subject would be in training and in test."""
-        spelt: dict[str, str] = {}
+        """Refuse a name in two spellings: such a subject would be in training and in test."""
+        spellings: dict[str, str] = {}
         for cells in rows:
             name = cells[field]
             plain = re.sub(r"\d+", lambda digits: str(int(digits[0])), name.casefold())
-            other = spelt.setdefault(plain, name)
-            if other != name:
+            first = spellings.setdefault(plain, name)
+            if first != name:
                 raise UserError(
-                    f"{self.sheet}: the column {NEEDED[field]} holds {other} and {name} (line "
-                    f"{cells['line']}), which differ in capitals or zeros only. Write them alike, "
-                    "or call them differently."
+                    f"{self.sheet}: the column {NEEDED[field]} holds {first} and {name} (line "
+                    f"{cells['line']}), which differ only in capitals or zeros. Fix: spell them "
+                    "alike, or choose names that differ more."
                 )
 
     def _check_paths(self, rows: Iterable[Cells]) -> None:
-        """Refuse frames of two subjects, which would be in training and in test."""
+        """Refuse one path for two subjects: its frames would be in training and in test."""
         subjects: dict[Path, str] = {}
         for cells in rows:
             subject = cells["subject"]
-            other = subjects.setdefault(self._path(cells), subject) if cells["path"] else subject
-            if other != subject:
+            first = subjects.setdefault(self._path(cells), subject) if cells["path"] else subject
+            if first != subject:
                 raise UserError(
-                    f"{self.sheet}: the path {cells['path']} is one of {other} and (line "
-                    f"{cells['line']}) of {subject}. Correct the path, or the subject."
+                    f"{self.sheet}: the path {cells['path']} belongs to {first} and, in line "
+                    f"{cells['line']}, to {subject}. Fix: correct the path or the subject."
                 )
 
     def _read(self) -> list[Cells]:
         columns = [name for field, name in self.info.sheet.items() if field != "files"]
-        remedy = f"The columns are {', '.join(columns)}; cells may be blank."
+        remedy = f"name the columns {', '.join(columns)}; cells may be blank."
         return read_sheet(self.sheet, self.info.sheet, remedy)
 
 
 def _fault(cells: Cells) -> str:
-    """Why a row cannot be used, as far as it tells itself; '' where it can."""
+    """Return why a row cannot be used, judged by its cells alone; '' if it can."""
     for field, column in NEEDED.items():
         if not cells[field]:
             return f"the column {column} is blank"
     if "/" in cells["subject"] + cells["clip"]:
-        return "the name of the subject or the clip holds a /"
+        return "the name of the subject or the clip contains a /"
     for mark in ("onset", "offset"):
         if cells[mark] and parse_frame(cells[mark]) is None:
-            return f"the {mark} is no frame number"
+            return f"the {mark} is not a frame number"
     if cells["fps"] and _rate(cells["fps"]) is None:
-        return f"fps is no number from {MIN_FPS:g} to {MAX_FPS:g}"
+        return f"fps is not a number from {MIN_FPS:g} to {MAX_FPS:g}"
     return ""
 
 
 def _rate(cell: str) -> float | None:
-    """Frames a second, also with the comma of other languages: '29,97'."""
+    """Parse frames per second, also with a decimal comma; return None if invalid."""
     try:
         rate = float(cell.replace(",", "."))
     except ValueError:

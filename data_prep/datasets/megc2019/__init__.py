@@ -1,1 +1,1 @@
-"""Read the composite of MEGC 2019 as images of flow. Imports datasets.base."""
+"""Read the composite of MEGC 2019 as flow images. Imports datasets.base."""

@@ -1,4 +1,4 @@
-"""The composite of MEGC 2019 as images of flow that others made: one for each of 442 clips."""
+"""The composite of MEGC 2019 as published flow images: one for each of 442 clips."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from data_prep.datasets.base.repairs import Repair
 from data_prep.datasets.base.source import Listing
 from data_prep.video import pictures
 
-MAP = "megc2019"  # the one map from labels to classes
-CLASSES = ("negative", "positive", "surprise")  # labels 0, 1 and 2
+MAP = "megc2019"  # The only map of classes.
+CLASSES = ("negative", "positive", "surprise")  # Labels 0, 1 and 2.
 SUBJECTS: Mapping[str, int] = MappingProxyType({"smic": 16, "casme2": 24, "samm": 28})
 IMAGES = "STSNet_whole_norm_u_v_os"
 SHEET = "combined_3_class2_for_optical_flow.csv"
 COLUMNS = {"dataset": "dataset", "subject": "sub", "clip": "filename_o", "label": "label"}
-DEPTH = 3  # folders below that of the user in which the images are looked for
-MAX_FAULTS_SHOWN = 10  # files that a refusal names
+DEPTH = 3  # Levels of folders below the user's folder that are searched for the images.
+MAX_FAULTS_SHOWN = 10  # Maximum number of files that an error names.
 KIND = pictures.picture_format(np.empty((28, 28, 3), np.uint8))
 
 _MISSING_MESSAGE = f"""\
-The composite of MEGC 2019 as images of flow: 442 images, made by others.
+The composite of MEGC 2019 as images of flow: 442 images, published by others.
 {{lack}}
 
 They are in github.com/wangzhifengharrison/HTNet, which has no licence, and
 derive from SMIC, CASME II and SAMM, which their owners hand out under signed
-agreements. This program never downloads them: see that those agreements allow
-you to use them, then clone it yourself.
+agreements. This program never downloads them. Check that those agreements
+allow you to use the images, then clone the repository yourself:
 
   HTNet/
     {SHEET}
@@ -47,22 +47,22 @@ you to use them, then clone it yourself.
       {IMAGES}/
         sub01_EP02_01f .png
 
-Then say where it is:
+Fix: set its folder:
 
   --config.data.manual_dir=/path/to/HTNet"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """One clip: an image, and what the sheet says of it.
+    """One clip: an image and its annotation.
 
     Attributes:
-      dataset: name of its database.
-      subject: as the sheet writes it.
-      clip_id: unique within the subject.
-      label: the class.
-      file: the image's.
-      key: digest of the image and of what the sheet says.
+      dataset: Name of its database.
+      subject: Subject as the sheet spells it.
+      clip_id: Name that is unique within the subject.
+      label: Name of the class.
+      file: Image file.
+      key: Digest of the image and its annotation.
     """
 
     dataset: str
@@ -80,13 +80,17 @@ class Image:
 
 @dataclasses.dataclass(frozen=True)
 class CompositeListing(Listing):
-    """A listing that knows of subjects too: database -> subjects."""
+    """A listing with the number of subjects as well.
+
+    Attributes:
+      subjects: Database -> number of subjects.
+    """
 
     subjects: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def deviation(self) -> str:
-        """In which classes and subjects there are other numbers than stated; '' in none."""
+        """Sentences on counts of clips and subjects that differ from the stated, or ''."""
         differing = [
             f"{name} {self.subjects.get(name, 0)} ({count})"
             for name, count in SUBJECTS.items()
@@ -96,26 +100,31 @@ class CompositeListing(Listing):
             return super().deviation
         people = (
             f"{sum(self.subjects.values())} subjects, where {self.source} states "
-            f"{sum(SUBJECTS.values())}. Here (and there): {', '.join(differing)}."
+            f"{sum(SUBJECTS.values())}. Found (stated): {', '.join(differing)}."
         )
         return " It has ".join(filter(None, [super().deviation, people]))
 
 
 class Megc2019:
-    """Reads the images of `wangzhifengharrison/HTNet` and the sheet beside them.
+    """Reader of the images and the sheet of the repository `wangzhifengharrison/HTNet`.
 
     Attributes:
-      listing: what the last `entries()` found.
+      images: Folder of the images.
+      sheet: Sheet of the clips.
+      listing: Result of the last `entries()`.
     """
 
     name = "megc2019"
     class_names = CLASSES
 
     def __init__(self, manual_dir: str):
-        """Look for the images in `manual_dir`: the clone, a folder above it, or one of its own.
+        """Find the images and the sheet.
+
+        Args:
+          manual_dir: Clone of the repository, a folder above it, or a folder within it.
 
         Raises:
-          UserError: they are not there, or the sheet is not.
+          UserError: The images or the sheet are missing.
         """
         if not manual_dir:
             raise _missing_error("No folder is set.")
@@ -128,36 +137,36 @@ class Megc2019:
 
     @classmethod
     def from_config(cls, config: Any) -> Megc2019:
-        """The images that the section `data` of a configuration describes."""
+        """Create the reader from the section `data` of a configuration."""
         cls.classes_of(config)
         return cls(config.data.manual_dir)
 
     @classmethod
     def classes_of(cls, config: Any) -> tuple[str, ...]:
-        """The classes, in the order of their indices.
+        """Return the names of the classes, ordered by index.
 
         Raises:
-          UserError: another map is asked for.
+          UserError: Another map of classes is configured.
         """
         check.one_of(config, {"data.classes": (MAP,)})
         return cls.class_names
 
     def entries(self) -> list[Image]:
-        """List the clips, and read every image: all of them are 1 MB.
+        """List the clips and read every image; together they are 1 MB.
 
         Raises:
-          UserError: the sheet or an image cannot be used.
+          UserError: The sheet or an image cannot be used.
         """
         clips = [self._clip(cells) for cells in self._rows()]
         self._check_unique_images(clips)
         self._check_subjects(clips)
-        files = self._image_digests(clip.file for clip in clips)
-        entries = [dataclasses.replace(clip, key=_key(clip, files[clip.file])) for clip in clips]
+        digests = self._image_digests(clip.file for clip in clips)
+        entries = [dataclasses.replace(clip, key=_key(clip, digests[clip.file])) for clip in clips]
         self.listing = self._listing(entries)
         return entries
 
     def record(self, entry: Image) -> dict[str, Any]:
-        """Read one clip as a record: its image, and what is known of it."""
+        """Read one clip as a record: its image `[1, 28, 28, 3]` and its annotation."""
         return {
             "image": _read_image(entry.file)[None],
             "label": CLASSES.index(entry.label),
@@ -169,55 +178,57 @@ class Megc2019:
         }
 
     def _rows(self) -> list[Cells]:
-        remedy = f"Its columns are {', '.join(COLUMNS.values())}. {self._restore_remedy()}"
+        remedy = f"{self._restore_remedy()} Its columns are {', '.join(COLUMNS.values())}."
         rows = read_sheet(self.sheet, COLUMNS, remedy)
         if not rows:
-            raise self._sheet_error("it names no clip")
+            raise self._sheet_error("it lists no clip")
         return rows
 
     def _clip(self, cells: Cells) -> Image:
-        """A row of the sheet as a clip."""
+        """Convert a row of the sheet to a clip."""
         dataset, subject, clip, label = (cells[field] for field in COLUMNS)
         line = f"line {cells['line']}"
         if dataset not in SUBJECTS:
-            known = ", ".join(SUBJECTS)
-            raise self._sheet_error(f"{line}: dataset is {dataset!r}, which is none of {known}")
+            valid = ", ".join(SUBJECTS)
+            raise self._sheet_error(f"{line}: dataset is {dataset!r}; it must be one of {valid}")
         for name in (subject, clip):
             if not name or "/" in name:
-                raise self._sheet_error(f"{line}: {name!r} is no name of a subject or a clip")
+                raise self._sheet_error(f"{line}: {name!r} cannot name a subject or a clip")
         if label not in ("0", "1", "2"):
-            told = "0 (negative), 1 (positive) or 2 (surprise)"
-            raise self._sheet_error(f"{line}: label is {label!r}, which is none of {told}")
+            valid = "0 (negative), 1 (positive) or 2 (surprise)"
+            raise self._sheet_error(f"{line}: label is {label!r}; it must be {valid}")
         file = self.images / f"{subject}_{clip} .png"
         return Image(dataset, subject, clip, CLASSES[int(label)], file)
 
     def _check_unique_images(self, clips: Iterable[Image]) -> None:
-        """Refuse a clip that is listed twice, and an image of two clips."""
-        first: dict[str, Image] = {}
+        """Refuse a clip that is listed twice and an image that serves two clips."""
+        clip_of_image: dict[str, Image] = {}
         for clip in clips:
-            other = first.setdefault(clip.file.name.casefold(), clip)
-            if other is not clip:
-                both = clip.name if other.name == clip.name else f"{other.name} and {clip.name}"
-                raise self._sheet_error(f"the image {clip.file.name!r} is listed twice, for {both}")
+            first = clip_of_image.setdefault(clip.file.name.casefold(), clip)
+            if first is not clip:
+                names = clip.name if first.name == clip.name else f"{first.name} and {clip.name}"
+                raise self._sheet_error(
+                    f"the image {clip.file.name!r} is listed twice, for {names}"
+                )
 
     def _check_subjects(self, clips: Iterable[Image]) -> None:
         """Refuse a subject in two spellings, who would be in training and in test."""
-        spelt: dict[tuple[str, str], str] = {}
+        spellings: dict[tuple[str, str], str] = {}
         for clip in clips:
             plain = (
                 database_info(clip.dataset).subject_name(clip.subject) or clip.subject.casefold()
             )
-            other = spelt.setdefault((clip.dataset, plain), clip.subject)
-            if other != clip.subject:
+            first = spellings.setdefault((clip.dataset, plain), clip.subject)
+            if first != clip.subject:
                 raise self._sheet_error(
-                    f"{clip.dataset} has a subject {other} and one {clip.subject}"
+                    f"{clip.dataset} has one subject in two spellings, {first} and {clip.subject}"
                 )
 
     def _image_digests(self, files: Iterable[Path]) -> dict[Path, str]:
-        """File -> digest of the image in it.
+        """Return file -> digest of its pixels.
 
         Raises:
-          UserError: for all images at once that cannot be used.
+          UserError: Images cannot be used; the message covers all of them.
         """
         digests, faults = {}, []
         for file in files:
@@ -231,17 +242,17 @@ class Megc2019:
                 if len(faults) > MAX_FAULTS_SHOWN
                 else []
             )
-            told = "\n".join([*faults[:MAX_FAULTS_SHOWN], *more])
+            lines = "\n".join([*faults[:MAX_FAULTS_SHOWN], *more])
             raise UserError(
-                f"{told}\nFix: {self._restore_remedy()} The names end in a blank before .png, which a "
-                "program that copies or unpacks may have removed."
+                f"{lines}\nFix: {self._restore_remedy()} The file names have a blank before .png, "
+                "which a program that copies or unpacks may have removed."
             )
         return digests
 
     def _listing(self, entries: Sequence[Image]) -> CompositeListing:
         clips = collections.Counter(f"{entry.dataset}/{entry.label}" for entry in entries)
-        people = {(entry.dataset, entry.subject) for entry in entries}
-        subjects = collections.Counter(dataset for dataset, _ in people)
+        distinct_subjects = {(entry.dataset, entry.subject) for entry in entries}
+        subjects = collections.Counter(dataset for dataset, _ in distinct_subjects)
         stated, sources = _stated_counts()
         facts = {
             "classes": MAP,
@@ -250,14 +261,14 @@ class Megc2019:
             "sheet_sha256": hashlib.sha256(self.sheet.read_bytes()).hexdigest(),
         }
         for name in SUBJECTS:
-            here = _format_counts(name, clips, subjects[name])
-            there = _format_counts(name, stated, SUBJECTS[name])
-            facts[name] = here if here == there else f"{here} (stated: {there})"
-        unnamed = tuple(self._unlisted_images(entries))
-        return CompositeListing(unnamed, facts, dict(clips), stated, sources, dict(subjects))
+            actual = _format_counts(name, clips, subjects[name])
+            published = _format_counts(name, stated, SUBJECTS[name])
+            facts[name] = actual if actual == published else f"{actual} (stated: {published})"
+        unlisted = tuple(self._unlisted_images(entries))
+        return CompositeListing(unlisted, facts, dict(clips), stated, sources, dict(subjects))
 
     def _unlisted_images(self, entries: Sequence[Image]) -> Iterator[Repair]:
-        """Images that are in no row."""
+        """Yield the images that no row names."""
         for file in sorted({*self.images.glob("*.png")} - {entry.file for entry in entries}):
             clip, reason = f"{self.name}/{file.stem.rstrip()}", "no row of the sheet names it"
             yield Repair(clip, "image", file.name, repairs.LEFT_OUT, reason)
@@ -266,8 +277,8 @@ class Megc2019:
         return UserError(f"{self.sheet}: {reason}. Fix: {self._restore_remedy()}")
 
     def _restore_remedy(self) -> str:
-        differ = f"git -C {self.images.parent.parent} status"
-        return f"take the files as the repository has them ({differ} says which differ)."
+        command = f"git -C {self.images.parent.parent} status"
+        return f"take the files as the repository has them ({command} shows which differ)."
 
 
 def _missing_error(reason: str) -> UserError:
@@ -275,7 +286,7 @@ def _missing_error(reason: str) -> UserError:
 
 
 def _find_images(root: Path) -> Path:
-    """The folder of the images; that of the user may be one within the clone."""
+    """Find the folder of the images at or below `root`."""
     for folder in search.folders_below(root, DEPTH):
         if folder.name == IMAGES:
             return folder
@@ -283,21 +294,21 @@ def _find_images(root: Path) -> Path:
 
 
 def _find_sheet(images: Path) -> Path:
-    """The sheet: in the clone, or nearer to the images."""
+    """Find the sheet: at the root of the clone, or nearer to the images."""
     folders = (images.parent.parent, images.parent, images)
     for folder in folders:
         if (folder / SHEET).is_file():
             return folder / SHEET
-    raise _missing_error(f"There are the images, {images},\nbut {folders[0] / SHEET} is not there.")
+    raise _missing_error(f"The images are in {images},\nbut {folders[0] / SHEET} is missing.")
 
 
 def _read_image(file: Path) -> np.ndarray:
-    """An image: uint8 `[28, 28, 3]`, (u, v, strain)."""
+    """Read an image: uint8 `[28, 28, 3]`, channels (u, v, strain)."""
     if not file.is_file():
         raise UserError(f"{file}: it is missing.")
     image = pictures.read(file)
     if pictures.picture_format(image) != KIND:
-        raise UserError(f"{file}: {pictures.picture_format(image)}, where {KIND} is wanted.")
+        raise UserError(f"{file}: {pictures.picture_format(image)}; it must be {KIND}.")
     return image
 
 
@@ -306,14 +317,14 @@ def _key(clip: Image, digest: str) -> str:
 
 
 def _format_counts(database: str, clips: Mapping[str, int], subjects: int) -> str:
-    """How many clips there are of a database, from the counts of its classes."""
+    """Format the number of clips and subjects of a database."""
     count = sum(clips.get(f"{database}/{label}", 0) for label in CLASSES)
     return f"{count} clips of {subjects} subjects"
 
 
 @functools.cache
 def _stated_counts() -> tuple[dict[str, int], str]:
-    """Class of each database -> the clips that the challenge has, and who says it."""
+    """Return 'database/class' -> published number of clips, and the publication."""
     counts = {name: database_info(name).counts[MAP] for name in SUBJECTS}
     stated = {f"{name}/{label}": counts[name][label] for name in counts for label in CLASSES}
-    return stated, ", ".join(dict.fromkeys(each["source"] for each in counts.values()))
+    return stated, ", ".join(dict.fromkeys(table["source"] for table in counts.values()))

@@ -1,4 +1,4 @@
-"""MMEW: 90 fps, 300 micro-expressions; a clip's name tells its subject."""
+"""MMEW: 90 fps, 300 micro-expressions; the name of a clip contains its subject."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ _CLIP = re.compile(r"S\d+(-\d+)+", re.IGNORECASE)  # S13-07-001: subject, emotio
 
 
 class Mmew(SheetDatabase):
-    """Reads `Micro_Expression/<emotion>/S13-07-001/1.jpg` or `S13/<emotion>/S13-07-001/1.jpg`."""
+    """Reader of `Micro_Expression/<emotion>/<clip>/1.jpg` or `S13/<emotion>/<clip>/1.jpg`.
+
+    A clip is named like S13-07-001.
+    """
 
     name = "mmew"
 
     def folders(self, root: Path) -> dict[Key, Path]:
-        """(subject, clip) -> folder of its frames; the folders above it tell nothing more.
+        """Return (subject, clip) -> folder of its frames, at any depth below `root`.
 
-        Of the folders below a raw one those that are cropped are left out.
+        If `root` is raw, cropped folders below it are left out.
         """
         cropped = search.is_cropped(root, root)
         return {

@@ -1,4 +1,4 @@
-"""SAMM: 200 fps, grey, 159 clips, classes from the sheet's estimated emotion."""
+"""SAMM: 200 fps, grey, 159 clips; classes come from the sheet's estimated emotion."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ from data_prep.datasets.base.sheet import SheetDatabase
 
 
 class Samm(SheetDatabase):
-    """Reads `<subject>/<clip>/<subject>_<frame>.jpg` and `SAMM_Micro_FACS_Codes_v2.xlsx`."""
+    """Reader of `<subject>/<clip>/<subject>_<frame>.jpg` and `SAMM_Micro_FACS_Codes_v2.xlsx`."""
 
     name = "samm"

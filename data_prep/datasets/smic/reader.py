@@ -15,15 +15,15 @@ _SUBJECT = re.compile(r"s\d+", re.IGNORECASE)
 
 
 class Smic(Database):
-    """Reads `HS/<subject>/micro/<emotion>/<clip>/`; onset and offset are the first and last frame.
+    """Reader of `HS/<subject>/micro/<emotion>/<clip>/`.
 
-    The release marks no apex.
+    Onset and offset are the first and the last frame. The release marks no apex.
     """
 
     name = "smic"
 
     def rows(self, repair_log: list[Repair]) -> Iterator[Row]:
-        """Yield one row for each clip folder; a folder beside the three classes is a row too."""
+        """Yield one row for each clip folder, also of emotions outside the classes."""
         for folder in self._subjects():
             subject = self.info.subject_name(folder.name)
             for emotion in search.subfolders(folder / "micro"):
@@ -31,11 +31,11 @@ class Smic(Database):
                     yield Row(subject, clip.name, emotion.name, clip)
 
     def _subjects(self) -> list[Path]:
-        # The NIR and VIS cameras' folders look alike: only a folder called HS, or manual_dir
-        # itself, is taken.
+        # The folders of the NIR and VIS cameras have the same layout, so only a folder named HS or
+        # manual_dir itself is taken.
         folders = list(search.candidates(self.root, self._frames))
-        named = [folder for folder in folders if folder.name.upper() == "HS"]
-        for folder in [*named, *(folder for folder in folders if folder == self.root)]:
+        hs_folders = [folder for folder in folders if folder.name.upper() == "HS"]
+        for folder in [*hs_folders, *(folder for folder in folders if folder == self.root)]:
             subjects = [path for path in search.subfolders(folder) if _SUBJECT.fullmatch(path.name)]
             if any((path / "micro").is_dir() for path in subjects):
                 return subjects

@@ -1,1 +1,1 @@
-"""Drawn trees in the layouts of the databases. Imports synthetic."""
+"""Synthetic trees of files in the layouts of the databases. Imports synthetic."""

@@ -1,4 +1,4 @@
-"""The command `python -m data_prep.synthetic.release --layout=casme2 --out=TREE`."""
+"""Command `python -m data_prep.synthetic.release --layout=casme2 --out=TREE`."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from data_prep.synthetic.release.takes import LANDMARKS, LANDMARKS_CROPPED
 
 FLAGS = {
     "subjects": "people in each database",
-    "clips": "clips a person",
+    "clips": "clips per person",
     "size": "side of a whole frame, px",
-    "seed": "of everything drawn",
+    "seed": "seed of all random choices",
     "release": "raw; cropped or both for smic and casme2; clips for casme3; subjects for mmew",
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write a tree and return the exit status: 2 for one that cannot be written."""
-    asked = _parser().parse_args(arguments)
+    """Write a tree and return the exit status: 2 if it cannot be written."""
+    options = _parser().parse_args(arguments)
     try:
-        planted = tree.write(**vars(asked))
+        contents = tree.write(**vars(options))
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
         print(f"{error.filename}: cannot be written ({error.strerror}).", file=sys.stderr)
-        print("Make room, or give another --out.", file=sys.stderr)
+        print("Fix: free disk space, or give another --out.", file=sys.stderr)
         return 2
-    for trap, names in planted.traps.items():
+    for trap, names in contents.traps.items():
         print(f"{trap}: {', '.join(names)}")
-    print(f"{len(planted.clips)} clips without a trap in {asked.out}. To read them:")
-    if asked.layout == tree.IMAGES:
-        print(f"  --config.data.manual_dir={asked.out}")
+    print(f"{len(contents.clips)} clips without a trap in {options.out}. To read them:")
+    if options.layout == tree.IMAGES:
+        print(f"  --config.data.manual_dir={options.out}")
     for folder, frames in ((LANDMARKS, ""), (LANDMARKS_CROPPED, " --config.data.frames=cropped")):
-        points = asked.out / folder
+        points = options.out / folder
         if points.is_dir():
-            flags = f"--config.data.manual_dir={asked.out} --config.data.landmarks_dir={points}"
+            flags = f"--config.data.manual_dir={options.out} --config.data.landmarks_dir={points}"
             print(f"  {flags}{frames}")
     return 0
 
@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--layout", required=True, help=f"one of {', '.join(tree.NAMES)}")
     parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    parser.add_argument("--traps", action="store_true", help="add what goes wrong in releases")
+    parser.add_argument(
+        "--traps", action="store_true", help="add clips with the faults of real releases"
+    )
     parameters = inspect.signature(tree.write).parameters
     for flag, meaning in FLAGS.items():
         default = parameters[flag].default

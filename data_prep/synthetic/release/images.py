@@ -1,6 +1,6 @@
-"""A tree as `wangzhifengharrison/HTNet` has it: an image of flow for each clip of a composite.
+"""A tree in the layout of `wangzhifengharrison/HTNet`: one flow image per clip of a composite.
 
-Its repository was read for names, columns and how an image is coloured; nothing here comes from its
+Names, columns and the colours of an image follow that repository; nothing here comes from its
 images. Red is u, green is v and blue is the optical strain, each stretched to 0..255.
 """
 
@@ -25,7 +25,12 @@ SIZE = 28
 
 
 def write(layouts: Mapping[str, Layout], spec: Spec, out: Path) -> dict[str, str]:
-    """Write the images of `spec.subjects` people a database, and the sheet that names them.
+    """Write the images of `spec.subjects` people per database, and their sheet.
+
+    Args:
+      layouts: Name of a database -> its layout.
+      spec: Specification of the synthetic clips.
+      out: Root of the tree.
 
     Returns:
       `database/subject/clip` of each clip -> its class, in the order of the sheet.
@@ -45,7 +50,7 @@ def write(layouts: Mapping[str, Layout], spec: Spec, out: Path) -> dict[str, str
 
 
 def _clips(layouts: Mapping[str, Layout], spec: Spec) -> Iterator[tuple[str, str, str, Entry]]:
-    """Database, subject, clip, and what is drawn: the classes in turn."""
+    """Yield database, subject, clip and the synthetic clip, with the classes in turn."""
     counts = range(spec.subjects), range(spec.clips_per_subject)
     for (database, layout), subject, count in itertools.product(layouts.items(), *counts):
         label = CLASSES[(subject + count) % len(CLASSES)]
@@ -55,12 +60,17 @@ def _clips(layouts: Mapping[str, Layout], spec: Spec) -> Iterator[tuple[str, str
 
 
 def _unused_cells(subject: str, clip: str) -> tuple[str, str, str]:
-    """The cells of a row that nobody reads."""
+    """Return the cells of a row that no reader uses."""
     return "", f"{subject}_{clip}.jpg", ""
 
 
 def image(source: SyntheticSource, entry: Entry) -> np.ndarray:
-    """The flow of the face from the onset to the apex, and its strain: uint8 `[28, 28, 3]`."""
+    """Draw a face's flow from onset to apex, and its strain, uint8 `[28, 28, 3]`.
+
+    Args:
+      source: Source of the clip.
+      entry: Clip.
+    """
     points = source.landmarks(entry)
     left, top = np.maximum(np.floor(points.min(0)), 0).astype(int)
     right, bottom = np.ceil(points.max(0)).astype(int)
@@ -70,13 +80,13 @@ def image(source: SyntheticSource, entry: Entry) -> np.ndarray:
 
 
 def strain(flow: np.ndarray) -> np.ndarray:
-    """The length of the strain tensor of a flow `[h, w, 2]`, pixel by pixel: `[h, w]`."""
+    """Return the norm of the strain tensor of a flow `[h, w, 2]` per pixel, `[h, w]`."""
     (u_y, u_x), (v_y, v_x) = np.gradient(flow[..., 0]), np.gradient(flow[..., 1])
     return np.sqrt(u_x**2 + v_y**2 + (u_y + v_x) ** 2 / 2)
 
 
 def stretch_channels(image: np.ndarray) -> np.ndarray:
-    """Each channel from its least to its largest value on 0..255: uint8 `[h, w, c]`."""
+    """Stretch each channel from its minimum and maximum to 0..255, uint8 `[h, w, c]`."""
     low, high = image.min((0, 1)), image.max((0, 1))
     return np.rint(255 * (image - low) / np.maximum(high - low, 1e-12)).astype(np.uint8)
 

@@ -1,9 +1,17 @@
-"""How the databases are released, as far as synthetic trees need it: folders, names, sheets.
+"""Layouts of the databases' releases, as far as synthetic trees need them: folders, names, sheets.
 
-Read from public loaders; nothing here comes from a release. Templates hold, in braces: `subject`,
-a name; `number`, of the subject; `count`, of the clip within the subject; `clip`, its name;
-`letter`, the `count` as a letter; `emotion`; `short`, its abbreviation; `onset`, that frame's
-number; `frame`, the number of each frame.
+They are read from public loaders; nothing here comes from a release. Templates contain these fields
+in braces:
+
+  subject: Name of the subject.
+  number: Number of the subject.
+  clip: Name of the clip.
+  count: Number of the clip within the subject.
+  letter: That number as a letter.
+  emotion: Emotion.
+  short: Abbreviation of the emotion.
+  onset: Number of the onset frame.
+  frame: Number of the frame.
 """
 
 from __future__ import annotations
@@ -15,32 +23,33 @@ from types import MappingProxyType
 
 from data_prep.synthetic.release.sheets import Sheet
 
-SHORT = {"positive": "po", "surprise": "sur"}  # in SMIC's clip names; else the first two letters
+# Abbreviations in the names of SMIC's clips. Other emotions use their first two letters.
+SHORT = {"positive": "po", "surprise": "sur"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The layout of one database.
+    """Layout of one database.
 
     Attributes:
-      title: folder of the database in a composite.
-      fps: frames a second of its camera.
-      emotions: class of a synthetic clip -> the words that the database has for such clips.
-      outside_emotion: a word for no class of the paper; '' where every word is a class.
-      subject: template of a subject's name.
-      cell: template of a subject in the sheet.
-      clip: template of a clip's name.
-      folders: release -> template of a clip's folder; 'raw', and 'cropped' (to the face) or another
-        way in which the same frames are handed out.
-      files: release -> template of a frame's file.
-      sheet: of the annotation, or None.
-      first_frame: number of a clip's first frame.
-      digits: to which frame numbers are filled up with zeros.
-      first_subject: number of the first subject.
-      grey: whether frames are grey.
-      trimmed: whether a folder ends where the movement ends, from onset to offset.
-      first_person: number of the first synthetic person: no two databases show the same one, and dlib
-        finds the first faces of each at 96 px.
+      title: Folder of the database in a composite.
+      fps: Frames per second of the camera.
+      emotions: Class of a synthetic clip -> words that the database uses for such clips.
+      outside_emotion: Word that belongs to no class of the paper; '' if every word is a class.
+      subject: Template of a subject's name.
+      cell: Template of a subject in the sheet.
+      clip: Template of a clip's name.
+      folders: Release -> template of a clip's folder. The releases are 'raw' and 'cropped' (to the
+        face), or other forms in which the same frames are released.
+      files: Release -> template of a frame's file.
+      sheet: Sheet of the annotation, or None.
+      first_frame: Number of a clip's first frame.
+      digits: Number of digits to which frame numbers are padded with zeros.
+      first_person: Number of the first synthetic person. No two databases show the same person, and
+        dlib finds the first faces of each at 96 px.
+      first_subject: Number of the first subject.
+      grey: Whether frames are grey.
+      trimmed: Whether a folder contains only the frames from onset to offset.
     """
 
     title: str
@@ -61,7 +70,13 @@ class Layout:
     trimmed: bool = False
 
     def names(self, subject: int, count: int, emotion: str) -> dict[str, str]:
-        """What the templates hold, for the `count`-th clip of the `subject`-th subject, from 0."""
+        """Return the fields of the templates for a clip.
+
+        Args:
+          subject: Index of the subject, from 0.
+          count: Index of the clip within the subject, from 0.
+          emotion: Emotion, in the words of the database.
+        """
         number = self.first_subject + subject
         names = {
             "subject": self.subject.format(number=number),

@@ -1,4 +1,4 @@
-"""The sheets of synthetic releases: .xlsx as the databases come with, or .csv, equal to the bit."""
+"""Sheets of synthetic releases, .xlsx or .csv, with the same bytes for the same rows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import openpyxl
 
-# A workbook carries the time at which it was saved, and so does each file in its archive.
+# A workbook contains the time at which it was saved, and so does each file in its archive.
 _SAVED = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _SAVED_AT, _ARCHIVED_AT = b"2000-01-01T00:00:00Z", (1980, 1, 1, 0, 0, 0)
 
-# Field of `Row` -> the titles of its column; a column with another title stays empty.
+# Field of `Row` -> possible titles of its column. A column with another title stays empty.
 _FIELDS = {
     "subject": ("Subject", "subject"),
     "clip": ("Filename", "clip"),
@@ -34,7 +34,7 @@ _FIELD_OF = {title: field for field, titles in _FIELDS.items() for title in titl
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """An expression as a sheet states it; frame numbers are those of the files' names."""
+    """An expression as a sheet states it, with the frame numbers of the files' names."""
 
     subject: str | int
     clip: str
@@ -48,18 +48,18 @@ class Row:
 
     @property
     def duration(self) -> int:
-        """Frames from onset to offset, both included."""
+        """Number of frames from onset to offset, both included."""
         return self.offset - self.onset + 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
-    """A sheet's file.
+    """File of a sheet.
 
     Attributes:
-      name: of the file.
-      columns: their titles, with commas between; a blank column has none.
-      rows_above_header: rows of text above the header.
+      name: Name of the file.
+      columns: Titles of the columns, separated by commas. An empty column has an empty title.
+      rows_above_header: Number of rows of text above the header.
     """
 
     name: str
@@ -67,7 +67,10 @@ class Sheet:
     rows_above_header: int = 0
 
     def write(self, folder: Path, rows: Sequence[Row]) -> Path:
-        """Write the rows into a file in `folder`: the same bytes for the same rows."""
+        """Write the rows to a file in `folder` and return its path.
+
+        The same rows give the same bytes.
+        """
         titles = self.columns.split(", ")
         fields = [_FIELD_OF.get(title) for title in titles]
         table = [[f"Explanation {line + 1}"] for line in range(self.rows_above_header)]
@@ -79,7 +82,7 @@ class Sheet:
 
 
 def break_sheet(path: Path) -> None:
-    """Leave the first half of a sheet's bytes, as an interrupted copy does."""
+    """Keep only the first half of a sheet's bytes, as an interrupted copy does."""
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
 
@@ -100,7 +103,7 @@ def _xlsx(table: Sequence[Sequence[object]]) -> bytes:
 
 
 def _with_fixed_times(saved: io.BytesIO) -> bytes:
-    """A workbook's bytes with fixed times in place of those at which it was saved."""
+    """Return a workbook's bytes with fixed times instead of those of saving."""
     fixed = io.BytesIO()
     with zipfile.ZipFile(saved) as source, zipfile.ZipFile(fixed, "w") as target:
         for name in source.namelist():

@@ -1,4 +1,4 @@
-"""One clip of a synthetic release: drawn, held as its folder and rows will be, and written."""
+"""One clip of a synthetic release, as its folder and its rows of the sheet."""
 
 from __future__ import annotations
 
@@ -15,27 +15,23 @@ from data_prep.synthetic.release.sheets import Row
 
 CROPPED = "cropped"
 LANDMARKS, LANDMARKS_CROPPED = "landmarks", "landmarks_cropped"
-CROP_MARGINS = (
-    0.12,
-    0.3,
-    0.12,
-    0.08,
-)  # sizes of a face that a crop holds left, above, right, below
+# Margins of a crop left, above, right and below the face, in sizes of the face.
+CROP_MARGINS = (0.12, 0.3, 0.12, 0.08)
 
 
 @dataclasses.dataclass(frozen=True)
 class Take:
-    """A clip as it will lie in the tree: its folder's files and its rows of the sheet.
+    """A clip as it is written to the tree: the files of its folder and its rows of the sheet.
 
     Attributes:
-      layout: of the database.
-      names: what the layout's templates hold.
-      rows: of the sheet; a database without one still states here what the clip shows.
-      frames: uint8 `[t, h, w, 3]` RGB; without any, there is no folder.
-      landmarks: `[68, 2]` (x, y) in pixels of the onset frame.
-      numbers: of the frames, as in the names of their files.
-      digits: to which these numbers are filled up with zeros.
-      strays: names of files that are no frames.
+      layout: Layout of the database.
+      names: Fields of the layout's templates.
+      rows: Rows of the sheet. They describe the clip even if the database has no sheet.
+      frames: Frames, uint8 `[t, h, w, 3]` RGB. Without frames there is no folder.
+      landmarks: Landmarks `[68, 2]`, (x, y) in pixels of the onset frame.
+      numbers: Numbers of the frames, as in the names of their files.
+      digits: Number of digits to which these numbers are padded with zeros.
+      strays: Names of files that are no frames.
     """
 
     layout: Layout
@@ -49,15 +45,24 @@ class Take:
 
 
 def draw(layout: Layout, spec: Spec, subject: int, count: int) -> Take:
-    """Draw the `count`-th clip of a subject: the classes, and in them the emotions, in turn."""
+    """Draw a clip; the classes, and the emotions of each class, are used in turn.
+
+    Args:
+      layout: Layout of the database.
+      spec: Specification of the synthetic clips.
+      subject: Index of the subject, from 0.
+      count: Index of the clip within the subject, from 0.
+    """
     classes = [*layout.emotions]
     label = classes[(subject + count) % len(classes)]
-    words = layout.emotions[label]
-    names = layout.names(subject, count, words[(subject + count // len(classes)) % len(words)])
+    emotions = layout.emotions[label]
+    names = layout.names(
+        subject, count, emotions[(subject + count // len(classes)) % len(emotions)]
+    )
     source = SyntheticSource(spec)
     entry = Entry(spec, layout.first_person + subject, count, label)
     clip = source.load(entry)
-    assert clip.apex is not None  # a synthetic clip has one, and landmarks
+    assert clip.apex is not None  # A synthetic clip has an apex and landmarks.
     assert clip.landmarks is not None
     start, stop = (clip.onset, clip.offset + 1) if layout.trimmed else (0, len(clip.frames))
     shift = layout.first_frame - start
@@ -84,7 +89,14 @@ def draw(layout: Layout, spec: Spec, subject: int, count: int) -> Take:
 
 
 def write(take: Take, releases: Sequence[str], root: Path, out: Path) -> None:
-    """Write a take's frames below `root` and the landmarks of its onset frame below `out`."""
+    """Write the frames of a take, and the landmarks of its onset frame.
+
+    Args:
+      take: Clip.
+      releases: Releases of the database to write.
+      root: Folder of the database, which gets the frames.
+      out: Folder of the tree, which gets the landmarks.
+    """
     if not take.numbers:
         return
     for release in releases:
@@ -100,11 +112,11 @@ def write(take: Take, releases: Sequence[str], root: Path, out: Path) -> None:
 
 
 def _crop_to_face(take: Take) -> tuple[np.ndarray, np.ndarray]:
-    """The clip cut to the face's rectangle, and the landmarks in it."""
+    """Crop the frames to the face, and return them and the landmarks in the crop."""
     low, high = take.landmarks.min(0), take.landmarks.max(0)
-    around = np.reshape(CROP_MARGINS, (2, 2)) * (high - low)
-    left, top = np.maximum(np.floor(low - around[0]), 0).astype(int)
-    right, bottom = np.ceil(high + around[1]).astype(int)
+    margins = np.reshape(CROP_MARGINS, (2, 2)) * (high - low)
+    left, top = np.maximum(np.floor(low - margins[0]), 0).astype(int)
+    right, bottom = np.ceil(high + margins[1]).astype(int)
     return take.frames[:, top:bottom, left:right], take.landmarks - (left, top)
 
 

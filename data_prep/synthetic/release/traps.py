@@ -1,4 +1,4 @@
-"""What goes wrong in real releases, planted in synthetic ones, each in its own clip."""
+"""Faults of real releases, planted in synthetic ones, each in a clip of its own."""
 
 from __future__ import annotations
 
@@ -15,75 +15,81 @@ LONGEST_GAP = 3  # frames
 
 
 def apex_missing(take: Take) -> Take:
-    """A sign in place of the apex, as in sub04/EP12_01f of CASME II."""
+    """Replace the apex with a sign, as in sub04/EP12_01f of CASME II."""
     return _replace_cells(take, apex="/")
 
 
 def apex_at_onset(take: Take) -> Take:
-    """An apex in the onset frame, as in 55 rows of CAS(ME)^3: legal, and without movement."""
+    """Put the apex in the onset frame, as in 55 rows of CAS(ME)^3.
+
+    Such a row is valid, but there is no movement up to the apex.
+    """
     return _replace_cells(take, apex=take.rows[0].onset)
 
 
 def apex_outside(take: Take) -> Take:
-    """An apex before the onset."""
+    """Put the apex before the onset."""
     return _replace_cells(take, apex=take.rows[0].onset - 1)
 
 
 def offset_before_onset(take: Take) -> Take:
-    """An offset before the onset, as where a digit was lost."""
+    """Put the offset before the onset, as if a digit was lost."""
     return _replace_cells(take, offset=take.rows[0].onset - 1)
 
 
 def offset_zero(take: Take) -> Take:
-    """An offset of 0 where there is none, as in spNO.40/e of CAS(ME)^3."""
+    """Set a missing offset to 0, as in spNO.40/e of CAS(ME)^3."""
     return _replace_cells(take, offset=0)
 
 
 def offset_after_end(take: Take) -> Take:
-    """An offset of which there is no frame: the folder ends before."""
+    """Put the offset after the last frame of the folder."""
     return _replace_cells(take, offset=take.numbers[-1] + 5)
 
 
 def emotion_outside(take: Take) -> Take:
-    """An emotion that is in none of the paper's classes."""
+    """Use an emotion that belongs to none of the paper's classes."""
     outside = take.layout.outside_emotion
-    named = dataclasses.replace(take, names={**take.names, "emotion": outside})
-    return _replace_cells(named, emotion=outside)
+    renamed = dataclasses.replace(take, names={**take.names, "emotion": outside})
+    return _replace_cells(renamed, emotion=outside)
 
 
 def subject_number(take: Take) -> Take:
-    """A subject '006' of which a spreadsheet made the number 6."""
+    """Turn a subject such as '006' into the number 6, as a spreadsheet does."""
     return _replace_cells(take, subject=int(take.rows[0].subject))
 
 
 def row_twice(take: Take) -> Take:
-    """The same row a second time."""
+    """Repeat the row."""
     return dataclasses.replace(take, rows=take.rows * 2)
 
 
 def two_expressions(take: Take) -> Take:
-    """The movement comes twice, with a row each, in one folder."""
-    (row,), later = take.rows, len(take.frames)
+    """Repeat the movement in the same folder, with a second row."""
+    (row,), shift = take.rows, len(take.frames)
     return dataclasses.replace(
         take,
-        rows=(row, _shift_row(row, later)),
+        rows=(row, _shift_row(row, shift)),
         frames=np.concatenate([take.frames, take.frames]),
-        numbers=take.numbers + tuple(number + later for number in take.numbers),
+        numbers=take.numbers + tuple(number + shift for number in take.numbers),
     )
 
 
 def folder_missing(take: Take) -> Take:
-    """A row whose folder is not there."""
+    """Leave out the folder of the row."""
     return dataclasses.replace(take, frames=take.frames[:0], numbers=())
 
 
 def letter_case(take: Take) -> Take:
-    """A clip's name in capitals in the sheet and not in its folder, as a 'J' in CAS(ME)^3."""
+    """Write the clip's name in capitals in the sheet alone, as a 'J' in CAS(ME)^3."""
     return _replace_cells(take, clip=take.names["clip"].upper())
 
 
 def not_micro(take: Take) -> Take:
-    """A clip beside the micro-expressions, such as SMIC's `non_micro`: no expression at all."""
+    """Move the clip beside the micro-expressions, as in SMIC's folder `non_micro`.
+
+    The clips in that folder show no expression at all.
+    """
     folders = {
         release: folder.replace("/micro/{emotion}/", "/non_micro/")
         for release, folder in take.layout.folders.items()
@@ -92,30 +98,30 @@ def not_micro(take: Take) -> Take:
 
 
 def padding(take: Take) -> Take:
-    """Zeros before the frame numbers where the other clips have none, or none where they have."""
+    """Pad the frame numbers with zeros, or do not where the other clips do."""
     return dataclasses.replace(take, digits=0 if take.digits else 5)
 
 
 def more_digits(take: Take) -> Take:
-    """Frame numbers that grow from five digits to six, without zeros before them."""
-    later = 100_000 - len(take.numbers) // 2 - take.numbers[0]
-    rows = tuple(_shift_row(row, later) for row in take.rows)
-    numbers = tuple(number + later for number in take.numbers)
+    """Shift the frame numbers so that they grow from five digits to six, unpadded."""
+    shift = 100_000 - len(take.numbers) // 2 - take.numbers[0]
+    rows = tuple(_shift_row(row, shift) for row in take.rows)
+    numbers = tuple(number + shift for number in take.numbers)
     return dataclasses.replace(take, rows=rows, numbers=numbers, digits=0)
 
 
 def gap(take: Take) -> Take:
-    """Frames that the camera dropped between apex and offset."""
+    """Remove frames between apex and offset, as if the camera dropped them."""
     (row,) = take.rows
     apex = int(row.apex)
-    lost = range(apex + 1, apex + 1 + min(LONGEST_GAP, (row.offset - apex) // 2))
-    kept = [index for index, number in enumerate(take.numbers) if number not in lost]
-    numbers = tuple(take.numbers[index] for index in kept)
-    return dataclasses.replace(take, frames=take.frames[kept], numbers=numbers)
+    dropped = range(apex + 1, apex + 1 + min(LONGEST_GAP, (row.offset - apex) // 2))
+    kept_indices = [index for index, number in enumerate(take.numbers) if number not in dropped]
+    numbers = tuple(take.numbers[index] for index in kept_indices)
+    return dataclasses.replace(take, frames=take.frames[kept_indices], numbers=numbers)
 
 
 def stray_files(take: Take) -> Take:
-    """What file managers leave in folders; one looks like a frame."""
+    """Add files that file managers leave in folders; one looks like a frame."""
     return dataclasses.replace(take, strays=("Thumbs.db", ".DS_Store", "._img1.jpg"))
 
 
@@ -140,27 +146,27 @@ _IN_SHEETS = {
 
 
 def traps_of(layout: Layout) -> dict[str, Trap]:
-    """The traps that a database of this layout can hold, by name."""
-    known: dict[str, Trap] = {**_IN_FOLDERS, **(_IN_SHEETS if layout.sheet else {})}
+    """Return the traps that a database of this layout can have, by name."""
+    traps: dict[str, Trap] = {**_IN_FOLDERS, **(_IN_SHEETS if layout.sheet else {})}
     if layout.outside_emotion:
-        known["emotion_outside"] = emotion_outside
+        traps["emotion_outside"] = emotion_outside
     if layout.names(0, 0, "")["cell"].isdigit():
-        known["subject_number"] = subject_number
+        traps["subject_number"] = subject_number
     if layout.clip == "{letter}":
-        known["letter_case"] = letter_case
+        traps["letter_case"] = letter_case
     if "/micro/" in layout.folders["raw"]:
-        known["not_micro"] = not_micro
-    return known
+        traps["not_micro"] = not_micro
+    return traps
 
 
 def _replace_cells(take: Take, **cells: str | int) -> Take:
-    """The clip with other cells in its one row."""
+    """Replace cells in the only row of a clip."""
     (row,) = take.rows
     return dataclasses.replace(take, rows=(dataclasses.replace(row, **cells),))
 
 
 def _shift_row(row: Row, frames: int) -> Row:
-    """The row with its marks that many frames later."""
+    """Move the marks of a row later by a number of frames."""
     return dataclasses.replace(
         row, onset=row.onset + frames, apex=int(row.apex) + frames, offset=row.offset + frames
     )

@@ -1,13 +1,13 @@
-"""Trees of files in the layouts of the databases, with synthetic clips in the place of people.
+"""Trees of files in the layouts of the databases, with synthetic clips in place of people.
 
-The databases are handed out under signed agreements, which takes its time. A tree from here goes
-through the whole program before that, and the readers are tested on such trees: with `--traps`
-they hold what goes wrong in real releases.
+The databases are released under signed agreements, which takes time. Until then, the whole program
+can run on a tree from here. The readers are tested on such trees: with `--traps` these contain the
+faults of real releases.
 
     python -m data_prep.synthetic.release --layout=casme2 --out=TREE
 
-The classes of the synthetic clips stand under the emotions of the database's sheet. No accuracy on
-such a tree says anything about the database.
+The sheet names the classes of the synthetic clips by emotions of the database. An accuracy on such
+a tree says nothing about the database.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from data_prep.synthetic.release.takes import CROPPED, Take
 from data_prep.synthetic.release.traps import traps_of
 
 COMPOSITE = ("smic", "casme2", "samm")  # MEGC 2019
-IMAGES = "megc2019"  # the same three, as images of flow
+IMAGES = "megc2019"  # The same three databases, as flow images.
 NAMES = (*LAYOUTS, "composite", IMAGES)
 
 
 @dataclasses.dataclass(frozen=True)
 class TreeContents:
-    """What a tree holds; a clip's name is `database/subject/clip`.
+    """Contents of a tree; the name of a clip is `database/subject/clip`.
 
     Attributes:
-      clips: name -> emotion in the sheet, of the clips that nothing was done to.
-      traps: trap -> names of the clips that carry it, one a database.
-      sheets: the sheets' files.
+      clips: Name -> emotion in the sheet, for the clips without a trap.
+      traps: Trap -> names of the clips that have it, one per database.
+      sheets: Files of the sheets.
     """
 
     clips: Mapping[str, str]
@@ -48,7 +48,7 @@ class TreeContents:
 
     @property
     def repeated_names(self) -> tuple[str, ...]:
-        """Those of `clips` that are called the same as one of another subject."""
+        """Names in `clips` whose last part is also that of another subject's clip."""
         counts = Counter(Path(name).name for name in self.clips)
         return tuple(name for name in self.clips if counts[Path(name).name] > 1)
 
@@ -64,41 +64,46 @@ def write(
     traps: bool = False,
     release: str = "raw",
 ) -> TreeContents:
-    """Write a tree: the same bytes for the same arguments.
+    """Write a tree; the same arguments give the same bytes.
 
-    Beside the release lie the faces' landmarks, `<subject>/<clip>.csv`, for
-    `config.data.landmarks_dir`: in `landmarks` those of whole frames, in `landmarks_cropped` those
-    of frames that are cropped to the face.
+    The landmarks of the faces are written beside the release, as `<subject>/<clip>.csv` for
+    `config.data.landmarks_dir`: those of whole frames in `landmarks`, those of frames that are
+    cropped to the face in `landmarks_cropped`.
 
     Args:
-      layout: a database of `LAYOUTS`, 'composite' (SMIC, CASME II and SAMM, a folder each), or
-        'megc2019' (an image of flow for each clip of the three; without landmarks).
-      out: the folder to write, which must not hold anything yet.
-      subjects: people in each database.
-      clips: clips a person; four of them show every class.
-      size: side of a whole frame, px.
-      seed: of everything drawn.
-      traps: whether to add for each trap a clip that carries it; the others stay as they are.
-        Images have none.
-      release: one of the database's (`Layout.folders`), or 'both' where there are cropped frames.
+      layout: Database of `LAYOUTS`, 'composite' (SMIC, CASME II and SAMM, one folder each), or
+        'megc2019' (one flow image per clip of these three, without landmarks).
+      out: Output folder, which must be empty or not exist.
+      subjects: Number of people in each database.
+      clips: Number of clips per person; four of them show every class.
+      size: Side of a whole frame, px.
+      seed: Seed of all random choices.
+      traps: Whether to add a clip for each trap. The other clips stay the same. Images have no
+        traps.
+      release: Release of the database (`Layout.folders`), or 'both' if it has cropped frames.
+
+    Returns:
+      The clips, traps and sheets of the tree.
 
     Raises:
-      UserError: an unknown layout or release, a folder with something in it, or numbers that give
-        no clips.
+      UserError: The layout or the release is unknown, the output folder is not empty, or the
+        numbers give no clips.
     """
     if layout not in NAMES:
         raise UserError(check.unknown_message("layout", layout, NAMES))
     databases = COMPOSITE if layout in ("composite", IMAGES) else (layout,)
     if layout == IMAGES and (traps or release != "raw"):
-        raise UserError(f"The layout {IMAGES} is of one release, without traps: drop these flags.")
+        raise UserError(
+            f"--layout={IMAGES}: it has one release and no traps. Fix: drop --release and --traps."
+        )
     releases = _releases(layout, databases, release)
-    drawn = config.synthetic()
-    spec = Spec(seed, subjects, clips, size, drawn.fps, drawn.amplitude)
+    defaults = config.synthetic()
+    spec = Spec(seed, subjects, clips, size, defaults.fps, defaults.amplitude)
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out} is there already and no empty folder. Give another --out.")
+        raise UserError(f"{out}: it exists and is not an empty folder. Fix: give another --out.")
     if layout == IMAGES:
-        clips_of = synthetic_images.write({name: LAYOUTS[name] for name in databases}, spec, out)
-        return TreeContents(clips_of, {}, (out / synthetic_images.SHEET,))
+        classes = synthetic_images.write({name: LAYOUTS[name] for name in databases}, spec, out)
+        return TreeContents(classes, {}, (out / synthetic_images.SHEET,))
     trees = []
     for database in databases:
         root = out / LAYOUTS[database].title if layout == "composite" else out
@@ -107,11 +112,11 @@ def write(
 
 
 def _releases(layout: str, databases: tuple[str, ...], release: str) -> tuple[str, ...]:
-    known = set.intersection(*({*LAYOUTS[database].folders} for database in databases))
-    if release == "both" and CROPPED in known:
+    common_releases = set.intersection(*({*LAYOUTS[database].folders} for database in databases))
+    if release == "both" and CROPPED in common_releases:
         return ("raw", CROPPED)
-    if release not in known:
-        choices = sorted(known | ({"both"} if CROPPED in known else set()))
+    if release not in common_releases:
+        choices = sorted(common_releases | ({"both"} if CROPPED in common_releases else set()))
         raise UserError(check.unknown_message(f"release of {layout}", release, choices))
     return (release,)
 
@@ -119,7 +124,7 @@ def _releases(layout: str, databases: tuple[str, ...], release: str) -> tuple[st
 def _write_database(
     name: str, spec: Spec, with_traps: bool, releases: tuple[str, ...], root: Path, out: Path
 ) -> TreeContents:
-    """Write a database into `root`, its landmarks below `out`."""
+    """Write a database to `root`, and its landmarks below `out`."""
     root.mkdir(parents=True, exist_ok=True)
     rows, clips, traps = [], {}, {}
     for trap, take in _takes(name, spec, with_traps):
@@ -135,9 +140,9 @@ def _write_database(
 
 
 def _takes(name: str, spec: Spec, with_traps: bool) -> Iterator[tuple[str, Take]]:
-    """Every clip, by subject, with the name of its trap or ''.
+    """Yield every clip, by subject, with the name of its trap or ''.
 
-    Clips with traps are added after a subject's others, which are the same without them.
+    Clips with traps follow the other clips of a subject, which are the same without traps.
     """
     layout = LAYOUTS[name]
     spec = dataclasses.replace(spec, fps=layout.fps)
@@ -145,8 +150,8 @@ def _takes(name: str, spec: Spec, with_traps: bool) -> Iterator[tuple[str, Take]
     for subject in range(spec.subjects):
         for count in range(spec.clips_per_subject):
             yield "", takes.draw(layout, spec, subject, count)
-        own = [*traps][subject :: spec.subjects]
-        for count, trap in enumerate(own, start=spec.clips_per_subject):
+        subject_traps = [*traps][subject :: spec.subjects]
+        for count, trap in enumerate(subject_traps, start=spec.clips_per_subject):
             yield trap, traps[trap](takes.draw(layout, spec, subject, count))
 
 

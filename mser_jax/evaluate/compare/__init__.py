@@ -1,1 +1,1 @@
-"""Compare tables of the same clips. Imports NumPy, SciPy and evaluate."""
+"""Comparisons of tables of the same clips. Imports NumPy, SciPy and evaluate."""

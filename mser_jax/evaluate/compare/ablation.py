@@ -1,7 +1,7 @@
-"""The ablation of figure 11: its members, what is compared, and what the tables of both say.
+"""The ablation of figure 11: its members, their comparisons, and the results of both.
 
-The paper adds its parts one after the other to the plain 3D-ResNet (4.3.3). Here stands that
-series, and beside it the one that leaves each part out of the whole network.
+The paper adds its parts one after the other to the plain 3D-ResNet (4.3.3). This module has that
+series, and a second one that leaves each part out of the complete network.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mser_jax.evaluate.predictions import Predictions
 
 
 class Part(NamedTuple):
-    """What switches a part: a field, its value with the part, and without it."""
+    """A part of the network: the field that switches it, and its values with and without it."""
 
     field: str
     enabled_value: object
@@ -36,7 +36,7 @@ PARTS = {
     "rc": Part("model.rc.on", True, False),
     "fusion": Part("model.fusion.on", True, False),
 }
-# The parts of each member; all are in `+fusion`, which is the whole network.
+# The parts of each member; `+fusion` has all of them and is the complete network.
 MEMBERS = {
     "base": (),
     "+flow": ("flow",),
@@ -58,7 +58,7 @@ LEFT_OUT = tuple(Comparison(part, f"no_{part}", "+fusion") for part in PARTS)
 
 
 def settings(member: str) -> dict[str, object]:
-    """The fields of a member, by their names with dots."""
+    """Return the fields of a member, by their dotted names."""
     return {
         part.field: part.enabled_value if name in MEMBERS[member] else part.disabled_value
         for name, part in PARTS.items()
@@ -66,32 +66,39 @@ def settings(member: str) -> dict[str, object]:
 
 
 def canonical_member(member: str) -> str:
-    """The first member that is the same network: `no_fusion` is `+rc`. Both are one training."""
+    """Return the first member that is the same network.
+
+    For example, `no_fusion` is the same network as `+rc`. Both are one training.
+    """
     return next(name for name, parts in MEMBERS.items() if parts == MEMBERS[member])
 
 
 def available_comparisons(
     members: Sequence[str], comparisons: Sequence[Comparison]
 ) -> list[Comparison]:
-    """The comparisons of a series whose two members are both there."""
-    return [each for each in comparisons if {each.without, each.with_} <= {*members}]
+    """Return the comparisons whose two members are both in `members`."""
+    return [
+        comparison
+        for comparison in comparisons
+        if {comparison.without, comparison.with_} <= {*members}
+    ]
 
 
 def results(tables: Mapping[str, Predictions], rule: str, dataset: str) -> dict[str, Any]:
-    """Everything that ablation.json holds.
+    """Compute the content of ablation.json.
 
     Args:
-      tables: the predictions of each member.
-      rule: one of `selection.RULES`, which answers for every member; with one head all are the
-        same.
-      dataset: as in `config.data.dataset`; says which published gains stand beside.
+      tables: Predictions of each member.
+      rule: One of `selection.RULES`, applied to every member; with one head, all rules agree.
+      dataset: Value of `config.data.dataset`; it selects the published gains.
 
     Returns:
-      rule, upper_bound; members: a row each; added and left_out: a row of `paired.compare` each,
-      with its part, and `published_points`: the paper's own gain in accuracy, or None.
+      rule, upper_bound; members: one row each; added and left_out: one row of `paired.compare` for
+      each comparison, with its part, and `published_points`: the paper's own gain in accuracy, or
+      None.
 
     Raises:
-      UserError: the members were not tested on the same clips, a fold of one of them failed, or a
+      UserError: The members were not tested on the same clips, a fold of one of them failed, or a
         table cannot be scored.
     """
     for name, table in tables.items():
@@ -102,12 +109,12 @@ def results(tables: Mapping[str, Predictions], rule: str, dataset: str) -> dict[
         "upper_bound": rule == selection.UPPER_BOUND,
         "members": [_member_row(name, table, rule) for name, table in tables.items()],
         "added": [
-            _comparison_row(tables, each, rule) | {"published_points": gains.get(each.part)}
-            for each in available_comparisons(list(tables), ADDED)
+            _comparison_row(tables, pair, rule) | {"published_points": gains.get(pair.part)}
+            for pair in available_comparisons(list(tables), ADDED)
         ],
         "left_out": [
-            _comparison_row(tables, each, rule) | {"published_points": None}
-            for each in available_comparisons(list(tables), LEFT_OUT)
+            _comparison_row(tables, pair, rule) | {"published_points": None}
+            for pair in available_comparisons(list(tables), LEFT_OUT)
         ],
     }
 
@@ -120,7 +127,7 @@ def _comparison_row(
 
 def _member_row(name: str, table: Predictions, rule: str) -> dict[str, Any]:
     scores = scoring.score(table, rule)
-    kept = (
+    keys = (
         "clips",
         "subjects",
         "folds",
@@ -134,5 +141,5 @@ def _member_row(name: str, table: Predictions, rule: str) -> dict[str, Any]:
         "member": name,
         "parts": list(MEMBERS[name]),
         "folder": canonical_member(name),
-        **{key: scores[key] for key in kept},
+        **{key: scores[key] for key in keys},
     }

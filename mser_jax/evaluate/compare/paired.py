@@ -1,4 +1,4 @@
-"""Two tables of predictions of the same clips: what one answers better than the other."""
+"""Comparison of two tables of the same clips: the difference of their scores, clip by clip."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from data_prep.common.errors import UserError
 from mser_jax.evaluate import metrics, selection
 from mser_jax.evaluate.predictions import Predictions
 
-Key = tuple[Any, ...]  # (dataset, subject, clip), and the seed where it counts
+Key = tuple[Any, ...]  # (dataset, subject, clip), some with the seed
 
 _REMEDY = "Fix: run both on the same prepared clips, with the same seed and protocol."
 
 
 class Discordant(NamedTuple):
-    """The (dataset, subject, clip) that only the one table, or only the other, gets right."""
+    """Clips (dataset, subject, clip) that only the candidate, or only the baseline, gets right."""
 
     gained: list[Key]
     lost: list[Key]
@@ -28,54 +28,60 @@ class Discordant(NamedTuple):
 def compare(
     tables: Mapping[str, Predictions], without: str, with_: str, rule: str
 ) -> dict[str, Any]:
-    """The scores of `with_` less those of `without`, of two runs that differ in nothing else.
+    """Compute the scores of `with_` less those of `without`.
+
+    The two runs must hold the same clips, labels, folds and seeds.
 
     Args:
-      tables: the predictions, by the names that messages use.
-      without: name of the table that is compared with.
-      with_: name of the table that is compared.
-      rule: one of `selection.RULES`, for both.
+      tables: Predictions, by the names that messages use.
+      without: Name of the baseline table.
+      with_: Name of the candidate table.
+      rule: One of `selection.RULES`, for both tables.
 
     Returns:
-      without, with: the names; and what `paired_difference` says.
+      without, with: the names; and the entries of `paired_difference`.
 
     Raises:
-      UserError: the tables do not hold the same clips, labels, folds and seeds; a class has no
-        clip; or no such rule.
+      UserError: The tables do not hold the same clips, labels, folds and seeds; a class has no
+        clip; or the rule does not exist.
     """
-    one, other = tables[without], tables[with_]
-    _check_same_rows(without, one, with_, other)
-    metrics.check_all_classes_present(one)
-    return {"without": without, "with": with_, **paired_difference(one, other, (rule, rule))}
+    baseline, candidate = tables[without], tables[with_]
+    _check_same_rows(without, baseline, with_, candidate)
+    metrics.check_all_classes_present(baseline)
+    return {
+        "without": without,
+        "with": with_,
+        **paired_difference(baseline, candidate, (rule, rule)),
+    }
 
 
 def paired_difference(
     baseline: Predictions, candidate: Predictions, rules: tuple[str, str]
 ) -> dict[str, Any]:
-    """Compute the scores of `candidate` less those of `baseline`, clip by clip on the same clips.
+    """Compute the scores of `candidate` less those of `baseline`, on the same clips.
 
-    The interval is of the difference under resampling of the subjects, the same resamples for both
-    tables (`metrics.bootstrap`). McNemar's test takes clips for independent, which those of one
-    subject are not, so that p tends to be too small; the interval allows for it. With few subjects
-    a percentile interval tends to be too narrow.
+    The interval is that of the difference when subjects are resampled, with the same resamples
+    for both tables (`metrics.bootstrap`). McNemar's test assumes independent clips. The clips of
+    one subject are not independent, so p tends to be too small; the interval allows for it. With
+    few subjects a percentile interval tends to be too narrow.
 
     Args:
-      baseline: the table that is compared with.
-      candidate: the table that is compared: of the same clips, each as often as it has seeds.
-      rules: of `selection.RULES`, the one for each.
+      baseline: Table of the baseline.
+      candidate: Table of the candidate, of the same clips. The numbers of seeds may differ.
+      rules: One of `selection.RULES` for each table, in this order.
 
     Returns:
-      difference: of accuracy, uf1 and uar, mean over the seeds; None where a class has no clip;
-      interval: as `metrics.bootstrap` returns it, of these differences;
-      gained, lost: how many clips only `candidate`, or only `baseline`, gets right (of all seeds, in their
-        order); None where one table has more seeds;
-      mcnemar_p: exact, two-sided; None with several seeds, where a clip would count several times.
+      difference: of accuracy, uf1 and uar, mean over the seeds; None if a class has no clip;
+      interval: of these differences, as from `metrics.bootstrap`;
+      gained, lost: number of clips that only `candidate`, or only `baseline`, gets right (summed
+        over all seeds, paired in their order); None if the numbers of seeds differ;
+      mcnemar_p: exact, two-sided; None with several seeds, since each clip would count repeatedly.
 
     Raises:
-      UserError: there is no such rule.
+      UserError: A rule does not exist.
     """
     before, after = (
-        metrics.confusion_by_subject(*each) for each in zip((baseline, candidate), rules)
+        metrics.confusion_by_subject(*pair) for pair in zip((baseline, candidate), rules)
     )
     paired_seeds = len(before) == len(after)
     return {
@@ -95,8 +101,14 @@ def paired_difference(
 def discordant_clips(
     baseline: Predictions, candidate: Predictions, rules: tuple[str, str]
 ) -> Discordant:
-    """Find the clips that only one table gets right; for the arguments see `paired_difference`."""
-    before, after = (_correct_rows(*each) for each in zip((baseline, candidate), rules))
+    """Find the clips that only one of the tables gets right.
+
+    Args:
+      baseline: As in `paired_difference`.
+      candidate: As in `paired_difference`, with as many seeds as `baseline`.
+      rules: As in `paired_difference`.
+    """
+    before, after = (_correct_rows(*pair) for pair in zip((baseline, candidate), rules))
     clips = [key[:-1] for key in sorted(_keys(baseline))]
     return Discordant(
         [clip for clip, gain in zip(clips, after & ~before) if gain],
@@ -105,14 +117,16 @@ def discordant_clips(
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """The exact p-value of McNemar's test, two-sided: of a fair coin for each changed clip.
+    """Return the exact two-sided p-value of McNemar's test.
+
+    It is that of a fair coin tossed once for each clip whose correctness changed.
 
     Args:
-      gained: clips that only the one gets right.
-      lost: clips that only the other gets right.
+      gained: Number of clips that only the candidate gets right.
+      lost: Number of clips that only the baseline gets right.
     """
     changed = gained + lost
-    tail = sum(math.comb(changed, few) for few in range(min(gained, lost) + 1))
+    tail = sum(math.comb(changed, count) for count in range(min(gained, lost) + 1))
     return min(1.0, 2 * tail / 2**changed)
 
 
@@ -131,7 +145,10 @@ def _pooled_scores(counts: np.ndarray) -> dict[str, np.ndarray]:
 def _difference(
     before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Of the means over the seeds, which are the last axis and of which one remains."""
+    """Subtract the scores, each averaged over the seeds.
+
+    The seeds are the last axis, which keeps the length 1.
+    """
     return {
         name: after[name].mean(axis=-1, keepdims=True) - before[name].mean(axis=-1, keepdims=True)
         for name in metrics.HEADLINE
@@ -139,7 +156,10 @@ def _difference(
 
 
 def _correct_rows(table: Predictions, rule: str) -> np.ndarray:
-    """`[n]` bool in the order of the keys, which two tables of the same clips share."""
+    """Return which rows are right, `[n]` bool, in the order of their sorted keys.
+
+    Two tables of the same clips share that order.
+    """
     answer = selection.choose(table, rule)[0].argmax(axis=1)
     keys = _keys(table)
     order = sorted(range(len(keys)), key=keys.__getitem__)
@@ -154,45 +174,48 @@ def _keys(table: Predictions) -> list[Key]:
 def check_same_clips(
     first_name: str, first_table: Predictions, second_name: str, second_table: Predictions
 ) -> None:
-    """Refuse tables that are not of the same clips, labels and folds, whatever their seeds.
+    """Raise UserError if two tables differ in clips, labels or folds.
+
+    Their seeds may differ.
 
     Args:
-      first_name: of `first_table`, for the message.
-      first_table: a table.
-      second_name: of `second_table`.
-      second_table: another.
+      first_name: Name of `first_table`, for the message.
+      first_table: Table of predictions.
+      second_name: Name of `second_table`, for the message.
+      second_table: Table of predictions.
 
     Raises:
-      UserError: they are not.
+      UserError: The tables differ.
     """
     first, second = (
         table.take(table.seed == table.seed.min()) for table in (first_table, second_table)
     )
-    fresh = dataclasses.replace(second, seed=np.full(len(second), first.seed.min()))
-    _check_same_rows(first_name, first, second_name, fresh)
+    reseeded = dataclasses.replace(second, seed=np.full(len(second), first.seed.min()))
+    _check_same_rows(first_name, first, second_name, reseeded)
 
 
 def _check_same_rows(
     first_name: str, first_table: Predictions, second_name: str, second_table: Predictions
 ) -> None:
     first, second = _labels_and_folds(first_table), _labels_and_folds(second_table)
-    if alone := first.keys() ^ second.keys():
-        at = min(alone)
-        holder = first_name if at in first else second_name
+    if unshared := first.keys() ^ second.keys():
+        key = min(unshared)
+        holder = first_name if key in first else second_name
         raise UserError(
-            f"{first_name} and {second_name} were not tested on the same clips and seeds: {len(alone)} "
-            f"are in one of them only, as clip {'/'.join(at[:3])}, seed {at[3]}, of {holder}. "
-            f"{_REMEDY}"
+            f"{first_name} and {second_name} were not tested on the same clips and seeds: "
+            f"{len(unshared)} are in only one of them, such as clip {'/'.join(key[:3])}, seed "
+            f"{key[3]}, of {holder}. {_REMEDY}"
         )
-    for at, fact in first.items():
-        if fact != second[at]:
+    for key, entry in first.items():
+        if entry != second[key]:
             raise UserError(
-                f"{first_name} and {second_name} do not agree on the clip {'/'.join(at[:3])}: label "
-                f"{fact[0]} in fold {fact[1]}, and {second[at][0]} in {second[at][1]}. {_REMEDY}"
+                f"{first_name} and {second_name} do not agree on clip {'/'.join(key[:3])}: label "
+                f"{entry[0]} in fold {entry[1]}, and label {second[key][0]} in fold "
+                f"{second[key][1]}. {_REMEDY}"
             )
 
 
 def _labels_and_folds(table: Predictions) -> dict[tuple, tuple[str, str]]:
-    """(label, fold) of every (dataset, subject, clip, seed)."""
+    """Return (label, fold) by (dataset, subject, clip, seed)."""
     labels = [table.class_names[label] for label in table.label]
     return dict(zip(_keys(table), zip(labels, table.fold.tolist())))

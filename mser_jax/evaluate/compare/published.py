@@ -1,4 +1,4 @@
-"""Figures of Jin et al. (2024) to stand beside a run's own, never among them."""
+"""Published scores of Jin et al. (2024) and others, shown beside a run's own, never among them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CAVEAT = (
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-    """One cell pair of the table: accuracy in percent, F1 in 0..1 (its average not stated)."""
+    """Accuracy in percent and F1 in 0..1 of one method (the average of F1 is not stated)."""
 
     method: str
     accuracy: float
@@ -23,14 +23,14 @@ class Published:
 
 @dataclasses.dataclass(frozen=True)
 class PublishedComposite:
-    """UF1 and UAR on the whole composite of MEGC 2019, as others report them.
+    """UF1 and UAR on the complete composite of MEGC 2019, as published.
 
     Attributes:
-      method: as its paper calls it.
-      uf1: of all 442 clips.
-      uar: of all 442 clips.
-      chosen_on_test: the epoch, or the setting, is known to have been chosen on the test subject: no
-        estimate of what an unknown person would get.
+      method: Name in the method's paper.
+      uf1: UF1 of all 442 clips.
+      uar: UAR of all 442 clips.
+      chosen_on_test: True if the epoch, or a setting, is known to have been chosen on the test
+        subject; the scores then do not estimate those of an unknown person.
     """
 
     method: str
@@ -45,7 +45,7 @@ COMPOSITE_CAVEAT = (
     "'chosen on the test subject' are known to have picked the best epoch of each fold by the "
     "clips that they report: no result that an unknown person would get."
 )
-COMPOSITE_CLIPS = 442  # that these are of: beside fewer, as drawn ones, nothing stands
+COMPOSITE_CLIPS = 442  # clips of these scores; runs on fewer (drawn clips) do not show them
 # Not all of these methods are models here.
 COMPOSITE = (
     PublishedComposite("LBP-TOP", 0.588, 0.579),
@@ -63,12 +63,12 @@ COMPOSITE = (
 
 
 def composite(method: str) -> PublishedComposite | None:
-    """What is published of a method on the composite; None where nothing is."""
+    """Return the published scores of a method on the composite, or None."""
     return next((row for row in COMPOSITE if row.method == method), None)
 
 
 _DATASETS = ("smic", "samm", "casme2")
-# Table 1. Its DINet cannot be told from its references: it is not the Dual-Inception network.
+# Table 1. Its references do not identify its DINet; it is not the Dual-Inception network.
 _TABLE = {
     "LBP-TOP": ((54.44, 0.567), (46.22, 0.488), (65.09, 0.674)),
     "STCLQP": ((57.90, 0.591), (54.65, 0.515), (72.63, 0.708)),
@@ -85,7 +85,7 @@ _TABLE = {
 }
 
 
-# Figure 11: accuracy points (section 4.3.3); the text says "4% or so" of the flow.
+# Figure 11: accuracy points (section 4.3.3); for the flow the text says "4% or so".
 _GAINS = {
     "flow": ("about 4", "about 4", "about 4"),
     "fusion": ("3.08", "1.86", "3.7"),
@@ -93,13 +93,13 @@ _GAINS = {
 
 
 def gains(dataset: str) -> dict[str, str]:
-    """What the paper reports that a part adds to the accuracy, in points; empty where it does not.
+    """Return the gains in accuracy that the paper reports for a part, in points.
 
     Args:
-      dataset: 'smic', 'samm' or 'casme2' as in `config.data.dataset`.
+      dataset: Value of `config.data.dataset`; 'smic', 'samm' and 'casme2' have gains.
 
     Returns:
-      part ('flow', 'fusion') -> points, as the text has them.
+      part ('flow', 'fusion') -> points, as the paper writes them; empty for other data sets.
     """
     if dataset not in _DATASETS:
         return {}
@@ -108,10 +108,13 @@ def gains(dataset: str) -> dict[str, str]:
 
 
 def rows(dataset: str) -> list[Published]:
-    """The table's column of one data set, in its order; empty for any other data set.
+    """Return the paper's column of one data set, in the order of its table.
 
     Args:
-      dataset: 'smic', 'samm' or 'casme2' as in `config.data.dataset`.
+      dataset: Value of `config.data.dataset`; 'smic', 'samm' and 'casme2' have a column.
+
+    Returns:
+      One entry for each method; empty for other data sets.
     """
     if dataset not in _DATASETS:
         return []

@@ -1,4 +1,4 @@
-"""Two finished runs, whatever they differ in: which answers better on the clips of both."""
+"""Comparison of two finished runs, which may differ in anything, on the clips of both."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ NAMES = ("A", "B")
 
 
 class Run(NamedTuple):
-    """What a finished run left in its folder.
+    """Output of a finished run.
 
     Attributes:
-      folder: as the user wrote it.
-      config: its fields.
-      predictions: its table.
+      folder: Folder of the run, as the user wrote it.
+      config: Configuration fields of the run.
+      predictions: Table of held-out predictions.
     """
 
     folder: str
@@ -33,15 +33,18 @@ class Run(NamedTuple):
 
     @property
     def rule(self) -> str:
-        """Which head answers, of `selection.RULES`."""
+        """Rule of `selection.RULES` that chooses the answering head."""
         return self.config["evaluation"]["select"]
 
 
 def read(folder: str) -> Run:
-    """Read a run.
+    """Read a finished run.
+
+    Args:
+      folder: Folder of the run; '~' is expanded.
 
     Raises:
-      UserError: the folder holds no finished run.
+      UserError: The folder holds no finished run.
     """
     path = Path(folder).expanduser() / "config.json"
     try:
@@ -50,59 +53,56 @@ def read(folder: str) -> Run:
         _ = run.rule, config["evaluation"]["protocol"], config["name"]
     except OSError as error:
         raise UserError(
-            f"{path}: {error.strerror}. Fix: give the folder of a finished run, as --workdir "
-            "named it; each member of an ablation has one of its own."
+            f"{path}: {error.strerror}. Fix: give the folder of a finished run, its --workdir. "
+            "Each member of an ablation has its own folder."
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is not the configuration of a run ({type(error).__name__}: {error}). Fix: "
-            "remove it, and repeat the command of the run with --mode=report, which writes it anew."
+            f"{path}: not the configuration of a run ({type(error).__name__}: {error}). Fix: "
+            "remove it, and repeat the run's command with --mode=report, which writes it again."
         ) from error
     return run
 
 
 def results(baseline: Run, candidate: Run) -> dict[str, Any]:
-    """Everything that compare.json holds.
+    """Compute the content of compare.json.
 
     Each run answers by its own rule. Clips that only one of them tested are left out and counted.
 
     Args:
-      baseline: A, which is compared with.
-      candidate: B, which is compared.
+      baseline: Run A.
+      candidate: Run B.
 
     Returns:
-      runs: of A and B the folder, name, protocol, rule, upper_bound, folds, seeds, the clips that
-        it tested and how many of them the other did not;
-      differing: (field, value in A, in B) of the configurations;
+      runs: for A and B the folder, name, protocol, rule, upper_bound, folds, seeds, number of
+        tested clips (clips) and how many of them the other run did not test (not_shared);
+      differing: (field, value in A, value in B) of the configurations;
       full, and per_dataset: dataset, clips, subjects, the headline scores of A and B with
-        `seed_std` (`metrics.seed_std`), and B less A as `paired.paired_difference` has it;
+        `seed_std` (`metrics.seed_std`), and B less A as from `paired.paired_difference`;
       gained_clips, lost_clips: (dataset, subject, clip) that only B, or only A, gets right; empty
-        where a run has several seeds.
+        if a run has several seeds.
 
     Raises:
-      UserError: the runs share no clip, or do not agree on the classes or on a clip's label; a
-        fold of one of them failed; a class has no shared clip; or not every clip was tested with
-        every seed.
+      UserError: The runs share no clip, or disagree on the classes or on a clip's label; a fold of
+        one of them failed; a class has no shared clip; or a clip was not tested with every seed.
     """
     _check_same_classes(baseline, candidate)
     for run in (baseline, candidate):
         failures.check_none_failed(run.folder, run.predictions)
-    one_table, other_table = tables = _restrict_to_shared(baseline, candidate)
-    metrics.check_all_classes_present(one_table)
+    table_a, table_b = tables = _restrict_to_shared(baseline, candidate)
+    metrics.check_all_classes_present(table_a)
     rules = (baseline.rule, candidate.rule)
-    full = _row("all clips", one_table, other_table, rules)
+    full = _row("all clips", table_a, table_b, rules)
     changed = paired.Discordant([], [])
     if full["mcnemar_p"] is not None:
-        changed = paired.discordant_clips(one_table, other_table, rules)
+        changed = paired.discordant_clips(table_a, table_b, rules)
     return {
-        "runs": [_run_row(*each) for each in zip(NAMES, (baseline, candidate), tables)],
+        "runs": [_run_row(*row) for row in zip(NAMES, (baseline, candidate), tables)],
         "differing": fields.differences(baseline.config, candidate.config),
         "full": full,
         "per_dataset": [
-            _row(
-                name, _rows_of_dataset(name, one_table), _rows_of_dataset(name, other_table), rules
-            )
-            for name in np.unique(one_table.dataset).tolist()
+            _row(name, _rows_of_dataset(name, table_a), _rows_of_dataset(name, table_b), rules)
+            for name in np.unique(table_a.dataset).tolist()
         ],
         "gained_clips": changed.gained,
         "lost_clips": changed.lost,
@@ -152,32 +152,34 @@ def _run_row(name: str, run: Run, shared_predictions: Predictions) -> dict[str, 
 
 
 def _restrict_to_shared(baseline: Run, candidate: Run) -> tuple[Predictions, Predictions]:
-    """Both tables, of the clips that are in both."""
+    """Return both tables, restricted to the clips that are in both."""
     first, second = _labels(baseline.predictions), _labels(candidate.predictions)
     clips = first.keys() & second.keys()
     if not clips:
         raise UserError(
-            f"{baseline.folder} and {candidate.folder} tested no clip in common, as {'/'.join(min(first))} "
-            f"of the one and {'/'.join(min(second))} of the other. Fix: runs of the same data."
+            f"{baseline.folder} and {candidate.folder} tested no clip in common; the first clips "
+            f"are {'/'.join(min(first))} and {'/'.join(min(second))}. Fix: compare runs on the "
+            "same data."
         )
     for clip in sorted(clips):
         if first[clip] != second[clip]:
             raise UserError(
-                f"{baseline.folder} and {candidate.folder} do not agree on the clip {'/'.join(clip)}: its "
-                f"label is {first[clip]} in the one and {second[clip]} in the other. Fix: runs "
-                "on the same annotation and classes (config.data.sheet, config.data.classes)."
+                f"{baseline.folder} and {candidate.folder} do not agree on clip "
+                f"{'/'.join(clip)}: its label is {first[clip]} in the first and {second[clip]} in "
+                "the second. Fix: compare runs with the same annotation and classes "
+                "(config.data.sheet, config.data.classes)."
             )
     return _take_clips(baseline, clips), _take_clips(candidate, clips)
 
 
 def _take_clips(run: Run, clips: set[tuple]) -> Predictions:
-    """The rows of these clips; refused where one of them lacks a seed."""
+    """Return the rows of these clips; raise UserError if one of them lacks a seed."""
     rows = [key in clips for key in _clip_keys(run.predictions)]
     shared = run.predictions.take(np.array(rows))
     seeds = len(np.unique(shared.seed))
     if len(shared) != seeds * len(clips):
         raise UserError(
-            f"{run.folder}: {seeds} seeds and {len(clips)} clips are {seeds * len(clips)} rows, "
+            f"{run.folder}: {seeds} seeds and {len(clips)} clips need {seeds * len(clips)} rows, "
             f"but predictions.csv has {len(shared)}. Fix: write it again with --mode=evaluate."
         )
     return shared
@@ -187,13 +189,13 @@ def _check_same_classes(baseline: Run, candidate: Run) -> None:
     names = [", ".join(run.predictions.class_names) for run in (baseline, candidate)]
     if names[0] != names[1]:
         raise UserError(
-            f"{baseline.folder} has the classes {names[0]}; {candidate.folder} has {names[1]}. Fix: runs "
-            "with the same classes (config.data.classes)."
+            f"{baseline.folder} has the classes {names[0]}, but {candidate.folder} has "
+            f"{names[1]}. Fix: compare runs with the same classes (config.data.classes)."
         )
 
 
 def _labels(predictions: Predictions) -> dict[tuple, str]:
-    """The label of every (dataset, subject, clip)."""
+    """Return the label by (dataset, subject, clip)."""
     labels = [predictions.class_names[label] for label in predictions.label]
     return dict(zip(_clip_keys(predictions), labels))
 

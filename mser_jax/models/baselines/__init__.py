@@ -1,1 +1,1 @@
-"""The networks of other papers. Imports JAX, Flax and models."""
+"""Networks of other papers, as baselines. Imports JAX, Flax and models."""

@@ -1,22 +1,25 @@
-"""CapsuleNet (Van Quang, Chun and Tokuyama 2019), for one onset-apex flow a clip.
+"""CapsuleNet (Van Quang, Chun and Tokuyama 2019), for one onset-apex flow per clip.
 
 "CapsuleNet for Micro-Expression Recognition": the front of a ResNet18, a convolution, primary
-capsules, and a capsule for each class, which they reach by dynamic routing (Sabour et al. 2017). A
-class is as likely as its capsule is long; there is no reconstruction.
+capsules, and one capsule per class. Dynamic routing (Sabour et al. 2017) connects the primary
+capsules to the class capsules. The length of a class capsule stands for the probability of the
+class. There is no reconstruction.
 
-The paper sees the apex frame, 224 px, through a ResNet18 that was trained on ImageNet, without its
-max-pool and its last stage: 28x28 maps of 256 channels. Here the image is the flow, 28 px, and
-nothing is trained before. What differs:
+The paper's input is the apex frame, 224 px. Its ResNet18 is pretrained on ImageNet and lacks the
+max-pool and the last stage, which gives 28x28 maps of 256 channels. Here the input is the flow,
+28 px, and nothing is pretrained. The differences:
 
-- The stem keeps its 7x7 kernel and drops its stride; stages 2 and 3 keep theirs. So 28, 28, 14 and
-  7 px, where the paper has 112, 112, 56 and 28.
-- A quarter of the paper's side is left, so the unpadded 9x9 kernels of the convolution and of the
-  primary capsules are 3x3: 7, 5 and 2 px for 28, 20 and 6, and 32 capsules of 8 at each, 128 for
-  1152.
-- All weights are drawn (He), those from capsule to class as the authors' code has them: 0.01.
+- The stem keeps its 7x7 kernel but has no stride; stages 2 and 3 keep their strides. So the sides
+  are 28, 28, 14 and 7 px instead of 112, 112, 56 and 28.
+- The maps have a quarter of the paper's side. So the unpadded 9x9 kernels of the convolution and
+  the primary capsules become 3x3, and the sides are 7, 5 and 2 px instead of 28, 20 and 6. With 32
+  capsules of length 8 at each position there are 128 capsules instead of 1152.
+- All weights are drawn by He's rule, except those from capsule to class, which have the deviation
+  of the authors' code, 0.01.
 
-Followed where the paper is silent: the authors' PyTorch code. Open: whether the gradient passes
-through the coupling; there, as here, only the last turn has one, by the votes alone.
+Where the paper is silent, this follows the authors' PyTorch code. Open: whether the gradient passes
+through the coupling. In that code, as here, only the last routing iteration has a gradient, and
+only through the votes.
 """
 
 import jax
@@ -27,10 +30,10 @@ from jaxtyping import Array, Float
 from mser_jax.models.layers import Chain, Conv, ConvBN, Key, Map, Mask, normal
 from mser_jax.models.resnet3d import Basic, block
 
-CAPSULES, CAPSULE_LENGTH = 32, 8  # primary ones at each place, and the length of each as a vector
-CLASS_LENGTH = 16
+CAPSULES, CAPSULE_LENGTH = 32, 8  # primary capsules at each position, and entries of each
+CLASS_LENGTH = 16  # entries of a class capsule
 ROUTING_ITERATIONS = 3
-EPSILON = 1e-12  # below the root of a length, whose slope is infinite at 0
+EPSILON = 1e-12  # added under the square root of a length, whose slope is infinite at 0
 
 Capsules = Float[Array, "b _i _d"]
 
@@ -39,10 +42,10 @@ class CapsuleNet(nnx.Module):
     """A ResNet18's front and capsules, over horizontal and vertical flow and strain.
 
     Args:
-      classes: how many.
-      side: of the image, px; at least 17.
-      width: channels of the stem; 64 in the paper.
-      rngs: of the initial weights.
+      classes: Number of classes.
+      side: Side of the image, px; at least 17.
+      width: Channels of the stem; 64 in the paper.
+      rngs: Random generators for the initial weights.
     """
 
     def __init__(self, classes: int, *, side: int = 28, width: int = 64, rngs: nnx.Rngs):
@@ -65,19 +68,19 @@ class CapsuleNet(nnx.Module):
             padded=False,
             rngs=rngs,
         )
-        places = (((side + 3) // 4 - 3) // 2) ** 2
-        self.classes = Votes(places * CAPSULES, classes, rngs=rngs)
+        positions = (((side + 3) // 4 - 3) // 2) ** 2
+        self.classes = Votes(positions * CAPSULES, classes, rngs=rngs)
 
     def __call__(self, x: Map, mask: Mask = None, key: Key = None) -> Float[Array, "b 1 n"]:
-        """The lengths of the class capsules.
+        """Compute the lengths of the class capsules.
 
         Args:
-          x: `[b, 1, side, side, 3]`; 28 x 28.
-          mask: `[b]`, False where the batch has no clip; None when it is full.
-          key: not used: the paper has no dropout.
+          x: Images `[b, 1, side, side, 3]`, by default 28 x 28.
+          mask: `[b]`, False where a slot is empty; None if the batch is full.
+          key: Unused, because the paper has no dropout.
 
         Returns:
-          `[b, 1, classes]`, from 0 to less than 1: one head, for the margin loss.
+          Lengths `[b, 1, classes]` in [0, 1) of the one head, for the margin loss.
         """
         maps = self.stages(self.stem(x, mask), mask)
         maps = self.primary(jax.nn.relu(self.conv(maps)))
@@ -86,43 +89,47 @@ class CapsuleNet(nnx.Module):
 
 
 class Votes(nnx.Module):
-    """What each primary capsule expects of each class: a matrix for each pair."""
+    """The votes of each primary capsule for each class capsule: one matrix per pair."""
 
     def __init__(self, capsules: int, classes: int, *, rngs: nnx.Rngs):
         self.kernel = normal(rngs, (capsules, CAPSULE_LENGTH, classes, CLASS_LENGTH), 0.01)
 
     def __call__(self, x: Capsules) -> Float[Array, "b i n d"]:
-        """`[b, capsules, 8]` to `[b, capsules, classes, 16]`."""
+        """Map capsules `[b, capsules, 8]` to votes `[b, capsules, classes, 16]`."""
         return jnp.einsum("bik,iknd->bind", x, self.kernel[...])
 
 
 def route(votes: Float[Array, "b i n d"]) -> Float[Array, "b n d"]:
-    """Dynamic routing: a capsule gives itself to the classes that agree with its vote.
+    """Compute the class capsules by dynamic routing.
+
+    A capsule's coupling grows to the classes that agree with its vote.
 
     Args:
-      votes: of each primary capsule for each class.
+      votes: Votes of each primary capsule for each class, `[b, capsules, classes, 16]`.
 
     Returns:
-      The class capsules.
+      Class capsules `[b, classes, 16]`.
     """
-    fixed = jax.lax.stop_gradient(votes)
+    fixed_votes = jax.lax.stop_gradient(votes)
     agreement = jnp.zeros(votes.shape[:3], votes.dtype)
     for _ in range(ROUTING_ITERATIONS - 1):
-        agreement += jnp.einsum("bind,bnd->bin", fixed, _combine_votes(fixed, agreement))
+        agreement += jnp.einsum(
+            "bind,bnd->bin", fixed_votes, _combine_votes(fixed_votes, agreement)
+        )
     return _combine_votes(votes, agreement)
 
 
 def _combine_votes(votes: Float[Array, "b i n d"], agreement: Float[Array, "b i n"]) -> Array:
-    coupling = jax.nn.softmax(agreement, axis=-1)  # of each capsule over the classes
+    coupling = jax.nn.softmax(agreement, axis=-1)  # over the classes, for each capsule
     return squash(jnp.einsum("bin,bind->bnd", coupling, votes))
 
 
 def squash(x: Capsules) -> Capsules:
-    """The same directions; a length l becomes l^2 / (1 + l^2)."""
+    """Scale the capsules so that a length l becomes l^2 / (1 + l^2)."""
     square = jnp.sum(x**2, axis=-1, keepdims=True)
     return x * jnp.sqrt(square + EPSILON) / (1 + square)
 
 
 def lengths(x: Capsules) -> Float[Array, "b _i"]:
-    """The length of each capsule."""
+    """Compute the length of each capsule."""
     return jnp.sqrt(jnp.sum(x**2, axis=-1) + EPSILON)

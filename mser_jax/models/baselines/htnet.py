@@ -1,19 +1,21 @@
 """HTNet (Wang et al. 2024): transformers on four areas of the face, joined level by level.
 
-"HTNet for micro-expression recognition". The image is cut into patches, a token each. A level is a
-transformer that attends within blocks of tokens; from level to level an aggregation (3x3
-convolution, layer normalisation, 3x3 max-pool of stride 2) halves the sides, doubles the channels,
-and so leaves half as many blocks a side with as many tokens in each. On the last level, one block,
-follow layer normalisation, the mean over tokens and one fully connected layer. Layers and sizes as
-in the authors' PyTorch code; 139,582,982 parameters for three classes.
+"HTNet for micro-expression recognition". The image is cut into patches, and each patch is a token.
+A level is a transformer that attends within blocks of tokens. Between two levels an aggregation
+(3x3 convolution, layer normalisation, 3x3 max-pool of stride 2) halves the sides and doubles the
+channels. So the next level has half as many blocks per side, with as many tokens in each. The last
+level has one block. It is followed by layer normalisation, the mean over the tokens and one fully
+connected layer. Layers and sizes are those of the authors' PyTorch code. The network has
+139,582,982 parameters for three classes.
 
-At the published sizes (28 px, patches of 7, three levels) a block is one token on every level. What
-attends to itself alone is left as it is: queries and keys, a sixth of the weights, learn nothing,
-and neither does the last level's position, which the normalisations after it take away again.
+At the published sizes (28 px, patches of 7, three levels) a block is one token on every level. A
+token that attends only to itself is unchanged by its attention weights. So the queries and keys, a
+sixth of the weights, learn nothing. Nor does the last level's position, which the following
+normalisations remove.
 
-Open: the areas. The authors' code crops eyes and mouth corners, 14 px each, where a detector finds
-them in the clip's apex frame; from the flow alone nobody knows. Here: where that code takes them to
-be when its detector finds no face, at the same places for every clip.
+Open: the areas. The authors' code crops the eyes and the mouth corners, 14 px each, at positions
+that a detector finds in the clip's apex frame. The flow alone does not give these positions. Here
+they are those that the authors' code uses if its detector finds no face, the same for every clip.
 """
 
 import dataclasses
@@ -28,25 +30,25 @@ from jaxtyping import Array, Float
 from mser_jax.models.layers import EPSILON, POINT, Conv, Dense, Key, Map, Mask, global_mean, mean
 from mser_jax.models.ops.pool import max_pool2d
 
-Blocks = Float[Array, "n _t _h _w _c"]  # a map of each block of each clip
+Blocks = Float[Array, "n _t _h _w _c"]  # one map per block of a clip
 
-# Row and column of the middle of each area, px of 28. The authors' code takes a landmark's x for
-# its row, so that of the four images the eyes come first in both rows, the mouth after them.
+# Row and column of the centre of each area, in px of an image of 28 x 28. The authors' code takes a
+# landmark's x for its row. So each row of areas begins with an eye and ends with a mouth corner.
 SIDE = 28
 AREAS = (((9, 11), (21, 10)), ((10, 22), (20, 22)))
 
 
 @dataclasses.dataclass(frozen=True)
 class HTNetSettings:
-    """The sizes, by default those of the authors' code.
+    """The sizes of an HTNet, by default those of the authors' code.
 
     Attributes:
-      channels: of the image.
-      patch: side of a patch, px.
-      width: channels of a token on the first level.
-      heads: of an attention on the first level; both double from level to level.
-      repeats: of attention and feed-forward, for each level.
-      expansion: of a feed-forward's hidden channels.
+      channels: Channels of the image.
+      patch: Side of a patch, px.
+      width: Channels of a token on the first level. They double from level to level.
+      heads: Heads of an attention on the first level. They double from level to level.
+      repeats: Numbers of attention and feed-forward layers, one number per level.
+      expansion: Hidden channels of a feed-forward layer per channel of a token.
     """
 
     channels: int = 3
@@ -68,14 +70,14 @@ class LayerNorm(nnx.Module):
         self.scale, self.bias = nnx.Param(jnp.ones(shape)), nnx.Param(jnp.zeros(shape))
 
     def __call__(self, x: Map) -> Map:
-        """`[b, 1, h, w, c]`, the same shape out."""
+        """Normalise a map `[b, 1, h, w, c]`, keeping its shape."""
         centred = x - mean(x, [-1])
         deviation = jnp.sqrt(mean(centred**2, [-1]) + EPSILON)
         return centred / deviation * self.scale[...] + self.bias[...]
 
 
 class Attention(nnx.Module):
-    """Every token of a block looks at every other (Vaswani et al. 2017); normalised before."""
+    """Layer normalisation and attention among the tokens of a block (Vaswani et al. 2017)."""
 
     def __init__(self, channels: int, heads: int, *, rngs: nnx.Rngs):
         inner = channels // heads * heads
@@ -87,10 +89,11 @@ class Attention(nnx.Module):
         self.out = Conv(inner, channels, POINT, bias=True, rngs=rngs)
 
     def __call__(self, x: Map) -> Map:
-        """`[b, 1, h, w, c]`, the same shape out: what is added to x."""
+        """Compute the residual to add to a map `[b, 1, h, w, c]`, of the same shape."""
         x = self.norm(x)
         value = self.value(x)
-        if math.prod(value.shape[1:4]) > 1:  # else a token has all its attention
+        # A single token has the attention weight 1, so its value stays as it is.
+        if math.prod(value.shape[1:4]) > 1:
             value = self._attend(self.query(x), self.key(x), value)
         return self.out(value)
 
@@ -103,7 +106,7 @@ class Attention(nnx.Module):
 
 
 class FeedForward(nnx.Module):
-    """Two layers at each token by itself, GELU between them; normalised before."""
+    """Layer normalisation and two layers with GELU between, for each token by itself."""
 
     def __init__(self, channels: int, expansion: int, *, rngs: nnx.Rngs):
         hidden = channels * expansion
@@ -112,12 +115,12 @@ class FeedForward(nnx.Module):
         self.second = Conv(hidden, channels, POINT, bias=True, rngs=rngs)
 
     def __call__(self, x: Map) -> Map:
-        """`[b, 1, h, w, c]`, the same shape out: what is added to x."""
+        """Compute the residual to add to a map `[b, 1, h, w, c]`, of the same shape."""
         return self.second(jax.nn.gelu(self.first(self.norm(x)), approximate=False))
 
 
 class Transformer(nnx.Module):
-    """A level: in each block a position for each token, then attention and feed-forward in turn."""
+    """A level: a learned position per token of a block, then attention and feed-forward in turn."""
 
     def __init__(
         self, channels: int, heads: int, repeats: int, expansion: int, side: int, *, rngs: nnx.Rngs
@@ -134,7 +137,7 @@ class Transformer(nnx.Module):
         )
 
     def __call__(self, x: Map) -> Map:
-        """`[b, 1, side, side, c]`, blocks for clips; the same shape out."""
+        """Transform blocks `[b, 1, side, side, c]`, keeping their shape."""
         x = x + self.position[...]
         for layer in self.layers:
             x = x + layer(x)
@@ -142,14 +145,14 @@ class Transformer(nnx.Module):
 
 
 class Aggregate(nnx.Module):
-    """From a level to the next: what lies side by side is joined, across blocks as well."""
+    """The aggregation between two levels: it joins neighbouring tokens, also across blocks."""
 
     def __init__(self, c_in: int, c_out: int, *, rngs: nnx.Rngs):
         self.conv = Conv(c_in, c_out, (1, 3, 3), bias=True, rngs=rngs)
         self.norm = LayerNorm(c_out)
 
     def __call__(self, x: Map) -> Map:
-        """`[b, 1, h, w, c_in]` to `[b, 1, h / 2, w / 2, c_out]`."""
+        """Map `[b, 1, h, w, c_in]` to `[b, 1, h / 2, w / 2, c_out]`."""
         return max_pool2d(self.norm(self.conv(x)), 3, 2, padding=1)
 
 
@@ -157,13 +160,13 @@ class HTNet(nnx.Module):
     """A hierarchical transformer over four areas of a flow image.
 
     Args:
-      classes: how many.
-      side: of the image, px; 28 in the paper. Patches and blocks must divide it.
-      settings: the sizes.
-      rngs: of the initial weights.
+      classes: Number of classes.
+      side: Side of the image, px; 28 in the paper. The sides of patches and blocks must divide it.
+      settings: Sizes of the network.
+      rngs: Random generators for the initial weights.
 
     Raises:
-      ValueError: the side is no multiple of what patches, blocks and areas need.
+      ValueError: If patches, blocks and areas do not divide the side.
     """
 
     def __init__(
@@ -175,9 +178,9 @@ class HTNet(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.patch, levels = settings.patch, len(settings.repeats)
-        blocks = 2 ** (levels - 1)  # a side, on the first level
-        if side % (step := math.lcm(4, self.patch * blocks)):
-            raise ValueError(f"a side of {side} px is no multiple of {step}")
+        blocks = 2 ** (levels - 1)  # blocks per side on the first level
+        if side % (multiple := math.lcm(4, self.patch * blocks)):
+            raise ValueError(f"the side of {side} px must be a multiple of {multiple}")
         widths = [settings.width * 2**level for level in range(levels)]
         self.embed = Conv(self.patch**2 * settings.channels, widths[0], POINT, bias=True, rngs=rngs)
         self.levels = nnx.List(
@@ -198,56 +201,68 @@ class HTNet(nnx.Module):
         self.last = Dense(widths[-1], classes, rngs=rngs)
 
     def __call__(self, x: Map, mask: Mask = None, key: Key = None) -> Float[Array, "b 1 n"]:
-        """Logits.
+        """Compute logits.
 
         Args:
-          x: `[b, 1, side, side, channels]`.
-          mask: used by nothing here, as no clip meets another.
-          key: used by nothing, as the authors' code drops nothing.
+          x: Images `[b, 1, side, side, channels]`.
+          mask: Unused, because no layer mixes clips.
+          key: Unused, because the authors' code has no dropout.
 
         Returns:
-          `[b, 1, classes]`: one head.
+          Logits `[b, 1, classes]` of the one head.
         """
         x = self.embed(_patches(areas(x), self.patch))
-        for number, level in enumerate(self.levels):
-            blocks = 2 ** (len(self.levels) - 1 - number)
+        for index, level in enumerate(self.levels):
+            blocks = 2 ** (len(self.levels) - 1 - index)
             x = _merge_blocks(level(_split_blocks(x, blocks)), blocks)
             if blocks > 1:
-                x = self.aggregates[number](x)
+                x = self.aggregates[index](x)
         return self.last(global_mean(self.norm(x)).reshape(len(x), -1))[:, None]
 
 
 def areas(x: Map) -> Map:
-    """The four areas as an image of the same size: each has half its side."""
+    """Crop the four areas and join them to an image of the same size.
+
+    Each area has half the side of the image.
+
+    Args:
+      x: Images `[b, 1, side, side, channels]`.
+    """
     side = x.shape[2]
-    reach = side // 4
+    half = side // 4  # half the side of an area
 
     def area(row: int, column: int) -> Map:
         top, left = (
-            min(max(middle * side // SIDE, reach), side - reach) - reach for middle in (row, column)
+            min(max(centre * side // SIDE, half), side - half) - half for centre in (row, column)
         )
-        return x[:, :, top : top + 2 * reach, left : left + 2 * reach]
+        return x[:, :, top : top + 2 * half, left : left + 2 * half]
 
-    rows = [jnp.concatenate([area(*middle) for middle in row], axis=3) for row in AREAS]
+    rows = [jnp.concatenate([area(*centre) for centre in row], axis=3) for row in AREAS]
     return jnp.concatenate(rows, axis=2)
 
 
 def _patches(x: Map, size: int) -> Map:
-    """Patches as the channels of tokens: `[b, 1, h / size, w / size, size * size * c]`."""
+    """Make the pixels of a patch the channels of a token.
+
+    The result is `[b, 1, h / size, w / size, size * size * c]`.
+    """
     b, _, h, w, c = x.shape
-    cut = x.reshape(b, h // size, size, w // size, size, c).swapaxes(2, 3)
-    return cut.reshape(b, 1, h // size, w // size, size * size * c)
+    patches = x.reshape(b, h // size, size, w // size, size, c).swapaxes(2, 3)
+    return patches.reshape(b, 1, h // size, w // size, size * size * c)
 
 
 def _split_blocks(x: Map, blocks: int) -> Blocks:
-    """Blocks for clips: `[b, 1, h, w, c]` to `[b * blocks**2, 1, h / blocks, w / blocks, c]`."""
+    """Split each map into `blocks` x `blocks` blocks, along the axis of the clips.
+
+    `[b, 1, h, w, c]` becomes `[b * blocks**2, 1, h / blocks, w / blocks, c]`.
+    """
     b, _, h, w, c = x.shape
-    cut = x.reshape(b, blocks, h // blocks, blocks, w // blocks, c).swapaxes(2, 3)
-    return cut.reshape(-1, 1, h // blocks, w // blocks, c)
+    split = x.reshape(b, blocks, h // blocks, blocks, w // blocks, c).swapaxes(2, 3)
+    return split.reshape(-1, 1, h // blocks, w // blocks, c)
 
 
 def _merge_blocks(x: Blocks, blocks: int) -> Map:
-    """The reverse of `_split`."""
+    """Merge the blocks of each map, the inverse of `_split_blocks`."""
     _, _, h, w, c = x.shape
-    laid = x.reshape(-1, blocks, blocks, h, w, c).swapaxes(2, 3)
-    return laid.reshape(-1, 1, blocks * h, blocks * w, c)
+    merged = x.reshape(-1, blocks, blocks, h, w, c).swapaxes(2, 3)
+    return merged.reshape(-1, 1, blocks * h, blocks * w, c)

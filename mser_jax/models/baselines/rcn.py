@@ -1,19 +1,19 @@
-"""RCN-A, a recurrent convolutional network (Xia et al. 2020), for one onset-apex flow a clip.
+"""RCN-A, a recurrent convolutional network (Xia et al. 2020), for one onset-apex flow per clip.
 
 "Revealing the Invisible with Model and Data Shrinking for Composite-database Micro-expression
-Recognition". A 5x5 convolution, a recurrent convolutional layer and one fully connected layer, each
-of the first two with batch normalisation, ReLU, a 2x2 max-pool and dropout; what is left is
-averaged to 5x5 cells. RCN-A is the variant with the attention unit, which has no parameters: where
-the weights of the classes, laid over the cells before the recurrent layer, find evidence, the
-cells after it count more.
+Recognition". A 5x5 convolution, a recurrent convolutional layer and one fully connected layer. The
+first two are each followed by batch normalisation, ReLU, a 2x2 max-pool and dropout. The result is
+averaged to 5x5 cells. RCN-A is the variant with the attention unit, which has no parameters. It
+applies the classifier's weights to the cells before the recurrent layer. Where they find evidence
+for a class, the cells after the recurrent layer get a larger weight.
 
-Followed where the paper and the authors' PyTorch code leave a choice: the code. Open: the feature
-maps (32 in the code's example, 64 its default) and the cells (5x5 and 7x7); here those of the
-example. Open: the size of the image; here 28 px, of which 24, 12 and 6 are left, so that the cells
-are overlapping means of 2x2. A convolution before a normalisation has no bias here: there it would
-change nothing. Convolutions are drawn by He's rule from what goes in, not from what comes out,
-which the normalisation takes away again; the classifier as the authors draw it. A map of evidence
-that is equal everywhere, which they divide by 0, is 0 here.
+Where the paper and the authors' PyTorch code leave a choice, this follows the code. Open: the
+feature maps (32 in the code's example, 64 by its default) and the cells (5x5 and 7x7); this uses
+those of the example. Open: the size of the image; this uses 28 px, which become 24, 12 and 6, so
+that the cells are overlapping means of 2x2. Convolutions have no bias, because the normalisation
+after them would remove it. Their weights are drawn by He's rule with the fan-in instead of the
+fan-out, a scale that the normalisation also removes. The classifier's weights are drawn as by the
+authors. A map of evidence that is equal everywhere is 0 here; the authors' code divides it by 0.
 """
 
 import jax
@@ -31,10 +31,10 @@ DROPOUT = 0.5
 
 
 class RecurrentConv(nnx.Module):
-    """A recurrent convolutional layer: it sees its input again, beside its own answer.
+    """A recurrent convolutional layer: each step sees the layer's input plus the last output.
 
-    The 3x3 convolution and its normalisation are the same at each turn; the running statistics
-    follow each turn's.
+    All steps share the 3x3 convolution and its normalisation. Each step updates the running
+    statistics.
     """
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
@@ -42,7 +42,7 @@ class RecurrentConv(nnx.Module):
         self.recurrent = ConvBN(channels, channels, (1, 3, 3), rngs=rngs)
 
     def __call__(self, x: Map, mask: Mask = None) -> Map:
-        """`[b, 1, h, w, c]`, the same shape out."""
+        """Transform a map `[b, 1, h, w, c]`, keeping its shape."""
         y = self.feed(x, mask)
         for _ in range(RECURRENT_STEPS):
             y = self.recurrent(x + y, mask)
@@ -53,59 +53,79 @@ class RCN(nnx.Module):
     """RCN-A over horizontal and vertical flow and strain.
 
     Args:
-      classes: how many.
-      side: of the image, px; from 24 on there is a pixel for each cell, below they share some.
-      maps: channels of both convolutions.
-      rngs: of the initial weights.
+      classes: Number of classes.
+      side: Side of the image, px. From 24 px on there is at least one pixel per cell; below, cells
+        share pixels.
+      maps: Channels of both convolutions.
+      rngs: Random generators for the initial weights.
     """
 
     def __init__(self, classes: int, *, side: int = 28, maps: int = 32, rngs: nnx.Rngs):
-        del side  # the cells are as many whatever it is
+        del side  # The number of cells does not depend on it.
         self.conv = ConvBN(3, maps, (1, 5, 5), padded=False, rngs=rngs)
         self.rcl = RecurrentConv(maps, rngs=rngs)
         self.fc = Dense(CELLS**2 * maps, classes, deviation=0.01, rngs=rngs)
 
     def __call__(self, x: Map, mask: Mask = None, key: Key = None) -> Float[Array, "b 1 n"]:
-        """Logits.
+        """Compute logits.
 
         Args:
-          x: `[b, 1, side, side, 3]`.
-          mask: `[b]`, False where the batch has no clip; None when it is full.
-          key: of the dropout, which leaves out half of what is pooled, twice; None is without.
+          x: Images `[b, 1, side, side, 3]`.
+          mask: `[b]`, False where a slot is empty; None if the batch is full.
+          key: Random key of the dropout, which drops half of the pooled values after both
+            max-pools; None drops nothing.
 
         Returns:
-          `[b, 1, classes]`: one head.
+          Logits `[b, 1, classes]` of the one head.
         """
         first, second = (None, None) if key is None else jax.random.split(key)
         x = _pool_and_drop(self.conv(x, mask), first)
         y = _pool_and_drop(self.rcl(x, mask), second)
-        weighed = adaptive_average_pool(y, CELLS) * attention(
+        weighted = adaptive_average_pool(y, CELLS) * attention(
             adaptive_average_pool(x, CELLS), self.fc.kernel[...]
         )
-        return self.fc(weighed.reshape(len(x), -1))[:, None]
+        return self.fc(weighted.reshape(len(x), -1))[:, None]
 
 
 def attention(x: Map, kernel: Float[Array, "k n"]) -> Float[Array, "b t h w 1"]:
-    """How much each place says for a class, from 0 to 1, on average over the classes.
+    """Compute the evidence for the classes at each position, scaled to [0, 1].
+
+    The evidence for each class is scaled by its minimum and maximum over the positions, then
+    averaged over the classes.
 
     Args:
-      x: `[b, t, h, w, c]`.
-      kernel: the classifier's weights of each place and channel, `[h * w * c, classes]`.
+      x: Map `[b, t, h, w, c]`.
+      kernel: Weights of the classifier for each position and channel, `[h * w * c, classes]`.
     """
     evidence = jnp.einsum("bthwc,hwcn->bthwn", x, kernel.reshape(*x.shape[2:], -1))
-    above = evidence + maximum(-evidence, (2, 3))
-    most = maximum(above, (2, 3))
-    return jnp.mean(above / jnp.where(most > 0, most, 1), axis=-1, keepdims=True)
+    shifted = evidence + maximum(-evidence, (2, 3))
+    highest = maximum(shifted, (2, 3))
+    return jnp.mean(shifted / jnp.where(highest > 0, highest, 1), axis=-1, keepdims=True)
 
 
 def adaptive_average_pool(x: Map, count: int) -> Map:
-    """The means of `count` by `count` cells, which share a pixel where they meet in it."""
-    down, right = (jnp.asarray(_pool_weights(side, count), x.dtype) for side in x.shape[2:4])
-    return jnp.einsum("ih,bthwc,jw->btijc", down, x, right)
+    """Average a map to `count` x `count` cells.
+
+    A pixel that lies in two cells counts for both.
+
+    Args:
+      x: Map `[b, t, h, w, c]`.
+      count: Number of cells along the height and along the width.
+
+    Returns:
+      Means `[b, t, count, count, c]`.
+    """
+    row_weights, column_weights = (
+        jnp.asarray(_pool_weights(side, count), x.dtype) for side in x.shape[2:4]
+    )
+    return jnp.einsum("ih,bthwc,jw->btijc", row_weights, x, column_weights)
 
 
 def _pool_weights(side: int, count: int) -> Float[np.ndarray, "count side"]:
-    """How much of each cell each pixel is: cells end at the next whole pixel, and begin there."""
+    """Compute the weight of each pixel in the mean of each cell.
+
+    The exact borders of a cell are rounded outwards to whole pixels.
+    """
     cell, pixel = np.arange(count)[:, None], np.arange(side)[None]
     inside = (pixel >= cell * side // count) & (pixel < -(-(cell + 1) * side // count))
     return inside / inside.sum(axis=1, keepdims=True)

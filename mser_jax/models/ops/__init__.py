@@ -1,1 +1,1 @@
-"""Convolutions and pooling as functions of arrays. Imports JAX, and a type of models."""
+"""Convolutions and pooling as functions of arrays. Imports JAX and a type of `models.layers`."""

@@ -1,10 +1,10 @@
-"""The convolutions and the pooling of every model, in several lowerings with one meaning.
+"""The convolutions and the pooling of all models, in several lowerings with the same result.
 
-XLA's own 3-D convolution is slow on CPUs, its gradients more so, and under `vmap` over folds it is
-a grouped one. So a convolution is also written as one matrix product: the neighbours of each
-position are copied side by side ("patches", im2col) and multiplied by the kernel, alone or batched
-over folds. The taps over time are among the patches or, where that is narrower, among the products,
-which are then shifted and added.
+XLA's own 3-D convolution is slow on CPUs, and its gradients are slower still. Under `vmap` over
+folds it becomes a grouped convolution. So a convolution is also implemented as one matrix product:
+the neighbours of each position are copied side by side ("patches", im2col) and multiplied by the
+kernel, for one fold or batched over folds. The taps over time are part of the patches or, where
+that is narrower, part of the products, which are then shifted and added.
 
 Layout: x `[b, t, h, w, c]`, kernels `[kt, kh, kw, c_in, c_out]`, zero padding of `k // 2` on both
 sides, as in PyTorch.
@@ -24,13 +24,13 @@ from jaxtyping import Array, Float
 
 Size = tuple[int, int, int]
 
-# 'xla': the compiler's own operation; 'einsum': a product over the patches of the whole batch;
-# 'frames': the same frame by frame, so that the patches stay in a CPU's cache; they are made again
-# for the gradient rather than kept.
+# 'xla': XLA's own operation. 'einsum': one product over the patches of the whole batch. 'frames':
+# a product for each frame, so that the patches stay in a CPU's cache. The gradient computes them
+# again instead of keeping them.
 LOWERINGS = ("xla", "einsum", "frames")
 
-# A CPU takes 'frames' where the patches of the batch outgrow its cache (bytes) and a frame has
-# enough positions to be worth a product of its own (benchmarks/conv.py measures both).
+# On a CPU, 'auto' chooses 'frames' if the batch's patches exceed the cache (bytes) and a frame has
+# enough positions for a product of its own (benchmarks/conv.py measures both).
 CACHE_BYTES, MIN_POSITIONS = 2**21, 128
 
 _LAYOUT = ("NDHWC", "DHWIO", "NDHWC")
@@ -39,9 +39,16 @@ _requested_lowering = contextvars.ContextVar("lowering", default="auto")
 
 @contextlib.contextmanager
 def lowering(name: str) -> Iterator[None]:
-    """Everything traced in this block takes the lowering `name`; 'auto' is `choose`."""
+    """Use a lowering for everything traced in this `with` block.
+
+    Args:
+      name: One of `LOWERINGS`, or 'auto' to let `choose_lowering` decide.
+
+    Raises:
+      ValueError: If there is no such lowering.
+    """
     if name not in ("auto", *LOWERINGS):
-        raise ValueError(f"no lowering {name!r}; there are auto, {', '.join(LOWERINGS)}")
+        raise ValueError(f"unknown lowering {name!r}; choose auto, {', '.join(LOWERINGS)}")
     token = _requested_lowering.set(name)
     try:
         yield
@@ -50,12 +57,14 @@ def lowering(name: str) -> Iterator[None]:
 
 
 def choose_lowering(platform: str, positions: int, patch_bytes: int) -> str:
-    """What 'auto' means: on a CPU as measured (benchmarks/README.md), elsewhere not measured yet.
+    """Choose the lowering for 'auto'.
+
+    The choice on a CPU is measured (benchmarks/README.md); that on other platforms is not yet.
 
     Args:
       platform: 'cpu', 'gpu' or 'tpu'.
-      positions: output positions of one frame.
-      patch_bytes: bytes of the patches of the whole batch.
+      positions: Output positions of one frame.
+      patch_bytes: Bytes of the patches of the whole batch.
     """
     if platform != "cpu":
         return "xla"
@@ -65,18 +74,18 @@ def choose_lowering(platform: str, positions: int, patch_bytes: int) -> str:
 def conv3d(
     x: Float[Array, "b t h w c"], kernel: Float[Array, "kt kh kw c o"], strides: Size = (1, 1, 1)
 ) -> Float[Array, "b t2 h2 w2 o"]:
-    """A 3-D convolution (cross-correlation) with padding `k // 2`.
+    """Compute a 3-D convolution (cross-correlation) with padding `k // 2`.
 
     Args:
-      x: the input.
-      kernel: weights; odd sizes, so that stride 1 keeps the input's size.
-      strides: over time, height and width.
+      x: Input.
+      kernel: Weights. The sizes are odd, so that stride 1 keeps the input's size.
+      strides: Strides over time, height and width.
 
     Returns:
       The output; each side is `(n - 1) // stride + 1`.
 
     Raises:
-      ValueError: a size of the kernel is even.
+      ValueError: If a size of the kernel is even.
     """
     if not all(size % 2 for size in kernel.shape[:3]):
         raise ValueError(f"the sizes of a kernel must be odd; these are {kernel.shape[:3]}")
@@ -91,32 +100,32 @@ def conv3d(
         matrix = kernel.transpose(1, 2, 3, 0, 4).reshape(-1, kt * c_out)
         products = _convolve_frames(x, matrix, (kh, kw), strides[1:], name)
         return _sum_over_time(products, kt)
-    together = _time_neighbours(x, kt, strides[0])
-    return _convolve_frames(together, _kernel_matrix(kernel), (kh, kw), strides[1:], name)
+    stacked = _time_neighbours(x, kt, strides[0])
+    return _convolve_frames(stacked, _kernel_matrix(kernel), (kh, kw), strides[1:], name)
 
 
 def _kernel_matrix(kernel: Array) -> Array:
-    """A kernel as the matrix for patches of height, width and time: `[kh * kw * kt * c, o]`."""
+    """Reshape a kernel to the matrix that multiplies patches: `[kh * kw * kt * c, o]`."""
     return kernel.transpose(1, 2, 0, 3, 4).reshape(-1, kernel.shape[-1])
 
 
 def _drop_dead_taps(kernel: Array, steps: int) -> Array:
-    """Drop the taps that see nothing but padding: two of three where one time step is left."""
+    """Drop the taps over time that see only padding: two of three for one time step."""
     middle = kernel.shape[0] // 2
     reach = min(middle, steps - 1)
     return kernel[middle - reach : middle + reach + 1]
 
 
 def _time_taps_in_products(kernel: Array, strides: Size) -> bool:
-    """Whether the taps over time are narrower among the products than among the patches."""
+    """Check whether taps over time are narrower in the products than in the patches."""
     kt, kh, kw, c_in, c_out = kernel.shape
     return strides[0] == 1 and kt * c_out <= kh * kw * c_in
 
 
 def lowering_for(x: Array, kernel: Array, strides: Size) -> str:
-    """Which lowering `conv3d` takes for these operands."""
-    if (asked := _requested_lowering.get()) != "auto":
-        return asked
+    """Return the lowering that `conv3d` uses for these operands."""
+    if (requested := _requested_lowering.get()) != "auto":
+        return requested
     steps, *sides = ((n - 1) // s + 1 for n, s in zip(x.shape[1:4], strides))
     positions = math.prod(sides)
     kt, kh, kw, c_in, _ = kernel.shape
@@ -131,38 +140,42 @@ def _xla_conv3d(x: Array, kernel: Array, strides: Size) -> Array:
 
 
 def _time_neighbours(x: Array, taps: int, stride: int) -> Array:
-    """The neighbours in time as channels. XLA's CPU concatenation is slow in five dimensions."""
+    """Stack the neighbours in time along the channels."""
     b, t, h, w, c = x.shape
+    # XLA's concatenation on CPUs is slow in five dimensions, so this uses four.
     y = _neighbours(x.reshape(b, t, h * w, c), 1, taps, stride)
     return y.reshape(b, -1, h, w, taps * c)
 
 
 def _dense_over_time(x: Array, kernel: Array, strides: Size, name: str) -> Array:
-    """Where each output step sees every input step: no product is spent on padding."""
+    """Convolve without products of padding if every output step sees all input steps."""
     _, kh, kw, _, _ = kernel.shape
     steps = x.shape[1]
-    seen = [kernel[steps - 1 - step :][:steps] for step in range(steps)]
-    together = jnp.concatenate([x[:, step] for step in range(steps)], axis=-1)[:, None]
-    matrix = jnp.concatenate([_kernel_matrix(taps) for taps in seen], axis=-1)
-    products = _convolve_frames(together, matrix, (kh, kw), strides[1:], name)
+    step_kernels = [kernel[steps - 1 - step :][:steps] for step in range(steps)]
+    stacked = jnp.concatenate([x[:, step] for step in range(steps)], axis=-1)[:, None]
+    matrix = jnp.concatenate([_kernel_matrix(taps) for taps in step_kernels], axis=-1)
+    products = _convolve_frames(stacked, matrix, (kh, kw), strides[1:], name)
     return jnp.stack(jnp.split(products[:, 0], steps, axis=-1), axis=1)
 
 
 def _sum_over_time(products: Array, taps: int) -> Array:
-    """`[b, t, h, w, taps * c]` to `[b, t, h, w, c]`: shift each tap's products, add."""
+    """Sum the shifted products: `[b, t, h, w, taps * c]` becomes `[b, t, h, w, c]`."""
     steps = products.shape[1]
     shifted = []
     for tap, product in enumerate(jnp.split(products, taps, axis=-1)):
         offset = tap - taps // 2
-        kept = product[:, max(0, offset) : steps + min(0, offset)]
-        shifted.append(_pad(kept, 1, (max(0, -offset), max(0, offset))))
+        valid = product[:, max(0, offset) : steps + min(0, offset)]
+        shifted.append(_pad(valid, 1, (max(0, -offset), max(0, offset))))
     return sum(shifted[1:], shifted[0])
 
 
 def _convolve_frames(
     x: Array, matrix: Array, size: tuple[int, int], strides: tuple[int, int], name: str
 ) -> Array:
-    """Convolve over height and width: `[b, t, h, w, c]` and `[kh * kw * c, o]`."""
+    """Convolve frames over height and width with a matrix `[kh * kw * c, o]`.
+
+    x is `[b, t, h, w, c]`.
+    """
     b, t, *frame = x.shape
     convolve: Any = _frame_by_frame if name == "frames" else _all_frames
     y = convolve(x.reshape(b * t, *frame), matrix, size, strides)
@@ -186,20 +199,20 @@ def _frame_by_frame_forward(x: Array, matrix: Array, size: tuple, strides: tuple
 
 def _frame_by_frame_backward(size: tuple, strides: tuple, residuals: tuple, gradient: Array):
     x, matrix = residuals
-    precise = jnp.promote_types(matrix.dtype, jnp.float32)  # of a sum over all frames
+    sum_dtype = jnp.promote_types(matrix.dtype, jnp.float32)  # for the sum over all frames
 
     def step(total: Array, frame: tuple[Array, Array]):
-        patches, back = jax.vjp(lambda one: _patches(one, size, strides), frame[0])
+        patches, patches_vjp = jax.vjp(lambda image: _patches(image, size, strides), frame[0])
         rows = frame[1].reshape(-1, matrix.shape[1])
         total += lax.dot_general(
             rows,
             patches.reshape(-1, len(matrix)),
             (((0,), (0,)), ((), ())),
-            preferred_element_type=precise,
+            preferred_element_type=sum_dtype,
         )
-        return total, back((rows @ matrix.T).reshape(patches.shape))[0]
+        return total, patches_vjp((rows @ matrix.T).reshape(patches.shape))[0]
 
-    total, x_gradient = lax.scan(step, jnp.zeros_like(matrix.T, precise), (x, gradient))
+    total, x_gradient = lax.scan(step, jnp.zeros_like(matrix.T, sum_dtype), (x, gradient))
     return x_gradient, total.T.astype(matrix.dtype)
 
 
@@ -209,7 +222,7 @@ _frame_by_frame.defvjp(_frame_by_frame_forward, _frame_by_frame_backward)
 def depthwise_conv3d(
     x: Float[Array, "b t h w c"], kernel: Float[Array, "kt kh kw c"]
 ) -> Float[Array, "b t h w c"]:
-    """A convolution of each channel with a kernel of its own, at stride 1, padding `k // 2`."""
+    """Convolve each channel with its own kernel, at stride 1 with padding `k // 2`."""
     taps = [
         (a, b, c)
         for a in range(kernel.shape[0])
@@ -230,19 +243,28 @@ def depthwise_conv3d(
 def conv_transpose3d(
     x: Float[Array, "b t h w c"], kernel: Float[Array, "kt kh kw c o"]
 ) -> Float[Array, "b t2 h2 w2 o"]:
-    """A transposed convolution whose stride is its kernel's size, so that no outputs overlap.
+    """Compute a transposed convolution whose stride is its kernel's size.
 
-    It is a matrix product and a reshape; the lowering 'xla' is the compiler's own.
+    Its outputs do not overlap, so it is a matrix product and a reshape. The lowering 'xla' uses
+    XLA's own operation.
+
+    Args:
+      x: Input.
+      kernel: Weights.
+
+    Returns:
+      The output, of sides `t * kt`, `h * kh` and `w * kw`.
     """
     if _requested_lowering.get() == "xla":
-        mirrored = kernel[::-1, ::-1, ::-1]  # XLA's, unlike PyTorch's, lays the kernel mirrored
+        # XLA's transposed convolution, unlike PyTorch's, applies the kernel mirrored.
+        mirrored = kernel[::-1, ::-1, ::-1]
         sizes = kernel.shape[:3]
         return lax.conv_transpose(x, mirrored, sizes, "VALID", dimension_numbers=_LAYOUT)
     b, t, h, w, _ = x.shape
     kt, kh, kw, _, c_out = kernel.shape
 
     def row(tap: Array) -> Array:
-        """The outputs of one `[kw, c, o]`: whole rows, side by side already."""
+        """Compute the output rows of one `[kw, c, o]`, whose columns are in order already."""
         return _matmul(x, tap.swapaxes(0, 1).reshape(-1, kw * c_out)).reshape(b, t, h, -1)
 
     frames = [jnp.stack([row(tap) for tap in taps], axis=3) for taps in kernel]
@@ -250,14 +272,15 @@ def conv_transpose3d(
 
 
 def max_pool3d(x: Float[Array, "b t h w c"]) -> Float[Array, "b t2 h2 w2 c"]:
-    """A 3x3x3 maximum at stride 2, padding 1.
+    """Compute a 3x3x3 max-pool at stride 2 with padding 1.
 
-    It is taken along one axis after the other, by slices; the lowering 'xla' is the compiler's own.
-    Of equal values the slices divide a gradient, and the compiler gives it to one.
+    The maximum is taken by slices, along one axis after the other. The lowering 'xla' uses XLA's
+    own operation. Equal values share a gradient in the slices; in XLA's operation one of them gets
+    all of it.
     """
     if _requested_lowering.get() == "xla":
-        around = ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0))
-        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 3, 1), (1, 2, 2, 2, 1), around)
+        padding = ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0))
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 3, 1), (1, 2, 2, 2, 1), padding)
     for axis in (1, 2, 3):
         padded = _pad(x, axis, (1, 1), -jnp.inf)
         size = (x.shape[axis] - 1) // 2 + 1
@@ -267,19 +290,23 @@ def max_pool3d(x: Float[Array, "b t h w c"]) -> Float[Array, "b t2 h2 w2 c"]:
 
 
 def _matmul(x: Array, matrix: Array) -> Array:
-    """Along the last axis. Flat, as XLA transposes the operands of a product over more axes."""
-    flat = x.reshape(-1, x.shape[-1]) @ matrix
-    return flat.reshape(*x.shape[:-1], matrix.shape[-1])
+    """Multiply along the last axis of x."""
+    # The product is two-dimensional, because XLA transposes the operands of one over more axes.
+    product = x.reshape(-1, x.shape[-1]) @ matrix
+    return product.reshape(*x.shape[:-1], matrix.shape[-1])
 
 
 def _patches(x: Array, size: tuple[int, int], strides: tuple[int, int]) -> Array:
-    """The `kh * kw` neighbours of each output position as channels; `[..., h, w, c]`."""
+    """Stack the `kh * kw` neighbours of each output position along the channels.
+
+    x is `[..., h, w, c]`.
+    """
     x = _neighbours(x, x.ndim - 2, size[1], strides[1])
     return _neighbours(x, x.ndim - 3, size[0], strides[0])
 
 
 def _neighbours(x: Array, axis: int, size: int, stride: int) -> Array:
-    """The `size` neighbours along one axis as channels, every `stride`."""
+    """Stack `size` neighbours of every `stride`-th position along the channels."""
     padded = _pad(x, axis, (size // 2, size // 2))
     outputs = (x.shape[axis] - 1) // stride + 1
     slices = [_take(padded, axis, tap, outputs, stride) for tap in range(size)]
@@ -295,7 +322,7 @@ def _pad(x: Array, axis: int, widths: tuple[int, int], value: float = 0.0) -> Ar
 
 
 def _take(x: Array, axis: int, start: int, size: int, stride: int) -> Array:
-    """`size` entries of one axis, from `start`, every `stride`."""
+    """Take `size` entries along one axis, from `start`, in steps of `stride`."""
     if start == 0 and size == x.shape[axis]:
         return x
     return lax.slice_in_dim(x, start, start + (size - 1) * stride + 1, stride, axis)

@@ -1,16 +1,18 @@
 """Convolution, ReLU and max-pool of small images in one pass, with the clips on the vector lanes.
 
-An image of three channels fills no vector with its channels, and one of 28 pixels hardly with a
-row; 32 clips do. So the clips come last, in blocks: `[block, channel, place, lane]`, and what a
-shift by a pixel moves is whole vectors.
+Three channels do not fill a CPU's vector, and a row of 28 pixels hardly does, but 32 clips do. So
+the clips are the last axis, in blocks: `[block, channel, position, lane]`. A shift by one pixel
+then moves whole vectors.
 
-On a CPU the map of the convolution is never held: it is made three rows at a time, which is a row
-of the pool, and what is asked of it is taken while it lies in the cache: the pool, and the sums
-that a batch normalisation needs. The gradient makes it again, which costs less than memory does.
+On a CPU the map of the convolution is never stored. It is computed three rows at a time, a group
+that makes one row of the pool. The pool and the sums that a batch normalisation needs are taken
+from the group while it is in the cache. The gradient computes the map again, which costs less time
+than storing and reading it.
 
-The image lies flat with its zeros: 3 before each row and none after, as those of the next row do
-for both. The convolution at a place then sees contiguous stretches. Rows and columns of the map
-begin with one that belongs to the pool's padding, so that its windows lie at multiples of 3.
+The image is flattened with its zero padding: 3 zeros before each row and none after it, because
+the zeros before the next row serve as both. The convolution then reads contiguous slices. The map
+begins with one row and one column of the pool's padding, so that the windows begin at multiples
+of 3.
 """
 
 from collections.abc import Callable
@@ -22,9 +24,10 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-LANES = 32  # two vectors of AVX-512; what three rows of 32 clips need stays in the second cache
+# 32 clips are two AVX-512 vectors, and three rows of 32 clips fit into the L2 cache.
+LANES = 32
 
-OUTSIDE_VALUE = 1e30  # from any value of a map
+OUTSIDE_VALUE = 1e30  # magnitude of the values outside a map, far from any value of the map
 
 Images = Float[Array, "k c _h _w l"]
 Kernel = Float[Array, "3 3 c o"]
@@ -33,12 +36,12 @@ RowIndex = Int[Array, ""] | int
 
 
 class PoolResult(NamedTuple):
-    """What is left of the map `relu(convolution)` of each clip.
+    """The pooled map `relu(convolution)` of each clip, and the sums over the map.
 
     Attributes:
-      best: the maximum of each window, or the minimum, `[k, h', o, w', l]`.
-      total: the sum over the map, `[k, o, l]`.
-      square: the sum of its squares.
+      best: Maximum or minimum of each window, `[k, h', o, w', l]`.
+      total: Sum over the map, `[k, o, l]`.
+      square: Sum of the squares over the map, `[k, o, l]`.
     """
 
     best: Float[Array, "k _h o _w l"]
@@ -47,12 +50,15 @@ class PoolResult(NamedTuple):
 
 
 class _Sizes(NamedTuple):
-    """Of a map of `height` x `width`, as it is made.
+    """The sizes of a map as it is computed.
 
     Attributes:
-      pool_rows, pool_columns: the windows of the pool.
-      rest_rows: rows of the map below the last window.
-      stride: the length of a row, from the column left of the map.
+      height: Height of the map.
+      width: Width of the map.
+      pool_rows: Rows of windows in the pool.
+      pool_columns: Columns of windows in the pool.
+      rest_rows: Rows of the map below the last window.
+      stride: Length of a computed row, which begins with the column left of the map.
     """
 
     height: int
@@ -65,19 +71,21 @@ class _Sizes(NamedTuple):
     @classmethod
     def from_images(cls, x: Images) -> "_Sizes":
         height, width = (side + 2 for side in x.shape[2:4])
-        down, right = ((side - 1) // 3 + 1 for side in (height, width))
-        rest = max(0, height + 1 - 3 * down)
-        return cls(height, width, down, right, rest, max(width + 1, 3 * right))
+        pool_rows, pool_columns = ((side - 1) // 3 + 1 for side in (height, width))
+        rest_rows = max(0, height + 1 - 3 * pool_rows)
+        return cls(
+            height, width, pool_rows, pool_columns, rest_rows, max(width + 1, 3 * pool_columns)
+        )
 
     def outside_mask(self, lanes: int) -> Float[np.ndarray, " _"]:
-        """1 for the places that are made but not of the map, else 0."""
-        flat = np.ones((3 * self.pool_rows + self.rest_rows, self.stride), np.float32)
-        flat[1 : 1 + self.height, 1 : 1 + self.width] = 0
-        return np.repeat(flat, lanes)
+        """Return 1 for computed positions that do not belong to the map, else 0."""
+        mask = np.ones((3 * self.pool_rows + self.rest_rows, self.stride), np.float32)
+        mask[1 : 1 + self.height, 1 : 1 + self.width] = 0
+        return np.repeat(mask, lanes)
 
 
 def to_blocks(x: Float[Array, "b h w c"]) -> Images:
-    """The clips as blocks of lanes; after the last clip come empty ones."""
+    """Arrange the clips in blocks of lanes, the last filled up with empty clips."""
     b, *shape = x.shape
     lanes = min(b, LANES)
     x = jnp.pad(x, [(0, -b % lanes), (0, 0), (0, 0), (0, 0)])
@@ -85,86 +93,95 @@ def to_blocks(x: Float[Array, "b h w c"]) -> Images:
 
 
 def from_blocks(x: Float[Array, "k *c l"]) -> Float[Array, "*c b"]:
-    """The clips side by side again, the empty ones after the last clip among them."""
+    """Join the blocks to one axis of clips, with the empty clips at the end."""
     return jnp.moveaxis(x, 0, -2).reshape(*x.shape[1:-1], -1)
 
 
 @jax.custom_vjp
 def conv_relu_pool(x: Images, kernel: Kernel, bias: PerChannel, signs: PerChannel) -> PoolResult:
-    """A 3x3 convolution with padding 2, ReLU, and a 3x3 pool of stride 3 with padding 1.
+    """Apply a 3x3 convolution, ReLU and a 3x3 pool.
+
+    The convolution has padding 2. The pool has stride 3 and padding 1.
 
     Args:
-      x: the images.
-      kernel: of the convolution (cross-correlation).
-      bias: added to it.
-      signs: 1 for the channels whose maximum is taken, -1 for those whose minimum is.
+      x: Images.
+      kernel: Kernel of the convolution (cross-correlation).
+      bias: Bias of the convolution.
+      signs: 1 for the channels whose maximum is taken, -1 for those whose minimum is taken.
     """
     return _forward(x, kernel, bias, signs)[0]
 
 
 def _forward(x: Images, kernel: Array, bias: Array, signs: Array):
     sizes = _Sizes.from_images(x)
-    convolved = _make_convolution(sizes, x.shape[-1], kernel, bias, signs)
+    convolve = _make_convolution(sizes, x.shape[-1], kernel, bias, signs)
 
-    def group(block: Array, first: RowIndex, rows: int):
-        _, z = convolved(block, first, rows)
+    def pool_group(block: Array, first_row: RowIndex, rows: int):
+        _, z = convolve(block, first_row, rows)
         maps = jnp.where(_relu_active(z), z, 0)
         sums = jnp.sum(maps, axis=(1, 2)), jnp.sum(maps**2, axis=(1, 2))
-        # ReLU and the sign keep the order, or turn it: they can come after the maximum.
+        # ReLU keeps the order of the values, and the sign keeps or reverses it. So ReLU can follow
+        # the maximum.
         return sums, _maximum(z * _column(signs), sizes) if rows == 3 else None
 
-    sums, (best, place), _ = _map_groups(group, _flatten_padded(x, sizes), sizes)
+    sums, (best, best_tap), _ = _map_groups(pool_group, _flatten_padded(x, sizes), sizes)
     best = jax.nn.relu(best * signs.reshape(1, 1, -1, 1, 1))
-    return PoolResult(best, *sums), (x, kernel, bias, signs, place)
+    return PoolResult(best, *sums), (x, kernel, bias, signs, best_tap)
 
 
 def _backward(residuals: tuple[Array, ...], gradient: PoolResult):
-    x, kernel, bias, rises, place = residuals
+    x, kernel, bias, signs, best_tap = residuals
     sizes = _Sizes.from_images(x)
-    convolved = _make_convolution(sizes, x.shape[-1], kernel, bias, rises)
+    convolve = _make_convolution(sizes, x.shape[-1], kernel, bias, signs)
 
-    def by_map(own: tuple[Array, ...], first: RowIndex, rows: int):
-        block, by_best, place, by_total, by_square = own
-        patches, z = convolved(block, first, rows)
-        moved = _column(by_total) + 2 * _column(by_square) * z
+    def map_gradient(block_arrays: tuple[Array, ...], first_row: RowIndex, rows: int):
+        block, by_best, best_tap, by_total, by_square = block_arrays
+        patches, z = convolve(block, first_row, rows)
+        by_map = _column(by_total) + 2 * _column(by_square) * z
         if rows == 3:
-            moved += _maximum_gradient(by_best[first // 3], place[first // 3], sizes)
-        return patches, jnp.where(_relu_active(z), moved, 0).reshape(len(z), -1)
+            by_map += _maximum_gradient(by_best[first_row // 3], best_tap[first_row // 3], sizes)
+        return patches, jnp.where(_relu_active(z), by_map, 0).reshape(len(z), -1)
 
-    def by_weights(*group: Any):
-        patches, by_z = by_map(*group)
+    def weight_gradients(*group: Any):
+        patches, by_z = map_gradient(*group)
         return (patches @ by_z.T, jnp.sum(by_z, axis=1)), None
 
-    own = _flatten_padded(x, sizes), gradient.best, place, gradient.total, gradient.square
-    sums, *_ = _map_groups(by_weights, own, sizes)
-    by_kernel, by_bias = (jnp.sum(each, axis=0) for each in sums)
-    # The compiler drops this where, as in a first layer, nothing asks for it.
-    _, *maps = _map_groups(lambda *group: ((), by_map(*group)[1]), own, sizes)
+    block_arrays = (
+        _flatten_padded(x, sizes),
+        gradient.best,
+        best_tap,
+        gradient.total,
+        gradient.square,
+    )
+    sums, *_ = _map_groups(weight_gradients, block_arrays, sizes)
+    by_kernel, by_bias = (jnp.sum(block_sums, axis=0) for block_sums in sums)
+    # The compiler removes this if the image's gradient is not used, as in a first layer.
+    _, *maps = _map_groups(lambda *group: ((), map_gradient(*group)[1]), block_arrays, sizes)
     by_x = _image_gradient(maps, kernel, x, sizes)
-    return by_x, by_kernel[:-1].reshape(kernel.shape), by_bias, jnp.zeros_like(rises)
+    return by_x, by_kernel[:-1].reshape(kernel.shape), by_bias, jnp.zeros_like(signs)
 
 
 def _image_gradient(map_gradients: list[Array], kernel: Kernel, x: Images, sizes: _Sizes) -> Images:
-    """The gradient by the images from that by the maps: each place gives to what it has seen."""
+    """Compute the images' gradient: each position adds to the pixels that it read."""
     k, c, h, w, lanes = x.shape
-    groups, rest = map_gradients  # [k, down, o, n], [k, o, n]
+    groups, rest = map_gradients  # [k, pool_rows, o, n], [k, o, n]
     groups = groups.swapaxes(1, 2).reshape(k, kernel.shape[-1], -1)
     by_z = jnp.concatenate([groups, rest], axis=2).reshape(*groups.shape[:2], -1, lanes)
-    row, made = sizes.stride, by_z.shape[2]
-    seen = jnp.zeros((k, c, made + 3 * row, lanes), by_z.dtype)
-    for down in range(3):
-        for right in range(3):
-            start = down * row + right
-            given = jnp.einsum("konl,co->kcnl", by_z, kernel[down, right])
-            seen = seen.at[:, :, start : start + made].add(given)
-    return seen.reshape(k, c, -1, row, lanes)[:, :, 3 : 3 + h, 3 : 3 + w]
+    stride, size = sizes.stride, by_z.shape[2]
+    by_padded = jnp.zeros((k, c, size + 3 * stride, lanes), by_z.dtype)
+    for row in range(3):
+        for column in range(3):
+            start = row * stride + column
+            by_tap = jnp.einsum("konl,co->kcnl", by_z, kernel[row, column])
+            by_padded = by_padded.at[:, :, start : start + size].add(by_tap)
+    return by_padded.reshape(k, c, -1, stride, lanes)[:, :, 3 : 3 + h, 3 : 3 + w]
 
 
 conv_relu_pool.defvjp(_forward, _backward)
 
 
 def _flatten_padded(x: Images, sizes: _Sizes) -> Float[Array, "k c _ l"]:
-    """With the zeros around, the rows one after the other."""
+    """Pad the images with zeros and join their rows."""
     k, c, h, w, lanes = x.shape
     below, right = 3 * sizes.pool_rows + sizes.rest_rows - h, sizes.stride - w - 3
     return jnp.pad(x, [(0, 0), (0, 0), (3, below), (3, right), (0, 0)]).reshape(k, c, -1, lanes)
@@ -173,81 +190,100 @@ def _flatten_padded(x: Images, sizes: _Sizes) -> Float[Array, "k c _ l"]:
 def _make_convolution(
     sizes: _Sizes, lanes: int, kernel: Kernel, bias: Array, signs: Array
 ) -> Callable:
-    """What gives a group's patches, `[n, 3 * stride * l]`, and its map before ReLU.
+    """Make the function that convolves a group of rows.
 
-    Asking each place whether it belongs to the map costs as much as the convolution. Instead one
-    more row of the patches is 1 outside of it, with a weight by which outside is never the best.
+    The function returns the group's patches, `[n, rows * stride * l]`, and its map before ReLU.
+
+    A test at each position of whether it belongs to the map would cost as much as the convolution.
+    Instead the patches have one more row, which is 1 outside the map. Its weight makes sure that a
+    value outside is never the best.
     """
     outside = jnp.asarray(sizes.outside_mask(lanes), kernel.dtype)
     matrix = jnp.append(kernel.reshape(-1, len(bias)).T, -OUTSIDE_VALUE * signs[:, None], axis=1)
-    starts = [row * sizes.stride + column for row in range(3) for column in range(3)]
+    tap_starts = [row * sizes.stride + column for row in range(3) for column in range(3)]
 
-    def convolved(block: Float[Array, "c _ l"], first: RowIndex, rows: int):
-        begin, size = first * sizes.stride * lanes, rows * sizes.stride * lanes
+    def convolve(block: Float[Array, "c _ l"], first_row: RowIndex, rows: int):
+        start, size = first_row * sizes.stride * lanes, rows * sizes.stride * lanes
         flat = block.reshape(len(block), -1)
-        seen = [
-            lax.dynamic_slice(flat, (0, begin + start * lanes), (len(flat), size))
-            for start in starts
+        taps = [
+            lax.dynamic_slice(flat, (0, start + tap_start * lanes), (len(flat), size))
+            for tap_start in tap_starts
         ]
-        there = lax.dynamic_slice(outside, (begin,), (size,))[None]
-        patches = jnp.concatenate([*seen, there])
+        outside_rows = lax.dynamic_slice(outside, (start,), (size,))[None]
+        patches = jnp.concatenate([*taps, outside_rows])
         z = (matrix @ patches).reshape(len(bias), rows, sizes.stride, lanes)
         return patches, z + _column(bias)
 
-    return convolved
+    return convolve
 
 
 def _relu_active(z: Array) -> Bool[Array, "..."]:
-    """Where ReLU lets the gradient through; nowhere outside."""
+    """Return the mask of where ReLU passes the gradient, False outside the map."""
     return (z > 0) & (z < OUTSIDE_VALUE / 2)
 
 
 def _maximum(z: Float[Array, "o 3 _ l"], sizes: _Sizes):
-    """The maximum of each window of a row of them and the first place, of 9, that holds it."""
+    """Return the maximum of each window in a row, and the first tap that has it.
+
+    A tap is a position in the window, from 0 to 8.
+    """
     c, _, _, lanes = z.shape
     windows = z[:, :, : 3 * sizes.pool_columns].reshape(c, 3, sizes.pool_columns, 3, lanes)
     values = [windows[:, row, :, column] for row in range(3) for column in range(3)]
-    best, place = values[0], jnp.zeros(values[0].shape, jnp.int8)
+    best, best_tap = values[0], jnp.zeros(values[0].shape, jnp.int8)
     for tap, value in enumerate(values):
-        place = jnp.where(value > best, jnp.int8(tap), place)
+        best_tap = jnp.where(value > best, jnp.int8(tap), best_tap)
         best = jnp.maximum(best, value)
-    return best, place
+    return best, best_tap
 
 
-def _maximum_gradient(gradient: Float[Array, "o _ l"], place: Array, sizes: _Sizes):
-    """The gradient of `_maximum`: to the place of each window."""
+def _maximum_gradient(gradient: Float[Array, "o _ l"], best_tap: Array, sizes: _Sizes):
+    """Compute the gradient of `_maximum`, which goes to the best tap of each window."""
     c, _, lanes = gradient.shape
     missing = -(-sizes.stride // 3) - sizes.pool_columns
-    gradient, place = (
+    gradient, best_tap = (
         jnp.pad(values, [(0, 0), (0, missing), (0, 0)])[:, None, :, None]
-        for values in (gradient, place)
+        for values in (gradient, best_tap)
     )
-    taps = jnp.arange(9, dtype=place.dtype).reshape(1, 3, 1, 3, 1)
-    return jnp.where(place == taps, gradient, 0).reshape(c, 3, -1, lanes)[:, :, : sizes.stride]
+    taps = jnp.arange(9, dtype=best_tap.dtype).reshape(1, 3, 1, 3, 1)
+    return jnp.where(best_tap == taps, gradient, 0).reshape(c, 3, -1, lanes)[:, :, : sizes.stride]
 
 
 def _column(values: Array) -> Float[Array, "o 1 1 _"]:
-    """`[o]` or `[o, l]`, to meet a map."""
+    """Reshape `[o]` or `[o, l]` so that it broadcasts to a map."""
     return values.reshape(len(values), 1, 1, -1)
 
 
 def _map_groups(function: Callable, block_arrays: Any, sizes: _Sizes) -> tuple[Any, Any, Any]:
-    """A function of a block's own, the first row of a group and how many it has, on all of them.
+    """Apply a function to all groups of rows of all blocks.
 
-    One after the other on a CPU, for its cache; elsewhere all at once (not measured).
+    A CPU takes the groups one after the other, for its cache. Other platforms take all at once
+    (not measured).
+
+    Args:
+      function: Function of a block's arrays, the first row of a group and the group's number of
+        rows. It returns a pair of results.
+      block_arrays: Arrays with a leading axis of blocks.
+      sizes: Sizes of the map.
 
     Returns:
-      The function's first result, summed over a block's groups; the second of the rows of windows,
-      stacked; and that of the rest.
+      The first results, summed over a block's groups; the second results of the groups of three
+      rows, stacked; and the second result of the rest.
     """
     lift = lax.map if jax.default_backend() == "cpu" else _vmap
 
-    def block(one: Any) -> Any:
-        sums, windows = lift(lambda at: function(one, 3 * at, 3), jnp.arange(sizes.pool_rows))
-        more, rest = function(one, 3 * sizes.pool_rows, sizes.rest_rows)
-        return jax.tree.map(lambda each, last: jnp.sum(each, 0) + last, sums, more), windows, rest
+    def map_block(arrays: Any) -> Any:
+        sums, windows = lift(
+            lambda pool_row: function(arrays, 3 * pool_row, 3), jnp.arange(sizes.pool_rows)
+        )
+        rest_sums, rest = function(arrays, 3 * sizes.pool_rows, sizes.rest_rows)
+        return (
+            jax.tree.map(lambda groups, last: jnp.sum(groups, 0) + last, sums, rest_sums),
+            windows,
+            rest,
+        )
 
-    return lift(block, block_arrays)
+    return lift(map_block, block_arrays)
 
 
 def _vmap(function: Callable, values: Any) -> Any:

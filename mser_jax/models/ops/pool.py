@@ -1,4 +1,4 @@
-"""The max-pool of images: over height and width, of any size and stride."""
+"""Max-pooling of images over height and width, with any size and stride."""
 
 from functools import reduce
 
@@ -9,25 +9,26 @@ from mser_jax.models.layers import Map
 
 
 def max_pool2d(x: Map, size: int, stride: int, padding: int = 0) -> Map:
-    """The maximum of each `size` x `size` window; what no whole window covers at the ends goes.
+    """Return the maximum of each `size` x `size` window.
 
-    It is taken along one axis after the other, by slices. Equal values share a gradient.
+    A rest at the end that no complete window covers is ignored. The maximum is taken by slices,
+    along one axis after the other. Equal values share a gradient.
 
     Args:
-      x: `[b, t, h, w, c]`.
-      size: of the window.
-      stride: from a window to the next.
-      padding: around the image, of values that are no maximum.
+      x: Images `[b, t, h, w, c]`.
+      size: Side of a window.
+      stride: Distance between two windows.
+      padding: Width of the padding around the image. It never is the maximum.
 
     Returns:
       `[b, t, h', w', c]`; each side is `(n + 2 * padding - size) // stride + 1`.
     """
     for axis in (2, 3):
-        widths = [(padding, padding) if each == axis else (0, 0) for each in range(x.ndim)]
+        widths = [(padding, padding) if index == axis else (0, 0) for index in range(x.ndim)]
         padded = jnp.pad(x, widths, constant_values=-jnp.inf) if padding else x
-        reach = (padded.shape[axis] - size) // stride * stride + 1
-        taps = [
-            lax.slice_in_dim(padded, tap, tap + reach, stride, axis=axis) for tap in range(size)
+        extent = (padded.shape[axis] - size) // stride * stride + 1
+        slices = [
+            lax.slice_in_dim(padded, tap, tap + extent, stride, axis=axis) for tap in range(size)
         ]
-        x = reduce(jnp.maximum, taps)
+        x = reduce(jnp.maximum, slices)
     return x

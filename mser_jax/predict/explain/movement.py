@@ -22,14 +22,14 @@ def write(
     """Write the page of one movement.
 
     Args:
-      path: of the file.
-      model: that has classified it.
-      movement: the movement.
-      title: what it is of, as the name of a video.
-      faces: whether pixels of the face may be shown.
+      path: Output file.
+      model: Model that has classified the movement.
+      movement: Classified movement.
+      title: Name of the source, such as a video's name.
+      faces: Whether the page may show faces.
 
     Raises:
-      UserError: the file cannot be written.
+      UserError: The file cannot be written.
     """
     rule = model.description["rule"]
     temperature = (
@@ -51,18 +51,18 @@ def write(
 
 
 def explain_movement(model: Model, movement: ClassifiedMovement) -> Reason:
-    """What the network looked at, for the class that it answered.
+    """Explain the model's answer for a movement.
 
     Args:
-      model: that has classified the clip.
-      movement: the clip.
+      model: Model that has classified it.
+      movement: Classified movement.
     """
-    seen = serving.make_preprocess_fn(networks.view(model.config), model.config.input.scale)
+    preprocess = serving.make_preprocess_fn(networks.view(model.config), model.config.input.scale)
     return gradcam.explain(
         networks.model_settings(model.config, len(model.class_names)),
         model.params,
         model.stats,
-        np.asarray(seen(jnp.asarray(model.pixels(movement.record))[None])[0]),
+        np.asarray(preprocess(jnp.asarray(model.pixels(movement.record))[None])[0]),
         target=model.class_names.index(movement.answer.label),
         lowering=model.config.model.lowering,
     )

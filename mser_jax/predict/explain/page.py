@@ -1,4 +1,4 @@
-"""The page of one movement: what was seen, what each head says, and what the network looked at."""
+"""The page of one movement: the input, the answers of the heads, and where the network looked."""
 
 from __future__ import annotations
 
@@ -30,35 +30,35 @@ def write(
     channels: Sequence[str] | None = None,
     alpha: float = 0.0,
 ) -> None:
-    """Write the page of a movement as one file, which needs nothing beside it.
+    """Write the page of a movement as one self-contained file.
 
     Args:
-      path: of the file; its folder is there.
-      answer: the class of the movement.
-      record: of the movement, with flow (`data_prep.pipeline.record`).
-      reason: for the same movement, as a rule for the class that was answered.
-      title: what the movement is of, as the name of a video.
-      faces: whether pixels of the face may be shown. Without them the maps remain, and those of a
-        network that sees key frames may still hint at the outline of a face.
-      temperature_note: how the confidence was calibrated, a sentence; '' where it was not.
-      rule: how the answer comes from the heads (`serving.RULES`); '' says nothing of it.
-      channels: of the flow that the network sees; empty where it sees the key frames instead; None
-        says nothing of it.
-      alpha: of the magnification that the movement has gone through; 0 for none.
+      path: Output file in an existing folder.
+      answer: Class of the movement.
+      record: Record of the movement, with flow (`data_prep.pipeline.record`).
+      reason: Explanation of the same movement, usually for its answered class.
+      title: Name of the source, such as a video's name.
+      faces: Whether the page may show faces. Without faces the maps remain. The maps of a network
+        that sees key frames may still hint at the outline of a face.
+      temperature_note: Sentence on how the confidence was calibrated; '' if it was not.
+      rule: Rule that gives the answer from the heads (`serving.RULES`); '' leaves it out.
+      channels: Flow channels that the network sees; empty if it sees the key frames instead. None
+        leaves them out.
+      alpha: Magnification of the movement; 0 for none.
 
     Raises:
-      UserError: the file cannot be written.
+      UserError: The file cannot be written.
     """
-    shown = ReasonView(answer, record, reason, faces)
+    view = ReasonView(answer, record, reason, faces)
     content = html.document(
         f"{title}: {answer.label}",
         *_header(answer, title, temperature_note),
-        _heads_section(shown, rule, "answer, calibrated" if temperature_note else "answer"),
-        *reason_sections.key_frames(shown),
-        reason_sections.flow_and_strain(shown, channels, alpha),
-        reason_sections.gradcam_grid(shown),
-        reason_sections.gradcam_over_time(shown),
-        reason_sections.attention(shown),
+        _heads_section(view, rule, "answer, calibrated" if temperature_note else "answer"),
+        *reason_sections.key_frames(view),
+        reason_sections.flow_and_strain(view, channels, alpha),
+        reason_sections.gradcam_grid(view),
+        reason_sections.gradcam_over_time(view),
+        reason_sections.attention(view),
         reason_sections.branches(reason),
         words.how_to_read(reason),
         wording.footer(),
@@ -87,11 +87,11 @@ def _header(answer: Answer, title: str, temperature_note: str) -> Iterator[Marku
 
 
 def _heads_section(view: ReasonView, rule: str, answer_name: str) -> Markup:
-    """The probabilities that each head gives, and below them, by its name, the answer's."""
+    """Show the probabilities of each head, and below them the answer's."""
     answer, names = view.answer, list(view.answer.probabilities)
     rows = [
-        [words.head_name(number, view.reason.uses_stage), *_probability_cells(of_head, names)]
-        for number, of_head in enumerate(answer.heads)
+        [words.head_name(number, view.reason.uses_stage), *_probability_cells(probabilities, names)]
+        for number, probabilities in enumerate(answer.heads)
     ]
     rows.append([answer_name, *_probability_cells(answer.probabilities, names)])
     return html.section(

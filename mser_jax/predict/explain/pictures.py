@@ -1,4 +1,4 @@
-"""The pictures of a movement's page: maps over a face, its strain, and charts of weights."""
+"""The pictures of a movement's page: maps over a face, strain, and charts of weights."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ _GRID = "#e3e7ec"
 
 
 def png(image: np.ndarray) -> bytes:
-    """uint8 `[h, w]` grey or `[h, w, 3]` RGB as a file."""
+    """Encode an image as PNG: uint8 `[h, w]` grey or `[h, w, 3]` RGB."""
     ordered = image if image.ndim == 2 else image[..., ::-1]
     return cv2.imencode(".png", np.ascontiguousarray(ordered))[1].tobytes()
 
 
 def overlay_heat(face: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """Lay a map over a face: the stronger a place, the brighter and the less transparent.
+    """Overlay a map on a face. Higher values are brighter and more opaque.
 
     Args:
-      face: uint8 `[h, w]`.
-      heat: `[h, w]` in 0..1.
+      face: Grey image `[h, w]`, uint8.
+      heat: Map `[h, w]` in 0..1.
 
     Returns:
-      uint8 `[h, w, 3]` RGB.
+      RGB image `[h, w, 3]`, uint8.
     """
-    cover = _MAX_OPACITY * heat[..., None] ** 0.7
-    return _blend(face, colormaps[_HEAT](heat), cover)
+    opacity = _MAX_OPACITY * heat[..., None] ** 0.7
+    return _blend(face, colormaps[_HEAT](heat), opacity)
 
 
 def overlay_weights(face: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Lay weights over a face, their own range stretched over the colours.
+    """Overlay weights on a face, their own range stretched over the colours.
 
     Args:
-      face: uint8 `[h, w]`.
-      weights: `[h', w']`, each the middle of what it lies on.
+      face: Grey image `[h, w]`, uint8.
+      weights: Weights `[h', w']`, each at the centre of its cell.
 
     Returns:
-      uint8 `[h, w, 3]` RGB.
+      RGB image `[h, w, 3]`, uint8.
     """
     low, high = float(weights.min()), float(weights.max())
     stretched = (weights - low) / ((high - low) or 1.0)
@@ -56,27 +56,27 @@ def overlay_weights(face: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def strain(values: np.ndarray, largest: float) -> np.ndarray:
-    """Optical strain `[h, w]` in colours, up to `largest`: uint8 `[h, w, 3]` RGB."""
+    """Colour optical strain `[h, w]` up to `largest`. Return uint8 `[h, w, 3]` RGB."""
     return _to_uint8(colormaps[_STRAIN](np.clip(values / largest, 0, 1)))
 
 
 def colour_bar(name: str) -> bytes:
-    """The colours of 'heat', 'weights' or 'strain' from low to high, as a file."""
+    """Draw the colours of 'heat', 'weights' or 'strain' from low to high, as PNG."""
     colours = {"heat": _HEAT, "weights": _WEIGHT, "strain": _STRAIN}[name]
     return png(np.repeat(_to_uint8(colormaps[colours](np.linspace(0, 1, 256)))[None], 12, axis=0))
 
 
 def attention_chart(weights: np.ndarray, apex: int | None) -> bytes:
-    """The attention over the time steps as bars, as a file.
+    """Plot the attention over the time steps as bars, as PNG.
 
     Args:
-      weights: `[t]` in 0..1.
-      apex: the index of the step that ends at the apex; None where none does.
+      weights: Attention `[t]` in 0..1.
+      apex: Index of the step that ends at the apex, or None if no step does.
     """
     figure = plots.figure(4.8, 3.2)
     axes = figure.subplots()
     steps = np.arange(1, len(weights) + 1)
-    colours = [VERMILION if at == apex else BLUE for at in range(len(weights))]
+    colours = [VERMILION if step == apex else BLUE for step in range(len(weights))]
     axes.bar(steps, weights, color=colours, width=0.72)
     if apex is not None:
         above = float(weights.max()) + 0.03
@@ -91,11 +91,13 @@ def attention_chart(weights: np.ndarray, apex: int | None) -> bytes:
 
 
 def branch_chart(title: str, weighted_branches: Sequence[tuple[str, float]]) -> bytes:
-    """The weights of what an RC module sums as bars, with a line where all are equal; as a file.
+    """Plot the branch weights of an RC module as bars, as PNG.
+
+    A line marks equal weights.
 
     Args:
-      title: the module's name.
-      weighted_branches: what is summed, with its weight; without softmax a weight may be below 0.
+      title: Name of the module.
+      weighted_branches: Branches with their weights. Without softmax a weight may be negative.
     """
     figure = plots.figure(4.8, 1.2 + 0.3 * len(weighted_branches))
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""What a movement's page shows: key frames, flow, and what the network looked at."""
+"""The sections of a movement's page: key frames, flow, and where the network looked."""
 
 from __future__ import annotations
 
@@ -21,30 +21,39 @@ _GAP = "0.5rem"
 
 
 def key_frames(view: ReasonView) -> Iterator[Markup]:
-    """The key frames from onset to offset; nothing where no face may be shown."""
+    """Show the key frames from onset to offset, unless faces must not be shown."""
     if not view.faces:
         return
     frames = range(len(view.record["frames"]))
-    figures = [_figure(view.face(at), f"Key frame {at}", view.time_label(at)) for at in frames]
+    figures = [
+        _figure(view.face(index), f"Key frame {index}", view.time_label(index)) for index in frames
+    ]
     yield html.section("Key frames", _strip(figures, 9))
 
 
 def flow_and_strain(view: ReasonView, channels: Sequence[str] | None, alpha: float) -> Markup:
-    """The flow in colour and its strain, at each time step; `alpha` of the magnification."""
+    """Show the flow in colour and its strain at each time step.
+
+    `alpha` is the magnification.
+    """
     reach = max(float(np.quantile(np.hypot(*np.moveaxis(view.flow, -1, 0)), 0.99)), _MIN_REACH)
     strains = [flow_colour.strain(flow) for flow in view.flow]
     largest = max(float(np.quantile(strains, 0.995)), _MIN_STRAIN)
     wheel = html.image(reason_pictures.png(flow_colour.legend(160)), "Wheel of directions")
-    told = words.flow_colours(reach)
+    flow_note = words.flow_colours(reach)
     return html.section(
         "Flow and strain",
         html.tag("p", words.input_channels(channels)),
         *([html.tag("p", words.magnification(alpha))] if alpha else []),
-        html.tag("div", wheel, html.tag("p", told, class_="small"), class_="legend"),
+        html.tag("div", wheel, html.tag("p", flow_note, class_="small"), class_="legend"),
         _strip(
             [
-                _figure(flow_colour.colours(flow, reach), f"Flow at step {at}", view.time_label(at))
-                for at, flow in enumerate(view.flow, 1)
+                _figure(
+                    flow_colour.colours(flow, reach),
+                    f"Flow at step {step}",
+                    view.time_label(step),
+                )
+                for step, flow in enumerate(view.flow, 1)
             ],
             8,
         ),
@@ -55,9 +64,11 @@ def flow_and_strain(view: ReasonView, channels: Sequence[str] | None, alpha: flo
         _strip(
             [
                 _figure(
-                    reason_pictures.strain(s, largest), f"Strain at step {at}", view.time_label(at)
+                    reason_pictures.strain(s, largest),
+                    f"Strain at step {step}",
+                    view.time_label(step),
                 )
-                for at, s in enumerate(strains, 1)
+                for step, s in enumerate(strains, 1)
             ],
             8,
         ),
@@ -65,7 +76,7 @@ def flow_and_strain(view: ReasonView, channels: Sequence[str] | None, alpha: flo
 
 
 def gradcam_grid(view: ReasonView) -> Markup:
-    """Grad-CAM of each head at each stage, the largest over time."""
+    """Show Grad-CAM of each head at each stage, maximum over time."""
     face, heads = view.face(view.background_frame), len(view.reason.cams)
     parts = []
     for head in range(heads):
@@ -86,34 +97,34 @@ def gradcam_grid(view: ReasonView) -> Markup:
 def _cam_figure(view: ReasonView, face: np.ndarray, head: int, stage: int) -> Markup:
     reason = view.reason
     largest = reason.cams[head, stage].max(axis=0)
-    told = f"{STAGES[stage]}"
+    caption = f"{STAGES[stage]}"
     if not reason.uses_stage[head, stage]:
-        told += ": the head does not see this stage"
+        caption += ": the head does not see this stage"
         face = np.full_like(face, 236)
     elif not largest.any():
-        told += ": nothing here speaks for the class"
+        caption += ": nothing here speaks for the class"
     alt = f"Grad-CAM of head {head + 1} at {STAGES[stage]}"
-    return _figure(reason_pictures.overlay_heat(face, largest), alt, told)
+    return _figure(reason_pictures.overlay_heat(face, largest), alt, caption)
 
 
 def gradcam_over_time(view: ReasonView) -> Markup:
-    """Grad-CAM of the answering head at X2, at each step that has an entry of its own there."""
-    of_x2 = view.reason.cams[view.head, 0]
-    every = -(-len(of_x2) // view.reason.sizes[0][0])
+    """Show the answering head's Grad-CAM at X2, for each step of the stage."""
+    cams = view.reason.cams[view.head, 0]
+    stride = -(-len(cams) // view.reason.sizes[0][0])
     figures = [
         _figure(
-            reason_pictures.overlay_heat(view.face(step + 1), of_x2[step]),
+            reason_pictures.overlay_heat(view.face(step + 1), cams[step]),
             f"Grad-CAM at step {step + 1}",
             view.time_label(step + 1),
         )
-        for step in range(0, len(of_x2), every)
+        for step in range(0, len(cams), stride)
     ]
-    told = words.gradcam_over_time(view.head + 1, view.answer.head is None, every)
-    return html.section("When it looked there", html.tag("p", told), _strip(figures, 8))
+    note = words.gradcam_over_time(view.head + 1, view.answer.head is None, stride)
+    return html.section("When it looked there", html.tag("p", note), _strip(figures, 8))
 
 
 def attention(view: ReasonView) -> Markup:
-    """The attention over the time steps and over the face."""
+    """Show the attention over the time steps and over the face."""
     time, space = view.reason.time_weights, view.reason.space_weights
     if time is None or space is None:
         return html.section("Attention", html.tag("p", "This network has no attention."))
@@ -139,14 +150,14 @@ def attention(view: ReasonView) -> Markup:
 
 
 def branches(reason: Reason) -> Markup:
-    """The weights of the branches of each RC module."""
+    """Show the branch weights of each RC module."""
     if not reason.branches:
         return html.section("Branches", html.tag("p", "This network has no RC modules."))
     charts = [
         html.image(
-            reason_pictures.branch_chart(name, weighed), f"Weights of the branches of {name}"
+            reason_pictures.branch_chart(name, weights), f"Weights of the branches of {name}"
         )
-        for name, weighed in reason.branches.items()
+        for name, weights in reason.branches.items()
     ]
     return html.section(
         "Branches",
@@ -161,14 +172,14 @@ def _figure(image: np.ndarray, alt: str, caption: str) -> Markup:
 
 
 def _strip(figures: Sequence[Markup], max_columns: int) -> Markup:
-    """Pictures in rows of at most so many, fewer where the page is narrow."""
+    """Arrange pictures in rows of at most `max_columns`, fewer on a narrow page."""
     width = f"max({_MIN_PICTURE_WIDTH}, (100% - {max_columns - 1} * {_GAP}) / {max_columns})"
     columns = f"grid-template-columns:repeat(auto-fill, minmax({width}, 1fr))"
     return html.tag("div", *figures, style=f"display:grid;gap:{_GAP};{columns};margin:.6rem 0")
 
 
 def _colour_bar(name: str, low: str, high: str) -> Markup:
-    """A bar of colours between what its ends mean."""
+    """Show a colour bar with the meaning of its ends."""
     bar = html.tag(
         "span",
         html.image(reason_pictures.colour_bar(name), "Scale of colours"),

@@ -1,4 +1,4 @@
-"""A movement as its page shows it: in the network's window, each key frame with its time."""
+"""A movement as its page shows it: cropped to the network's window, with times."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ GREY = 168  # in place of a face
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ReasonView:
-    """One movement.
+    """One movement with its explanation.
 
     Attributes:
-      answer: its class.
-      record: its key frames and flow (`data_prep.pipeline.record`).
-      reason: what the network looked at.
-      faces: whether pixels of the face may be shown.
+      answer: Class of the movement.
+      record: Its key frames and flow (`data_prep.pipeline.record`).
+      reason: Explanation of the answer.
+      faces: Whether faces may be shown.
     """
 
     answer: Answer
@@ -33,46 +33,46 @@ class ReasonView:
 
     @property
     def class_name(self) -> str:
-        """The class that the maps speak for."""
+        """Class that the maps explain."""
         return list(self.answer.probabilities)[self.reason.target]
 
     @property
     def apex(self) -> int | None:
-        """The apex among the key frames."""
+        """Index of the apex among the key frames, or None."""
         index = int(self.record["apex_index"])
         return None if index < 0 else index
 
     @property
     def background_frame(self) -> int:
-        """The key frame that maps are drawn over: the apex, or the middle."""
+        """Index of the key frame below the maps: the apex, or the middle frame."""
         return len(self.record["frames"]) // 2 if self.apex is None else self.apex
 
     @cached_property
     def flow(self) -> np.ndarray:
-        """Float32 `[t, h, w, 2]`, px."""
+        """Flow float32 `[t, h, w, 2]`, px."""
         return self._window(self.record["flow"]).astype(np.float32)
 
     def face(self, key_frame: int) -> np.ndarray:
-        """Uint8 `[h, w]`; plain grey where no face may be shown."""
+        """Return a key frame, uint8 `[h, w]`, or plain grey if faces must not be shown."""
         face = self._window(self.record["frames"][key_frame][None])[0, ..., 0]
         return face if self.faces else np.full_like(face, GREY)
 
     @property
     def head(self) -> int:
-        """The head that answers, from 0; of a mean the one that is surest of the class."""
+        """Index of the answering head; if the mean answers, of the most confident head."""
         if self.answer.head is not None:
             return self.answer.head - 1
         return int(self.reason.probabilities[:, self.reason.target].argmax())
 
     def time_label(self, key_frame: int) -> str:
-        """Which one it is, and how long after the onset."""
+        """Return the name of a key frame and its time since the onset."""
         positions = np.asarray(self.record["positions"], float)
         after = 1000 * (positions[key_frame] - positions[0]) / self.record["fps"]
         names = {len(positions) - 1: "offset", self.apex: "apex", 0: "onset"}
         return f"{names.get(key_frame, key_frame)}, {after:.0f} ms"
 
     def _window(self, pixels: np.ndarray) -> np.ndarray:
-        """What of `[n, S, S, d]` the network sees, without the margin for shifts."""
+        """Crop `[n, S, S, d]` to what the network sees, without the margin for shifts."""
         size = self.reason.cams.shape[-1]
         margin = (pixels.shape[1] - size) // 2
         return np.asarray(pixels[:, margin : margin + size, margin : margin + size])

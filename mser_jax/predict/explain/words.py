@@ -1,4 +1,4 @@
-"""What the page of a movement says in words."""
+"""The sentences of a movement's page."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ _CHANNELS = {
 
 
 def head_name(number: int, uses_stage: np.ndarray) -> str:
-    """Which head it is, from 0, and what it is on; `uses_stage` as in `gradcam.Reason`."""
+    """Name a head, counted from 0, and its stages (`gradcam.Reason.uses_stage`)."""
     if len(uses_stage) == 1:
         return "the only head, on X5"
-    on = _HEAD_STAGES_CASCADED if uses_stage.all() else _HEAD_STAGES
-    return f"head {number + 1}, on {on[number]}"
+    stages = _HEAD_STAGES_CASCADED if uses_stage.all() else _HEAD_STAGES
+    return f"head {number + 1}, on {stages[number]}"
 
 
 def magnification(alpha: float) -> str:
-    """That what is shown has been magnified by the recipe, in a sentence."""
+    """Say that the recipe magnified what the page shows."""
     return (
         f"The movement is magnified (Eulerian, alpha {alpha:g}) before the key frames are taken, "
         f"as in the training: what is seen here is up to {1 + alpha:g} times as large as it was."
@@ -59,17 +59,17 @@ def magnification(alpha: float) -> str:
 
 
 def why_this_head(answer: Answer, rule: str) -> str:
-    """Which head the answer comes from, in a sentence; `rule` as for `page.write`."""
+    """Say which head the answer comes from. For `rule` see `page.write`."""
     if len(answer.heads) == 1:
         return "The network has one head."
     if answer.head is None:
         return "The answer is the mean of the heads (rule 'mean')."
-    why = _RULES.get(rule)
-    return f"Head {answer.head} answers{f': {why}' if why else '.'}"
+    reason = _RULES.get(rule)
+    return f"Head {answer.head} answers{f': {reason}' if reason else '.'}"
 
 
 def input_channels(channels: Sequence[str] | None) -> str:
-    """What of this the network sees; `channels` as for `page.write`."""
+    """Say which part of this the network sees. For `channels` see `page.write`."""
     if channels is None:
         return "How the face has moved at each time step."
     if not channels:
@@ -79,7 +79,7 @@ def input_channels(channels: Sequence[str] | None) -> str:
 
 
 def flow_colours(reach: float) -> str:
-    """How to read the colours of flow whose full colour is `reach` px."""
+    """Explain the colours of a flow whose full colour is `reach` px."""
     return (
         "The colour is the direction in which the skin moves, as on the wheel from its centre; "
         f"white is rest, full colour {reach:.2f} px of the crop, and what moves farther is darker."
@@ -87,7 +87,7 @@ def flow_colours(reach: float) -> str:
 
 
 def gradcam_grid(has_apex: bool, faces: bool) -> str:
-    """What the grid of maps shows."""
+    """Explain the grid of maps."""
     over = (
         f"the key frame {'of the apex' if has_apex else 'in the middle'}" if faces else "plain grey"
     )
@@ -98,14 +98,16 @@ def gradcam_grid(has_apex: bool, faces: bool) -> str:
 
 
 def gradcam_over_time(head: int, is_mean: bool, stride: int) -> str:
-    """What the strip of maps shows."""
-    which = f"head {head}, the surest of the class," if is_mean else f"head {head}, which answers,"
+    """Explain the strip of maps over time."""
+    head_text = (
+        f"head {head}, the surest of the class," if is_mean else f"head {head}, which answers,"
+    )
     steps = "every time step" if stride == 1 else f"one of {stride} time steps"
-    return f"Grad-CAM of {which} at X2, the finest stage, which has an entry for {steps}."
+    return f"Grad-CAM of {head_text} at X2, the finest stage, which has an entry for {steps}."
 
 
 def how_to_read(reason: Reason) -> Markup:
-    """What the maps are, and what they cannot tell."""
+    """Explain what the maps show and what they cannot show."""
     steps, side, _ = reason.cams.shape[2:]
     sizes = "; ".join(
         f"{name} has {t} x {h} x {w}" for name, (t, h, w) in zip(STAGES, reason.sizes)

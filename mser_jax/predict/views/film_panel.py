@@ -1,4 +1,4 @@
-"""What stands below a film's picture: class, probabilities, marks, the course, and the time."""
+"""The panel below a film's picture: class, probabilities, marks, course, and time."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _TRACK, _BLANK, _ALERT = (44, 53, 64), (62, 71, 82), (240, 170, 60)
 _WARNING = "What a model makes of a face, not what a person feels."
 _STATES = {"no face": NO_FACE, "unread": UNREAD}
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_PANEL_LINES = 8.2  # that the panel is high
-_MIN_FONT_SCALE = 0.32  # scale of the letters, unless a line would be too wide
-_MAX_ROWS = 4  # classes below each other; the others stand beside them
+_PANEL_LINES = 8.2  # height of the panel in text lines
+_MIN_FONT_SCALE = 0.32  # smallest scale of letters, unless a line would be too wide
+_MAX_ROWS = 4  # classes below each other; further classes form another column
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
-    """The channels of '#rrggbb'."""
+    """Parse '#rrggbb' into its channels."""
     red, green, blue = bytes.fromhex(colour[1:])
     return red, green, blue
 
 
 def line_height(width: int) -> int:
-    """From one line of text to the next, px, in a film of that width."""
+    """Return the height of a text line in px for a film of a width."""
     return max(17, round(width / 36))
 
 
@@ -38,18 +38,18 @@ def write_text(
     colour: tuple[int, int, int],
     max_width: float = np.inf,
 ) -> float:
-    """Write a line, smaller where it would be wider than `max_width`.
+    """Write a line of text, smaller if it would be wider than `max_width`.
 
     Args:
-      image: RGB, is drawn into.
-      position: (x, y) px, where its letters stand at the left.
-      text: one line.
-      size: from this line to the next, px.
-      colour: RGB.
-      max_width: px.
+      image: RGB image to draw into.
+      position: Left end of the baseline, (x, y) px.
+      text: One line.
+      size: Line height in px.
+      colour: RGB colour.
+      max_width: Largest width in px.
 
     Returns:
-      Its width, px.
+      Width of the text in px.
     """
     thickness = max(1, round(size / 24))
     scale = max(size / 40, _MIN_FONT_SCALE)
@@ -57,24 +57,24 @@ def write_text(
     if width > max_width:
         scale *= max_width / width
         width = max_width
-    at = (round(position[0]), round(position[1]))
-    cv2.putText(image, text, at, _FONT, scale, colour, thickness, cv2.LINE_AA)
+    origin = (round(position[0]), round(position[1]))
+    cv2.putText(image, text, origin, _FONT, scale, colour, thickness, cv2.LINE_AA)
     return width
 
 
 class Panel:
-    """Drawn once, and for each frame only what changes.
+    """The panel: its background is drawn once, the rest for each frame.
 
     Attributes:
-      height: px; even, as the coder of the film wants it.
+      height: Height in px. It is even, as the video codec requires.
     """
 
     def __init__(self, answer: VideoAnswer, width: int):
-        """Draw what stays.
+        """Draw the background.
 
         Args:
-          answer: of the whole video.
-          width: of the film, px.
+          answer: Answer for the whole video.
+          width: Width of the film in px.
         """
         self._answer, self._width = answer, width
         self._colours = {
@@ -84,7 +84,7 @@ class Panel:
         self._first, self._last = answer_view.span(answer)
         self.height = 2 * round(_PANEL_LINES * self._line_height / 2)
         self._edge = self._line_height // 2
-        # The course has what the class above and the time below leave.
+        # The course takes the space between the class above and the time below.
         self._top, self._bottom = round(4.2 * self._line_height), round(6.9 * self._line_height)
         self._background_image = self._draw_background()
 
@@ -92,16 +92,16 @@ class Panel:
         """Draw the panel of one frame.
 
         Args:
-          image: `[height, width, 3]` RGB, is drawn into.
-          number: of the frame.
-          answer: the movement that lasts then, if any.
-          kind: of the stretch that the frame is in; '' where that is not known.
+          image: RGB image `[height, width, 3]` to draw into.
+          number: Number of the frame.
+          answer: Movement that covers the frame, if any.
+          kind: Kind of the stretch that contains the frame; '' if unknown.
         """
         image[:] = self._background_image
         line, half = self._line_height, self._width * 0.42
         if answer is not None:
-            told = f"{answer.label} {answer.confidence:.0%}"
-            write_text(image, (self._edge, 1.5 * line), told, 1.5 * line, LIGHT, half - line)
+            text = f"{answer.label} {answer.confidence:.0%}"
+            write_text(image, (self._edge, 1.5 * line), text, 1.5 * line, LIGHT, half - line)
             calibrated = "calibrated" if self._answer.calibrated else "not calibrated"
             write_text(image, (self._edge, 2.5 * line), calibrated, 0.8 * line, FAINT)
             self._draw_marks(image, number, answer, half - line)
@@ -114,14 +114,14 @@ class Panel:
         thickness = max(1, line // 12)
         cv2.line(image, (x, self._top - 2), (x, self._bottom + 2), LIGHT, thickness)
         seconds = (number - self._first) / self._answer.fps
-        told = f"frame {number}   {answer_view.format_time(seconds)}"
-        write_text(image, (self._edge, 7.75 * line), told, 0.9 * line, LIGHT, half - line)
+        text = f"frame {number}   {answer_view.format_time(seconds)}"
+        write_text(image, (self._edge, 7.75 * line), text, 0.9 * line, LIGHT, half - line)
 
     def _draw_marks(self, image: np.ndarray, number: int, answer: Answer, width: float) -> None:
-        """The three numbers; each lights up when its moment has come."""
+        """Write the three frame numbers. Each lights up once its frame is reached."""
         marks = {name: getattr(answer, name) for name in ("onset", "apex", "offset")}
-        for place, (name, mark) in enumerate(marks.items()):
-            left = self._edge + place * width / 3
+        for column, (name, mark) in enumerate(marks.items()):
+            left = self._edge + column * width / 3
             colour = LIGHT if number >= mark else FAINT
             size, gap = 0.8 * self._line_height, self._line_height / 3
             write_text(
@@ -134,17 +134,19 @@ class Panel:
             )
 
     def _draw_bars(self, image: np.ndarray, answer: Answer | None) -> None:
-        """A bar for each class: a name and an empty one while nothing moves."""
+        """Draw the name and the bar of each class. The bar is empty between movements."""
         columns = -(-len(self._colours) // _MAX_ROWS)
         rows = -(-len(self._colours) // columns)
         left, line = self._width * 0.42, self._line_height
         room = (self._width - left - self._edge) / columns
         step = 3.6 * line / max(rows, 3)
-        for at, (name, colour) in enumerate(self._colours.items()):
-            x, y = left + (at // rows) * room, 0.5 * line + (at % rows) * step
+        for index, (name, colour) in enumerate(self._colours.items()):
+            x, y = left + (index // rows) * room, 0.5 * line + (index % rows) * step
             size = min(0.85 * line, step)
-            lit = answer is not None and name == answer.label
-            write_text(image, (x, y + 0.6 * step), name, size, LIGHT if lit else FAINT, 0.42 * room)
+            is_answer = answer is not None and name == answer.label
+            write_text(
+                image, (x, y + 0.6 * step), name, size, LIGHT if is_answer else FAINT, 0.42 * room
+            )
             start, end = x + 0.46 * room, x + room - 0.5 * line
             _fill_box(image, start, y, end, y + 0.7 * step, _TRACK)
             if answer is not None:
@@ -152,7 +154,7 @@ class Panel:
                 _fill_box(image, start, y, start + share * (end - start), y + 0.7 * step, colour)
 
     def _draw_background(self) -> np.ndarray:
-        """The warning and the course of the whole video with its movements."""
+        """Draw the warning and the course of the whole video with its movements."""
         image = np.full((self.height, self._width, 3), DARK, np.uint8)
         left = 0.42 * self._width
         room = self._width - left - self._edge
@@ -163,11 +165,11 @@ class Panel:
         for stretches in answer_view.missing_spans(self._answer).values():
             for start, end in stretches:
                 self._fill_span(image, start, end, _BLANK)
-        for found in self._answer.answers:
-            colour = np.array(self._colours[found.label])
+        for movement in self._answer.answers:
+            colour = np.array(self._colours[movement.label])
             shade = tuple((0.45 * colour + 0.55 * np.array(_TRACK)).round().astype(int).tolist())
-            self._fill_span(image, found.onset, found.offset, shade)
-            self._fill_span(image, found.apex, found.apex, tuple(colour.tolist()))
+            self._fill_span(image, movement.onset, movement.offset, shade)
+            self._fill_span(image, movement.apex, movement.apex, tuple(colour.tolist()))
         self._draw_course(image)
         return image
 
@@ -180,8 +182,10 @@ class Panel:
         top = max((values.max() for values in finite if values.size), default=0.0)
         scale = (self._bottom - self._top - 4) / max(top, 1e-6)
         for values, colour in ((threshold, FAINT), (movement, LIGHT)):
-            known = np.isfinite(values).astype(int)
-            for start, end in np.flatnonzero(np.diff(known, prepend=0, append=0)).reshape(-1, 2):
+            is_finite = np.isfinite(values).astype(int)
+            for start, end in np.flatnonzero(np.diff(is_finite, prepend=0, append=0)).reshape(
+                -1, 2
+            ):
                 x, y = self._x(frame[start:end]), self._bottom - 2 - scale * values[start:end]
                 line = np.rint(np.stack([x, y], axis=-1)).astype(np.int32)
                 cv2.polylines(image, [line], False, colour, 1, cv2.LINE_AA)
@@ -189,11 +193,11 @@ class Panel:
     def _fill_span(
         self, image: np.ndarray, first: int, last: int, colour: tuple[int, int, int]
     ) -> None:
-        """Fill the course's height from one frame to another; one pixel at least."""
+        """Fill the course's height between two frames, at least one pixel wide."""
         _fill_box(image, self._x(first), self._top, self._x(last), self._bottom, colour)
 
     def _x(self, frame):
-        """Where frames lie in the course, px from the left."""
+        """Return the position of frames in the course, px from the left."""
         share = (frame - self._first) / max(self._last - self._first, 1)
         return self._edge + share * (self._width - 1 - 2 * self._edge)
 

@@ -1,4 +1,4 @@
-"""What is found in a video, for the terminal."""
+"""The answer to a video as text for the terminal."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mser_jax.report import wording
 
 _WIDTH = 79
 _NUMBER = re.compile(r"\d+(\.\d+)?")
-_MAX_ITEMS = 8  # stretches or cuts in a sentence; answers.json has all
+_MAX_ITEMS = 8  # stretches or cuts in a sentence; answers.json lists all
 _KIND_TITLES = {"no face": "No face", "unread": "Frames that cannot be decoded"}
 
 
 def text_table(answer: VideoAnswer) -> str:
-    """A row for each movement, and what a user should know of them and of the video.
+    """Format a row for each movement, then the notes on them and on the video.
 
     Returns:
       Lines of at most 79 columns.
@@ -25,38 +25,38 @@ def text_table(answer: VideoAnswer) -> str:
     blocks = [_headline(answer)]
     if answer.answers:
         blocks.append(_table(answer))
-    told = [] if answer.answers else [NO_MOVEMENT]
-    told += [*_describe_stretches(answer), *_describe_cuts(answer), *answer.notes]
+    notes = [] if answer.answers else [NO_MOVEMENT]
+    notes += [*_describe_stretches(answer), *_describe_cuts(answer), *answer.notes]
     if answer.answers and not answer.calibrated:
-        told.append("The confidences are not calibrated.")
-    told += _movement_notes(answer.answers)
-    if told:
-        blocks.append("\n".join(map(_wrap, told)))
+        notes.append("The confidences are not calibrated.")
+    notes += _movement_notes(answer.answers)
+    if notes:
+        blocks.append("\n".join(map(_wrap, notes)))
     return "\n\n".join(blocks)
 
 
 def _headline(answer: VideoAnswer) -> str:
-    found = wording.pluralize(len(answer.answers), "movement")
+    count = wording.pluralize(len(answer.answers), "movement")
     if answer.course is None:
-        return _wrap(f"{answer.source}: {found}, as marked, at {answer.fps:g} frames/s")
+        return _wrap(f"{answer.source}: {count}, as marked, at {answer.fps:g} frames/s")
     seconds = format_time(answer.frames / answer.fps)
     rate = f"{answer.fps:g} frames/s"
     source = f"{answer.source}: " if answer.source else ""
     return _wrap(
-        f"{source}{found} in {wording.pluralize(answer.frames, 'frame')}, {seconds} at {rate}"
+        f"{source}{count} in {wording.pluralize(answer.frames, 'frame')}, {seconds} at {rate}"
     )
 
 
 def _table(answer: VideoAnswer) -> str:
     rows = [("", "apex at", "frames", "class", "confidence", "movement")]
-    rows += [_row(number, found) for number, found in enumerate(answer.answers, 1)]
+    rows += [_row(number, movement) for number, movement in enumerate(answer.answers, 1)]
     widths = [max(map(len, column)) for column in zip(*rows)]
-    room = _WIDTH - sum(widths) - 2 * (len(widths) - 1) + widths[3]
-    return "\n".join(_format_row(row, widths, room) for row in rows)
+    class_width = _WIDTH - sum(widths) - 2 * (len(widths) - 1) + widths[3]
+    return "\n".join(_format_row(row, widths, class_width) for row in rows)
 
 
 def _row(number: int, answer: Answer) -> tuple[str, ...]:
-    moved = "" if answer.movement is None else f"{answer.movement:.2f} px"
+    movement = "" if answer.movement is None else f"{answer.movement:.2f} px"
     marks = f"{answer.onset}-{answer.apex}-{answer.offset}"
     return (
         str(number),
@@ -64,12 +64,12 @@ def _row(number: int, answer: Answer) -> tuple[str, ...]:
         marks,
         answer.label,
         f"{answer.confidence:.0%}",
-        moved,
+        movement,
     )
 
 
 def _format_row(row: Sequence[str], widths: Sequence[int], class_width: int) -> str:
-    """One row; the class is to the left, and is shortened to `class_width` columns."""
+    """Format a row. The class is left-aligned and cut to `class_width` columns."""
     cells = [f"{cell:>{width}}" for cell, width in zip(row, widths)]
     name = row[3] if len(row[3]) <= class_width else f"{row[3][: class_width - 3]}..."
     cells[3] = f"{name:<{min(widths[3], class_width)}}"
@@ -77,46 +77,46 @@ def _format_row(row: Sequence[str], widths: Sequence[int], class_width: int) -> 
 
 
 def _movement_notes(answers: Sequence[Answer]) -> Iterator[str]:
-    """Their notes, each once; of those that differ in a figure alone the first movement's."""
-    alike: dict[str, dict[str, str]] = {}
-    for number, found in enumerate(answers, 1):
-        for note in found.notes:
-            alike.setdefault(_NUMBER.sub("", note), {})[str(number)] = note
-    for named in alike.values():
-        first, *others = named.values()
+    """Yield each note once. Notes that differ only in numbers count as one."""
+    by_text: dict[str, dict[str, str]] = {}
+    for number, answer in enumerate(answers, 1):
+        for note in answer.notes:
+            by_text.setdefault(_NUMBER.sub("", note), {})[str(number)] = note
+    for notes in by_text.values():
+        first, *others = notes.values()
         differ = any(other != first for other in others)
-        told = f" (the figures are of movement {next(iter(named))})" * differ
-        yield f"Movement{'s' * (len(named) > 1)} {_join_items([*named])}{told}: {first}"
+        remark = f" (the figures are of movement {next(iter(notes))})" * differ
+        yield f"Movement{'s' * (len(notes) > 1)} {_join_items([*notes])}{remark}: {first}"
 
 
 def _describe_stretches(answer: VideoAnswer) -> Iterator[str]:
     for kind, title in _KIND_TITLES.items():
-        found = [stretch for stretch in answer.stretches if stretch.kind == kind]
-        if found:
-            lost = sum(stretch.last - stretch.first + 1 for stretch in found)
-            named = [
+        stretches = [stretch for stretch in answer.stretches if stretch.kind == kind]
+        if stretches:
+            frames = sum(stretch.last - stretch.first + 1 for stretch in stretches)
+            items = [
                 f"{stretch.first}-{stretch.last} (from {_frame_time(answer, stretch.first)})"
-                for stretch in found
+                for stretch in stretches
             ]
-            share = f"{lost / answer.fps:.1f} s in all"
-            yield f"{title}, {share}: frames {_join_items(named)}."
+            share = f"{frames / answer.fps:.1f} s in all"
+            yield f"{title}, {share}: frames {_join_items(items)}."
 
 
 def _describe_cuts(answer: VideoAnswer) -> Iterator[str]:
-    """Where the picture changes at once, and where a face is cropped anew as it has moved."""
+    """Yield sentences on cuts, and on frames where a moved face gets a new crop."""
     cuts = [after for after in answer.stretches if after.cut]
-    moved = [
+    moved_faces = [
         after
         for before, after in zip(answer.stretches, answer.stretches[1:])
         if before.kind == after.kind == "face" and not after.cut
     ]
-    for title, found in (
+    for title, stretches in (
         ("Cuts, across which no movement is followed", cuts),
-        ("The face has moved, and is cropped anew", moved),
+        ("The face has moved, and is cropped anew", moved_faces),
     ):
-        if found:
-            named = [f"{after.first} ({_frame_time(answer, after.first)})" for after in found]
-            yield f"{title}: at frame {_join_items(named)}."
+        if stretches:
+            items = [f"{after.first} ({_frame_time(answer, after.first)})" for after in stretches]
+            yield f"{title}: at frame {_join_items(items)}."
 
 
 def _join_items(items: Sequence[str]) -> str:

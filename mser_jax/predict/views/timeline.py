@@ -1,4 +1,4 @@
-"""When something moves in a video, and which class each movement has: timeline.png."""
+"""The timeline of a video: when the face moves, and the class of each movement."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from mser_jax.predict.views.common import NO_FACE, NO_MOVEMENT, UNMEASURED, UNRE
 from mser_jax.report import plots, wording
 
 _INCHES = 12.0
-_COLUMNS = 1500  # of pixels, that the course is drawn in
+_COLUMNS = 1500  # pixel columns of the course
 _STEPS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # s
-_TICKS = 12  # of time, at most
+_TICKS = 12  # time ticks, at most
 _GRID = "#eaedf1"
 _HATCHES = {NO_FACE: "////", UNREAD: "xxxx", UNMEASURED: "...."}
-_LEVELS = (0.965, 0.9, 0.835)  # of labels, shares of the height
-_HEADROOM = 1.5  # of the height, so that the labels stand above the peaks
+_LEVELS = (0.965, 0.9, 0.835)  # heights of labels, shares of the plot
+_HEADROOM = 1.5  # The scale exceeds the highest peak by this factor: labels stand above.
 
 
 def write(path: Path, answer: VideoAnswer) -> None:
-    """Write the picture as PNG.
+    """Write the timeline as PNG.
 
     Raises:
-      UserError: the file cannot be written.
+      UserError: The file cannot be written.
     """
     with warnings.catch_warnings():
-        # A name in a script that the font lacks shows boxes: no reason to trouble the user.
+        # A name in a script that the font lacks shows boxes. The user needs no warning.
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
         png = plots.png(timeline(answer))
     with files.atomic_file(path) as part:
@@ -46,14 +46,15 @@ def write(path: Path, answer: VideoAnswer) -> None:
 
 
 def timeline(answer: VideoAnswer) -> Figure:
-    """The spotter's course over time with the movements in it; below, the class of each.
+    """Draw the spotter's course with the movements, and below it the class of each.
 
-    The upper picture has the time from left to right. The lower one has the movements in their
-    order, one column each, so that a hundred in two hours can be told apart: the number above a
-    movement is that of its column. Where marks were given only they are shown, and what is around.
+    The upper plot shows time from left to right. The lower plot has one column for each
+    movement, in order, so that a hundred movements in two hours stay distinct. The number above a
+    movement is that of its column. If marks were given, the plot shows only the marked movement
+    and its surroundings.
 
     Args:
-      answer: of a video of any length, with any number of movements.
+      answer: Answer for a video of any length, with any number of movements.
     """
     below = (0.6 + 0.3 * len(answer.class_names)) if answer.answers else 0.0
     above = 1.9 if answer.course is None else 3.6
@@ -72,7 +73,7 @@ def timeline(answer: VideoAnswer) -> Figure:
 
 
 def _draw_movements(axes: Axes, answer: VideoAnswer) -> list[Text]:
-    """Everything over time; the labels of the movements stand where they may overlap."""
+    """Draw the time axis with everything on it. Return the labels, which may overlap."""
     _draw_title(axes, answer)
     _set_time_axis(axes, answer)
     handles = [*_draw_course(axes, answer), *_draw_missing_spans(axes, answer)]
@@ -81,21 +82,25 @@ def _draw_movements(axes: Axes, answer: VideoAnswer) -> list[Text]:
         place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderpad": 0}
         axes.legend(handles=handles, ncols=5, borderaxespad=0.4, **place, **style)
     colours = answer_view.colours(answer.class_names)
-    across = axes.get_xaxis_transform()
+    transform = axes.get_xaxis_transform()
     for name, colour in colours.items():
-        found = [each for each in answer.answers if each.label == name]
-        times = _seconds(answer, [(each.onset, each.apex, each.offset) for each in found])
+        movements = [movement for movement in answer.answers if movement.label == name]
+        times = _seconds(
+            answer, [(movement.onset, movement.apex, movement.offset) for movement in movements]
+        )
         ranges = [(onset, offset - onset) for onset, _, offset in times]
-        # The edge leaves something to be seen of half a second in two hours.
-        axes.broken_barh(ranges, (0, 1), transform=across, color=colour, alpha=0.28, linewidth=0.8)
+        # The edge keeps half a second visible in two hours.
+        axes.broken_barh(
+            ranges, (0, 1), transform=transform, color=colour, alpha=0.28, linewidth=0.8
+        )
         apexes = [apex for _, apex, _ in times]
-        axes.vlines(apexes, 0, 1, transform=across, color=colour, linewidth=1.1)
+        axes.vlines(apexes, 0, 1, transform=transform, color=colour, linewidth=1.1)
     return [
         axes.text(
-            float(_seconds(answer, found.apex)),
+            float(_seconds(answer, movement.apex)),
             _LEVELS[0],
-            f"{number}  {found.label} {found.confidence:.0%}",
-            transform=across,
+            f"{number}  {movement.label} {movement.confidence:.0%}",
+            transform=transform,
             parse_math=False,
             zorder=5,
             ha="center",
@@ -104,7 +109,7 @@ def _draw_movements(axes: Axes, answer: VideoAnswer) -> list[Text]:
             color=plots.INK,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.2},
         )
-        for number, found in enumerate(answer.answers, 1)
+        for number, movement in enumerate(answer.answers, 1)
     ]
 
 
@@ -112,13 +117,13 @@ def _draw_title(axes: Axes, answer: VideoAnswer) -> None:
     name = Path(answer.source).name
     name = name if len(name) <= 60 else f"{name[:40]}...{name[-17:]}"
     count = wording.pluralize(len(answer.answers), "movement")
-    told = f"{name}: {count}" if name else count
+    title = f"{name}: {count}" if name else count
     pad = 6 if answer.course is None else 24  # above the legend
-    axes.set_title(told, loc="left", color=plots.INK, fontsize=12, parse_math=False, pad=pad)
+    axes.set_title(title, loc="left", color=plots.INK, fontsize=12, parse_math=False, pad=pad)
 
 
 def _draw_course(axes: Axes, answer: VideoAnswer) -> list:
-    """The signal, or nothing where marks were given; what the legend has of it."""
+    """Draw the signal, unless marks were given, and return its legend handles."""
     if answer.course is None:
         axes.set(ylim=(0, 1), yticks=[])
         return []
@@ -136,23 +141,23 @@ def _draw_course(axes: Axes, answer: VideoAnswer) -> list:
 
 
 def _draw_missing_spans(axes: Axes, answer: VideoAnswer) -> list[Patch]:
-    """Where nothing is known, hatched; what the legend has of it."""
+    """Hatch the spans without a measurement and return their legend handles."""
     patches = []
-    for why, found in answer_view.missing_spans(answer).items():
-        ends = _seconds(answer, found) + np.array([-0.5, 0.5]) / answer.fps
+    for reason, spans in answer_view.missing_spans(answer).items():
+        ends = _seconds(answer, spans) + np.array([-0.5, 0.5]) / answer.fps
         style: dict[str, Any] = {"facecolor": "#f1f3f5", "edgecolor": "#aab2bb", "linewidth": 0.4}
-        style["hatch"] = _HATCHES[why]
+        style["hatch"] = _HATCHES[reason]
         ranges = [(start, end - start) for start, end in ends]
         axes.broken_barh(ranges, (0, 1), transform=axes.get_xaxis_transform(), zorder=0.4, **style)
-        patches.append(Patch(label=why, **style))
+        patches.append(Patch(label=reason, **style))
     return patches
 
 
 def _set_time_axis(axes: Axes, answer: VideoAnswer) -> None:
-    """The axis: seconds, and m:ss where there are minutes."""
+    """Set limits and ticks of the time axis: seconds, or m:ss from a minute on."""
     low, high = _seconds(answer, answer_view.span(answer))
     if answer.course is None and answer.answers:
-        ends = _seconds(answer, [(found.onset, found.offset) for found in answer.answers])
+        ends = _seconds(answer, [(movement.onset, movement.offset) for movement in answer.answers])
         start, end = ends.min(), ends.max()
         low, high = max(low, start - (end - start)), min(high, end + (end - start))
     half = 0.5 / answer.fps
@@ -171,18 +176,18 @@ def _set_time_axis(axes: Axes, answer: VideoAnswer) -> None:
 
 
 def _arrange_labels(figure: Figure, labels: Sequence[Text]) -> None:
-    """Put each label on the highest level with room for it, or only its number, or take it away."""
+    """Place each label on the highest free level; shorten or drop the others."""
     figure.draw_without_rendering()
     axes = labels[0].axes
     assert axes is not None
-    whole = axes.get_window_extent()
-    ends = dict.fromkeys(_LEVELS, whole.x0 - 1.0)
+    extent = axes.get_window_extent()
+    ends = dict.fromkeys(_LEVELS, extent.x0 - 1.0)
     for label in labels:
         for text in (label.get_text(), label.get_text().split()[0]):
             label.set_text(text)
             width = label.get_window_extent().width + 4
             middle = axes.transData.transform((label.get_position()[0], 0))[0]
-            left = min(max(middle - width / 2, whole.x0), whole.x1 - width)
+            left = min(max(middle - width / 2, extent.x0), extent.x1 - width)
             level = next((level for level in _LEVELS if ends[level] < left), None)
             if level is not None:
                 ends[level] = left + width
@@ -194,5 +199,5 @@ def _arrange_labels(figure: Figure, labels: Sequence[Text]) -> None:
 
 
 def _seconds(answer: VideoAnswer, frames) -> np.ndarray:
-    """Of numbers of frames, from the first one."""
+    """Convert frame numbers to seconds from the first frame."""
     return (np.asarray(frames, float) - answer.first) / answer.fps

@@ -1,4 +1,4 @@
-"""The part of a run's page on how sure its answers are, as they are and calibrated."""
+"""The section of a run's page on confidence, before and after calibration."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _LIMITS = (
 
 
 def confidence(scores: Mapping) -> Markup:
-    """How sure the answers are and how often right, before and after the scaling.
+    """Show how confident the answers are and how often they are right.
 
     Args:
-      scores: as `scoring.score` returns them.
+      scores: Scores as returned by `scoring.score`.
     """
     fitted = scores["calibration"]
     if fitted is None:
-        told = f"The rule {scores['rule']} has no confidence of its own: it reads the label."
-        return html.section("Confidence", html.tag("p", told))
+        content = f"The rule {scores['rule']} has no confidence of its own: it reads the label."
+        return html.section("Confidence", html.tag("p", content))
     before, after = fitted["before"], fitted["after"]
     diagram = plots.png(plots.reliability(before, after))
-    told = [
+    content = [
         html.tag("p", _MEANING),
         html.tag("p", " ".join(_findings(before, scores))),
         html.table(["", "NLL", "Brier", "ECE"], _table_rows(fitted)),
@@ -44,7 +44,7 @@ def confidence(scores: Mapping) -> Markup:
         html.tag(
             "div",
             html.image(diagram, "Share of right answers by confidence, before and after"),
-            html.tag("div", *told),
+            html.tag("div", *content),
             class_="figures",
         ),
         html.tag("p", _LIMITS, class_="note"),

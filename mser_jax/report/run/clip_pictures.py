@@ -1,6 +1,7 @@
-"""Pictures of the hardest clips: files in the run's own folder, which the page only points to.
+"""Pictures of the hardest clips, as files in the run's folder that the page links to.
 
-They show faces, which most databases forbid to publish. The page, passed on alone, has none.
+They show faces, and most databases forbid publishing them. A page that is passed on alone shows
+none.
 """
 
 from __future__ import annotations
@@ -33,48 +34,50 @@ _REMEDY = (
 def draw(
     workdir: Path, predictions: Predictions, config: Mapping[str, Any], events: list[dict]
 ) -> hardest.Pictures:
-    """Draw the hardest clips anew, and remove what an earlier report drew beside them.
+    """Draw the hardest clips and remove what an earlier report drew.
 
-    Where the prepared clips are not at hand, the pictures that an earlier report left are taken.
-    Those with faces go in any case where `config.report.faces` is False.
+    Without the prepared clips, the pictures of an earlier report are kept. Pictures of faces are
+    removed in any case if `config.report.faces` is False.
 
     Args:
-      workdir: the run's folder.
-      predictions: the run's table.
-      config: the run's fields, as in config.json.
-      events: the lines of log.jsonl; the newest of 'data' says where the prepared clips are.
+      workdir: Folder of the run.
+      predictions: Prediction table of the run.
+      config: Fields of the run, as in config.json.
+      events: Events of log.jsonl. The newest 'data' event says where the prepared clips are.
 
     Raises:
-      UserError: every fold failed, or there is no such rule as the configuration's.
+      UserError: Every fold failed, or the configured rule does not exist.
     """
     kind = _kind(config)
     rows = hardest.clips(predictions, config["evaluation"]["select"])["clips"]
     names = hardest.clip_names(rows)
     paths = {clip: workdir / hardest.FOLDER / hardest.file_name(clip, kind) for clip in names}
     _remove_old_pictures(workdir / hardest.FOLDER, {path.name for path in paths.values()})
-    why = ""
+    reason = ""
     try:
         for clip, record in _records(history.last(events, "data").get("set"), config, {*names}):
             paths[clip].parent.mkdir(exist_ok=True)
             paths[clip].write_bytes(_encode_png(picture(record, kind)))
     except UserError as error:  # the page tells it: a report needs no prepared clips
-        why = str(error)
-    there = {clip: path.name for clip, path in paths.items() if path.is_file()}
-    missing = "" if len(there) == len(names) else why or "Some clips are not in the prepared set."
+        reason = str(error)
+    files = {clip: path.name for clip, path in paths.items() if path.is_file()}
+    missing = (
+        "" if len(files) == len(names) else reason or "Some clips are not in the prepared set."
+    )
     legend = b"" if kind == hardest.IMAGE else _encode_png(flow_colour.legend(_LEGEND))
-    return hardest.Pictures(kind, there, missing, legend)
+    return hardest.Pictures(kind, files, missing, legend)
 
 
 def picture(record: Mapping[str, Any], kind: str) -> np.ndarray:
-    """A clip in parts side by side, each `SIDE` px square.
+    """Draw the parts of a clip side by side, each `SIDE` px square.
 
     Args:
-      record: of a prepared set (`data_prep.pipeline.record`).
-      kind: `hardest.FACES`: first key frame, apex (the middle where none is known), and the flow
-        that ends there; `FLOW`: the flow alone; `IMAGE`: the image's channels u, v and strain.
+      record: Record of a prepared set (`data_prep.pipeline.record`).
+      kind: `hardest.FACES`: first key frame, apex (the middle frame if unknown), and the flow that
+        ends there. `FLOW`: the flow alone. `IMAGE`: the channels u, v and strain of the image.
 
     Returns:
-      uint8 `[SIDE, w, 3]` RGB.
+      RGB image `[SIDE, w, 3]`, uint8.
     """
     if kind == hardest.IMAGE:
         image = record["image"][len(record["image"]) // 2]
@@ -99,7 +102,7 @@ def _kind(config: Mapping[str, Any]) -> str:
 def _records(
     path: str | None, config: Mapping[str, Any], clip_names: set[str]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The wanted clips of the prepared set by their names, as they come."""
+    """Yield the records of the named clips with their names, in the order of the set."""
     if not path:
         raise UserError(f"{_NOT_NOTED} {_REMEDY}")
     if not shards.is_finished(Path(path)):
@@ -116,7 +119,7 @@ def _records(
 
 
 def _remove_old_pictures(folder: Path, file_names: set[str]) -> None:
-    """The pictures of an earlier report that this one does not show; the folder too if empty."""
+    """Remove pictures that this report does not show, and the folder if it is empty."""
     for path in folder.glob("*.png"):
         if path.name not in file_names:
             path.unlink()
@@ -131,9 +134,9 @@ def _draw_flow(flow: np.ndarray) -> np.ndarray:
 
 
 def _draw_grey(image: np.ndarray) -> np.ndarray:
-    """uint8 `[h, w]` as RGB of `SIDE` px."""
-    how = cv2.INTER_CUBIC if len(image) < SIDE else cv2.INTER_AREA
-    large = cv2.resize(np.ascontiguousarray(image), (SIDE, SIDE), interpolation=how)
+    """Convert a grey image `[h, w]`, uint8, to RGB of `SIDE` px."""
+    interpolation = cv2.INTER_CUBIC if len(image) < SIDE else cv2.INTER_AREA
+    large = cv2.resize(np.ascontiguousarray(image), (SIDE, SIDE), interpolation=interpolation)
     return np.repeat(large[..., None], 3, axis=-1)
 
 

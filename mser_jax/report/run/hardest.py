@@ -1,4 +1,4 @@
-"""The part of a run's page on the clips that were answered most wrongly."""
+"""The section of a run's page on the clips with the most confident wrong answers."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ _FACES_HERE = (
 
 
 def hardest_clips(scores: Mapping, pictures: Pictures) -> Markup:
-    """The surest wrong answers, with pictures where there are any.
+    """Show the most confident wrong answers, with pictures if there are any.
 
     Args:
-      scores: as `scoring.score` returns them.
-      pictures: what there is of their pictures.
+      scores: Scores as returned by `scoring.score`.
+      pictures: Pictures of these clips.
     """
     rows, wrong = scores["hardest"]["clips"], scores["hardest"]["wrong"]
     if not rows:
         return html.section("Hardest clips", html.tag("p", "No clip was answered wrongly."))
     seeds = len(scores["seeds"])
     means = f" Probabilities are means over {seeds} seeds." if seeds > 1 else ""
-    told = (
-        f"Of {pluralize(wrong, 'clip')} that {'was' if wrong == 1 else 'were'} answered wrongly, the "
-        f"{len(rows)} whose true class got the least probability.{means}"
+    note = (
+        f"Of {pluralize(wrong, 'clip')} that {'was' if wrong == 1 else 'were'} answered wrongly, "
+        f"the {len(rows)} whose true class got the least probability.{means}"
     )
     one = len(scores["per_dataset"]) == 1
     cards = [
@@ -60,7 +60,7 @@ def hardest_clips(scores: Mapping, pictures: Pictures) -> Markup:
     ]
     return html.section(
         "Hardest clips",
-        html.tag("p", told),
+        html.tag("p", note),
         *_picture_notes(pictures),
         html.tag("div", *cards, class_=f"clips {pictures.kind}"),
     )

@@ -1,6 +1,6 @@
 """The report of a run, as a page and as a table for the terminal.
 
-Everything is a function of the table of predictions, the configuration and the log.
+Everything is computed from the prediction table, the configuration and the log.
 """
 
 from __future__ import annotations
@@ -38,20 +38,21 @@ def write(
 ) -> Path:
     """Write metrics.json, confusion.png, curves.png and report.html into `workdir`.
 
-    With `config.report.inflated` also metrics_inflated.json, from what the training kept for it.
+    With `config.report.inflated` it also writes metrics_inflated.json, from the answers that the
+    training kept.
 
     Args:
-      workdir: an existing folder.
-      predictions: the table.
-      config: the run's fields, as in config.json.
-      events: the lines of log.jsonl.
-      pictures: what there is of the hardest clips, in files beneath `workdir`.
+      workdir: Existing folder.
+      predictions: Prediction table.
+      config: Fields of the run, as in config.json.
+      events: Events of log.jsonl.
+      pictures: Pictures of the hardest clips, in files below `workdir`.
 
     Returns:
-      The path of the page.
+      Path of the page.
 
     Raises:
-      UserError: the table cannot be scored, or what the training should have kept is not there.
+      UserError: The table cannot be scored, or the training did not keep its answers.
     """
     workdir, rule = Path(workdir), config["evaluation"]["select"]
     scores = scoring.score(predictions, rule)
@@ -71,10 +72,10 @@ def write(
 
 
 def text_table(scores: Mapping[str, Any]) -> str:
-    """The result for a terminal, at most 80 columns wide.
+    """Format the result for the terminal, at most 80 columns wide.
 
     Args:
-      scores: as `scoring.score` returns them.
+      scores: Scores as returned by `scoring.score`.
     """
     lines = [wording.counts(scores), ""]
     if failed := wording.failure_warning(scores):
@@ -95,7 +96,7 @@ def text_table(scores: Mapping[str, Any]) -> str:
 
 
 def _text_rows(scores: Mapping) -> Iterator[str]:
-    """A line for each rule; that of the reported one has its intervals and deviations below."""
+    """Yield a line for each rule; intervals and deviations follow the reported one."""
     for name, row, is_reported in score_report.rows(scores):
         yield text_row(f"{name}{' *' * is_reported}", [number(row[c]) for c in COLUMNS])
         if is_reported:
@@ -121,15 +122,15 @@ def render(
     evaluated_each_epoch: bool = False,
     pictures: hardest.Pictures = _NO_PICTURES,
 ) -> str:
-    """The page, in one file that needs nothing from outside; beside it only pictures of clips.
+    """Render the page in one file. Only pictures of clips lie beside it.
 
     Args:
-      scores: as `scoring.score` returns them.
-      config: the run's fields, as in config.json.
-      events: the lines of log.jsonl.
-      inflated_results: as `inflated.results` returns them, where they were asked for.
-      evaluated_each_epoch: whether the training answered the held-out clips after every epoch, for these.
-      pictures: what there is of the hardest clips, in files beside the page.
+      scores: Scores as returned by `scoring.score`.
+      config: Fields of the run, as in config.json.
+      events: Events of log.jsonl.
+      inflated_results: Results as returned by `inflated.results`, if they were requested.
+      evaluated_each_epoch: Whether the held-out clips were also classified after every epoch.
+      pictures: Pictures of the hardest clips, in files beside the page.
     """
     return html.document(
         f"{config['name']}: report of a run",

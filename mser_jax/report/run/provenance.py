@@ -1,4 +1,4 @@
-"""The parts of a run's page on where it comes from: clips, time, and how to run it again."""
+"""The sections of a run's page on its origin: clips, time, and how to run it again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mser_jax.storage import history
 
 
 def clips(scores: Mapping, events: list[dict]) -> Markup:
-    """Which clips there were, and which of them were tested."""
+    """Show which clips were prepared and which of them were tested."""
     data = history.last(events, "data")
     about = (*_release(data.get("release", {})), *_repair_table(data.get("repaired", {})))
     return html.section("Clips", *about, _clip_counts(scores, data))
@@ -29,21 +29,21 @@ def _clip_counts(scores: Mapping, data: Mapping) -> Markup:
         "trained on and not tested": data.get("clips", scores["tested"]) - scores["tested"],
         "without an answer: the fold failed": scores["tested"] - scores["clips"],
     }
-    rows = [(what, clips) for what, clips in left_out.items() if clips]
+    rows = [(reason, clips) for reason, clips in left_out.items() if clips]
     if not rows:
         return html.tag("p", f"No clip was dropped; {scores['clips']} were evaluated.")
     return html.table(["", "clips"], [*rows, ("evaluated", scores["clips"])], len(rows))
 
 
 def _release(release: Mapping) -> Iterator[Markup]:
-    """What a database was read from, and its classes beside what is stated of it."""
+    """Describe the release of a database, and its class counts beside the stated ones."""
     facts = [(name, value) for name, value in release.items() if isinstance(value, str)]
     if facts:
         yield html.definition_list(facts)
     stated = release.get("stated")
     if stated:
-        found = release["clips"]
-        rows = [(name, found.get(name, 0), count) for name, count in stated.items()]
+        counts = release["clips"]
+        rows = [(name, counts.get(name, 0), count) for name, count in stated.items()]
         yield html.table(["class", "clips", "stated"], rows)
 
 
@@ -53,7 +53,7 @@ def _repair_table(repairs: Mapping) -> Iterator[Markup]:
 
 
 def stage_times(events: list[dict]) -> Markup:
-    """How long each stage took."""
+    """Show how long each stage took."""
     stages = history.stages(events)
     if not stages:
         return html.section("Time", html.tag("p", f"The stages were {NOT_RECORDED}."))
@@ -71,12 +71,12 @@ def stage_times(events: list[dict]) -> Markup:
 
 
 def _without_mode(command: str) -> str:
-    """The command without its mode: a run that was trained by itself is here with its report."""
+    """Remove --mode from a command: the whole run includes each of its parts."""
     return re.sub(r" --?mode[= ]\S+", "", command)
 
 
 def rerun_section(config: Mapping, events: list[dict]) -> Markup:
-    """The command, the versions and devices that it ran with, and every field."""
+    """Show the command, its versions and devices, and every configuration field."""
     start = history.start_event(events)
     dataset = config["data"]["dataset"]
     default = f"python -m mser_jax.main --config=configs/{dataset}.py:{config['preset']}"

@@ -1,4 +1,4 @@
-"""The parts of a run's page that its scores make: the result, and what it is made of."""
+"""The sections of a run's page on its scores: the result and its breakdowns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CLASS_TITLES = ("clips", "precision", "recall", "F1")
 
 
 def rows(scores: Mapping) -> Iterator[tuple[str, Mapping, bool]]:
-    """(name, scores, whether it is the one reported) of every line of the result table."""
+    """List each line of the result table as (name, scores, whether it is reported)."""
     for row in scores["rules"]:
         yield row["rule"], row, row["rule"] == scores["rule"]
     yield f"always {scores['majority']['class']}", scores["majority"], False
@@ -23,7 +23,7 @@ def rows(scores: Mapping) -> Iterator[tuple[str, Mapping, bool]]:
 
 
 def results(scores: Mapping) -> Markup:
-    """The scores of every rule, beside always giving one answer and beside chance."""
+    """Show the scores of every rule, beside a constant answer and chance."""
     lines = list(rows(scores))
     marked = next(index for index, line in enumerate(lines) if line[2])
     cells = [
@@ -88,13 +88,13 @@ def _seeds(scores: Mapping) -> Markup:
     lines = [[_seed_label(row), *(number(row[c]) for c in COLUMNS)] for row in scores["per_seed"]]
     lines.append(["mean", *(number(scores[c]) for c in COLUMNS)])
     lines.append(["standard deviation", *(number(spread[c]) for c in COLUMNS)])
-    told = (
+    note = (
         "Each seed is a training of all folds. The scores above are the means of the seeds' "
         "scores, and the intervals are of these means, for other subjects; the standard deviation "
         "(n - 1) says how much one training differs from another."
     )
     table = html.table(["seed", *TITLES], lines, len(lines) - 2)
-    return html.join([table, html.tag("p", told, class_="small")])
+    return html.join([table, html.tag("p", note, class_="small")])
 
 
 def _seed_label(row: Mapping) -> str:
@@ -105,7 +105,7 @@ def _seed_label(row: Mapping) -> str:
 
 
 def beside_published(scores: Mapping, dataset: str) -> Markup:
-    """The run beside the figures of the literature, where there are any of its data set."""
+    """Show the run beside the published scores of its data set, if there are any."""
     others = published.rows(dataset)
     if not others:
         return Markup("")
@@ -119,9 +119,9 @@ def beside_published(scores: Mapping, dataset: str) -> Markup:
 
 
 def confusion(scores: Mapping) -> Markup:
-    """What was answered for each class: of all clips, and of each database where there are more."""
+    """Show the confusion matrix of all clips, and of each of several databases."""
     several = " The answers of all seeds together." if len(scores["seeds"]) > 1 else ""
-    told = (
+    note = (
         "Rows: the true class. In each cell how many of its clips got that answer, and their share "
         f"of the row.{several}"
     )
@@ -135,7 +135,7 @@ def confusion(scores: Mapping) -> Markup:
         ]
     return html.section(
         "Confusion",
-        html.tag("p", told, class_="small"),
+        html.tag("p", note, class_="small"),
         html.tag("div", *parts, class_="matrices"),
     )
 
@@ -145,7 +145,7 @@ def _titled(title: str, content: Markup) -> Markup:
 
 
 def by_class(scores: Mapping) -> Markup:
-    """The classes; with several databases these, and the classes of each, too."""
+    """Show the scores of each class, and of the classes of each of several databases."""
     parts = [html.table(["class", *_CLASS_TITLES], _class_cells(scores["per_class"]))]
     if len(scores["per_dataset"]) > 1:
         databases = [
@@ -163,10 +163,10 @@ def by_class(scores: Mapping) -> Markup:
 
 
 def _score_cell(row: Mapping, column: str) -> Markup:
-    """A score, and below it its interval where there is one."""
+    """Return a cell with a score above its interval, if it has one."""
     bounds = row["interval"].get(column)
-    told = f"{number(bounds[0])} to {number(bounds[1])}" if bounds else ""
-    return html.join([number(row[column]), html.tag("small", told, class_="under")])
+    interval_text = f"{number(bounds[0])} to {number(bounds[1])}" if bounds else ""
+    return html.join([number(row[column]), html.tag("small", interval_text, class_="under")])
 
 
 def _class_cells(lines: Iterable[Mapping]) -> list[list[object]]:
@@ -177,7 +177,7 @@ def _class_cells(lines: Iterable[Mapping]) -> list[list[object]]:
 
 
 def by_subject(scores: Mapping) -> Markup:
-    """The accuracy of each held-out subject."""
+    """Show the accuracy of each held-out subject."""
     one = len(scores["per_dataset"]) == 1
     lines = [
         [
@@ -194,12 +194,12 @@ def by_subject(scores: Mapping) -> Markup:
 
 
 def inflated_scores(results: Mapping) -> Markup:
-    """What choosing the epoch on the test clips adds, marked as no result.
+    """Show what choosing the epoch on the test clips adds, marked as no result.
 
     Args:
-      results: as `inflated.results` returns them.
+      results: Results as returned by `inflated.results`.
     """
-    chosen = [each["epoch"] for each in results["each_fold"]["chosen"]]
+    chosen = [fold["epoch"] for fold in results["each_fold"]["chosen"]]
     lines = {
         f"the last epoch, {results['epochs']}: this run": results["last_epoch"],
         f"one epoch for all, {results['one_epoch']['epoch']}": results["one_epoch"],
@@ -218,7 +218,7 @@ def inflated_scores(results: Mapping) -> Markup:
 
 
 def _inflated_cells(row: Mapping) -> Iterator[Markup]:
-    """Scores over their difference from the last epoch's."""
+    """Return cells with scores above their difference from the last epoch's."""
     for name in COLUMNS[:3]:
         raised = row.get("difference", {}).get(name)
         parts = [number(row[name])]

@@ -1,4 +1,4 @@
-"""The parts of a run's page that tell its training: curves, throughput, failures, settings."""
+"""The sections of a run's page on its training: curves, throughput, failures, settings."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ _WATCHED = (
 
 
 def training(scores: Mapping, events: list[dict], evaluated_each_epoch: bool) -> Markup:
-    """How the training went.
+    """Show how the training went.
 
     Args:
-      scores: as `scoring.score` returns them.
-      events: the lines of log.jsonl.
-      evaluated_each_epoch: whether the held-out clips were answered after every epoch (`evaluate.inflated`).
+      scores: Scores as returned by `scoring.score`.
+      events: Events of log.jsonl.
+      evaluated_each_epoch: Whether the held-out clips were also classified after every epoch
+        (`evaluate.inflated`).
     """
     epochs = history.epochs(events)
     if not epochs:
-        told = f"The epochs were {NOT_RECORDED}."
+        text = f"The epochs were {NOT_RECORDED}."
         if any(stage["name"] == "fit" for stage in history.stages(events)):
-            told = "Fitted to each fold's training clips at once, without epochs."
-        return html.section("Training", html.tag("p", told))
+            text = "Fitted to each fold's training clips at once, without epochs."
+        return html.section("Training", html.tag("p", text))
     pictures = [
         html.image(plots.png(figure), f"{title}, over the epochs")
         for title, figure in curves.single_figures(epochs, len(scores["class_names"]))
@@ -77,19 +78,19 @@ def _format_flops(flops: float) -> str:
 def _failures(
     scores: Mapping, divergence_events: Mapping[tuple[str, int], dict]
 ) -> Iterator[Markup]:
-    """Where each fold that failed stopped being finite, and on which clips."""
+    """Show where each failed fold stopped being finite, and on which clips."""
     if not scores["failed"]:
         return
-    told = [
+    diverged = [
         (row["fold"], row["seed"], divergence_events.get((row["fold"], row["seed"]), {}))
         for row in scores["failed"]
     ]
     rows = [
         (fold, seed, e.get("epoch", NOT_RECORDED), e.get("step", NOT_RECORDED))
-        for fold, seed, e in told
+        for fold, seed, e in diverged
     ]
     yield html.table(["failed fold", "seed", "not finite from epoch", "step"], rows)
-    for fold, seed, event in told:
+    for fold, seed, event in diverged:
         if clips := event.get("clips"):
             title = f"The {pluralize(len(clips), 'clip')} of that step of fold {fold}, seed {seed}"
             names = html.tag("p", ", ".join(clips), class_="small")
@@ -97,14 +98,14 @@ def _failures(
 
 
 def _learning_rate(train: Mapping) -> str:
-    how = train.get("schedule", "constant")
+    schedule = train.get("schedule", "constant")
     warmup = f", warm-up {pluralize(train['warmup'], 'epoch')}" if train.get("warmup") else ""
     kind = {"adam": "Adam", "sgd": "SGD with momentum"}[train.get("optimizer", "adam")]
-    return f"{train['learning_rate']:g} ({kind}), {how}{warmup}"
+    return f"{train['learning_rate']:g} ({kind}), {schedule}{warmup}"
 
 
 def _options(train: Mapping, model: Mapping) -> Iterator[str]:
-    """What the paper does not have, where it is on."""
+    """List the settings that are switched on and are not the paper's."""
     if decay := train.get("weight_decay"):
         yield f"weight decay {decay:g}"
     if train.get("loss", "cross_entropy") != "cross_entropy":
@@ -116,7 +117,7 @@ def _options(train: Mapping, model: Mapping) -> Iterator[str]:
 
 
 def run_settings(scores: Mapping, config: Mapping, events: list[dict]) -> Markup:
-    """The settings that a reader asks for first, and on what they ran."""
+    """Show the settings that a reader asks for first, and the devices."""
     train, model, prep = config["train"], config["model"], config["prep"]
     plan = history.last(events, "train")
     rows = [
@@ -149,10 +150,10 @@ def _training_settings(train: Mapping, model: Mapping) -> Iterator[tuple[str, ob
 
 
 def _network_settings(model: Mapping) -> Iterator[tuple[str, object]]:
-    """The paper's network, or one of the field by its name."""
+    """List the settings of the paper's network, or the name of a baseline network."""
     if name := model.get("name"):
-        known = zoo.MODELS[name]
-        yield "model", known.title + f" ({known.paper})" * bool(known.paper)
+        model_entry = zoo.MODELS[name]
+        yield "model", model_entry.title + f" ({model_entry.paper})" * bool(model_entry.paper)
     if "block" in model:
         yield "network", f"{model['block']}, width {model['width']}"
         yield "units in blocks 2 to 5", ", ".join(map(str, model["depths"]))

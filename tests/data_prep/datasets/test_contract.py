@@ -35,11 +35,11 @@ TOLD = {
     "apex_outside": ("apex", "not between onset and offset"),
     "offset_before_onset": IMPOSSIBLE,
     "offset_zero": IMPOSSIBLE,
-    "offset_after_end": ("offset", "no such frame; the nearest is taken"),
-    "row_twice": ("row", "the same row stands twice"),
+    "offset_after_end": ("offset", "no such frame; the nearest is used"),
+    "row_twice": ("row", "the row occurs twice"),
     "emotion_outside": ("row", "emotion {outside!r} is outside the classes in use"),
     "folder_missing": ("row", "its folder of frames is absent"),
-    "apex_at_onset": ("apex", "it is the onset; used as it stands"),
+    "apex_at_onset": ("apex", "equals the onset; used as stated"),
     "two_expressions": None,
     "letter_case": None,
     "subject_number": None,
@@ -133,7 +133,7 @@ def table(path, sheet):
         with path.open(newline="") as file:
             rows = list(csv.reader(file))
     else:
-        rows = list(openpyxl.load_workbook(path).worksheets[0].values)[sheet.above :]
+        rows = list(openpyxl.load_workbook(path).worksheets[0].values)[sheet.rows_above_header :]
     header, *rows = [["" if cell is None else str(cell) for cell in row] for row in rows]
     fields = [field(title) for title in header]
     return [dict(zip(fields, row, strict=True)) for row in rows]

@@ -147,7 +147,7 @@ def refusal(root):
 @pytest.mark.parametrize("root", ["", "/nowhere/at/all"])
 def test_without_a_folder_the_repository_and_the_agreements_are_named(root):
     told = refusal(root)
-    assert "clone it yourself" in told
+    assert "clone the repository yourself" in told
     assert "wangzhifengharrison/HTNet" in told
     assert "signed\nagreements" in told
     assert "--config.data.manual_dir=/path/to/HTNet" in told
@@ -159,7 +159,7 @@ def test_a_folder_of_something_else_is_told(tmp_path):
 
 def test_a_missing_sheet_is_named(tree):
     (tree / SHEET).unlink()
-    assert f"{tree / SHEET} is not there" in refusal(tree)
+    assert f"{tree / SHEET} is missing" in refusal(tree)
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,12 @@ def test_a_missing_sheet_is_named(tree):
         (None, "it is missing"),
         (b"", "the file is empty"),
         (b"no picture", "not a readable picture"),
-        (np.zeros((28, 27, 3), np.uint8), "27 x 28 colour, uint8, where 28 x 28 colour, uint8"),
-        (np.zeros((28, 28), np.uint8), "28 x 28 grey, uint8, where"),
-        (np.zeros((28, 28, 3), np.uint16), "28 x 28 colour, float32, where"),
+        (
+            np.zeros((28, 27, 3), np.uint8),
+            "27 x 28 colour, uint8; it must be 28 x 28 colour, uint8",
+        ),
+        (np.zeros((28, 28), np.uint8), "28 x 28 grey, uint8; it must be"),
+        (np.zeros((28, 28, 3), np.uint16), "28 x 28 colour, float32; it must be"),
     ],
 )
 def test_an_image_that_cannot_be_used_is_named(tree, content, what):
@@ -224,18 +227,21 @@ def in_two_databases(kept):
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (set_cell("label", "3"), "line 3: label is '3', which is none of 0 (negative), 1"),
-        (set_cell("label", ""), "line 3: label is '', which is none of 0"),
+        (set_cell("label", "3"), "line 3: label is '3'; it must be 0 (negative), 1"),
+        (set_cell("label", ""), "line 3: label is ''; it must be 0"),
         (set_cell("label", "1.5"), "line 3: label is '1.5'"),
-        (set_cell("dataset", "smics"), "line 3: dataset is 'smics', which is none of smic, casme2"),
-        (set_cell("sub", ""), "line 3: '' is no name of a subject or a clip"),
-        (set_cell("filename_o", "../x"), "line 3: '../x' is no name of a subject or a clip"),
+        (
+            set_cell("dataset", "smics"),
+            "line 3: dataset is 'smics'; it must be one of smic, casme2",
+        ),
+        (set_cell("sub", ""), "line 3: '' cannot name a subject or a clip"),
+        (set_cell("filename_o", "../x"), "line 3: '../x' cannot name a subject or a clip"),
         (twice, "is listed twice, for smic/s01/s1_ne_01"),
         (two_classes, "is listed twice, for smic/s01/s1_ne_01"),
         (in_two_databases, "is listed twice, for smic/s01/s1_ne_01 and samm/s01/s1_ne_01"),
-        (swap_case, "smic has a subject s01 and one S01"),
-        (set_cell("sub", "s1"), "smic has a subject s01 and one s1"),
-        (set_cell("sub", "01"), "smic has a subject s01 and one 01"),
+        (swap_case, "smic has one subject in two spellings, s01 and S01"),
+        (set_cell("sub", "s1"), "smic has one subject in two spellings, s01 and s1"),
+        (set_cell("sub", "01"), "smic has one subject in two spellings, s01 and 01"),
     ],
 )
 def test_a_sheet_that_cannot_be_used_is_named(tree, change, what):
@@ -308,7 +314,7 @@ def test_another_number_of_subjects_alone_is_told(tmp_path):
     rewrite(root, rename)
     read = source(root)
     assert len(read.entries()) == 442
-    expected = "67 subjects, where MEGC 2019 (See et al. 2019) states 68. Here (and there): "
+    expected = "67 subjects, where MEGC 2019 (See et al. 2019) states 68. Found (stated): "
     assert read.listing.deviation == f"{expected}smic 15 (16)."
 
 
@@ -428,7 +434,7 @@ def test_check_says_what_there_is(drawn):
     assert "smic 6 clips of 2 subjects (stated: 164 clips of 16 subjects)" in told
     rows = "negative 6 6 250 positive 6 6 109 surprise 6 6 83 all 18 6 442"
     assert f"class clips subjects stated {rows} stated: MEGC 2019" in told
-    assert "It can be used as it is." in told
+    assert "The release can be used as it is." in told
 
 
 def test_check_says_what_is_missing(tree, tmp_path):
@@ -446,7 +452,7 @@ def test_a_class_that_is_absent_is_missed_by_check(tree):
     rewrite(tree, lambda kept: [row for row in kept if row["label"] != "2"])
     told, good = checked(tree)
     assert not good
-    assert "It can be prepared, but not trained on: no clip of class surprise" in told
+    assert "The release can be prepared but not trained on: no clip of class surprise" in told
 
 
 CONFIG = """
@@ -464,9 +470,9 @@ def test_the_command_prepares_checks_and_refuses_what_is_for_videos(drawn, tmp_p
     command += [f"--config.data.manual_dir={drawn[0]}", f"--config.data.data_dir={tmp_path}"]
     expected = {
         (): (0, f"18 clips in .* s: {tmp_path}/megc2019/"),
-        ("--check",): (0, "It can be used as it is"),
-        ("--preview",): (2, "these clips are images already"),
-        ("--video=x.mp4", "--out=x"): (2, "--video needs a recipe for videos"),
+        ("--check",): (0, "The release can be used as it is"),
+        ("--preview",): (2, "these clips are images"),
+        ("--video=x.mp4", "--out=x"): (2, "--video: the recipe of --config is for images"),
     }
     for flags, (status, told) in expected.items():
         done = subprocess.run([*command, *flags], capture_output=True, text=True)

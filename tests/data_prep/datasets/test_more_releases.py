@@ -176,7 +176,7 @@ def test_casme3_reads_the_seconds_around_each_expression_of_a_recording(recordin
     assert (clip.first, len(clip.frames)) == (40, 131)
     clip = read.load(second)  # at its recording's begin, with the apex at the onset
     assert (clip.onset, clip.apex, clip.offset, clip.first) == (12, 12, 22, 8)
-    at_onset = "it is the onset; used as it stands"
+    at_onset = "equals the onset; used as stated"
     assert told(read) == {("casme3/spNO.3/j@20", "apex"): at_onset}
 
 
@@ -239,7 +239,7 @@ def test_corrected_row_keeps_the_folder_and_gets_the_name_of_what_it_is(tmp_path
     assert {(each.clip, each.field, each.now, each.reason) for each in read.listing.repairs} == {
         ("casme3/spNO.216/e", "onset", "1", reason),
         ("casme3/spNO.216/e", "apex", "1", reason),
-        ("casme3/spNO.216/e", "apex", "1", "it is the onset; used as it stands"),
+        ("casme3/spNO.216/e", "apex", "1", "equals the onset; used as stated"),
         ("casme3/spNO.1/a_5", "folder", "left out", "no row of the sheet names it"),
     }
 
@@ -279,7 +279,7 @@ def test_mmew_takes_the_subject_from_the_clip_in_both_layouts(folder, tmp_path):
     assert (entry.name, entry.label) == ("mmew/S13/S13-07-001", "negative")
     clip = read.load(entry)
     assert (marks(clip), clip.fps) == ((1, 5, 8), 90.0)
-    assert told(read) == {(entry.name, "offset"): "no such frame; the nearest is taken"}
+    assert told(read) == {(entry.name, "offset"): "no such frame; the nearest is used"}
 
 
 def test_mmew_never_mixes_raw_and_cropped_frames(tmp_path):
@@ -350,7 +350,7 @@ def test_folder_reads_videos_whose_first_frame_is_0(clips, monkeypatch):
     assert clip.frames[4].mean() == pytest.approx(40, abs=3)
     clip = read.load(whole)
     assert (clip.onset, clip.apex, clip.offset, clip.fps) == (0, None, 8, 500.0)
-    assert told(read)[marked.name, "offset"] == "no such frame; the nearest is taken"
+    assert told(read)[marked.name, "offset"] == "no such frame; the nearest is used"
     assert "absent" in told(read)["folder/ann/4", "row"]
 
 
@@ -403,9 +403,9 @@ def test_folder_leaves_out_rows_that_cannot_be_used_and_tells_their_lines(clips)
     assert {repair.clip.rpartition("/")[2]: repair.reason for repair in left} == {
         "3": "the column path is blank",
         "4": "the column label is blank",
-        "5": "the onset is no frame number",
-        "6": "fps is no number from 1 to 20000",
-        "7": "neither the sheet nor the file says how many frames a second",
+        "5": "the onset is not a frame number",
+        "6": "fps is not a number from 1 to 20000",
+        "7": "neither the sheet nor the file states the frames per second",
         "8": "its folder of frames is absent",
         "1": "another row has this subject, clip and onset",
     }
@@ -415,8 +415,8 @@ def test_folder_leaves_out_rows_that_cannot_be_used_and_tells_their_lines(clips)
 def test_folder_names_the_columns_that_lack(clips):
     labels(clips, [*GOOD[:6]], header=("Clip", "Subject", "Label", "onset", "apex", "offset"))
     message = refusal("folder", clips)
-    assert "labels.csv: no row holds all of the column names; line 1 lacks fps, path." in message
-    assert "The columns are clip, subject, label, onset, apex, offset, fps, path" in message
+    assert "labels.csv: no row holds all column names; line 1 lacks fps, path. Fix:" in message
+    assert "name the columns clip, subject, label, onset, apex, offset, fps, path" in message
 
 
 @pytest.mark.parametrize(
@@ -439,7 +439,7 @@ def test_folder_refuses_a_subject_that_would_be_in_training_and_in_test(clips, s
     labels(clips, first, ("2", "ann10", *PLAIN[2:]))
     assert len(source("folder", clips).entries()) == 2
     labels(clips, first, ("1", "bob", *PLAIN[2:7], "./a"))
-    assert "the path ./a is one of ann01 and (line 3) of bob" in refusal("folder", clips)
+    assert "the path ./a belongs to ann01 and, in line 3, to bob" in refusal("folder", clips)
 
 
 def test_folder_leaves_out_a_path_that_the_system_refuses(clips):
@@ -454,7 +454,7 @@ def test_folder_names_a_sheet_that_is_not_utf_8(clips):
     (clips / "labels.csv").write_bytes(text.encode("latin-1"))
     message = refusal("folder", clips)
     assert "labels.csv: not a readable .csv sheet" in message
-    assert message.endswith("Save it as CSV in UTF-8.")
+    assert message.endswith("Fix: save it as CSV in UTF-8.")
 
 
 def test_folder_without_a_sheet_says_what_is_expected_and_asks_nobody(tmp_path):

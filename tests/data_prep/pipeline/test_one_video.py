@@ -81,7 +81,7 @@ def test_the_folder_holds_flow_key_frames_preview_and_how_they_were_made(clip):
 
 def test_the_user_is_told_what_was_made(clip):
     out, told = clip
-    assert f"Frames 20 to 40, 0.40 s at 50 frames a second. In {out}:" in told
+    assert f"Frames 20 to 40, 0.40 s at 50 frames per second. In {out}:" in told
     assert "4 fields of 40 x 40" in told
     assert max(len(line) for line in told.replace(str(out), "clip").splitlines()) < 80
 
@@ -102,7 +102,7 @@ def test_only_what_the_command_wrote_is_replaced(clip):
     assert json.loads((out / "clip.json").read_text())["onset"] == 5
     assert not (out / "preview.png").exists()
     (out / "mine.txt").touch()
-    with pytest.raises(UserError, match=r"mine\.txt\); it is left alone.*--out"):
+    with pytest.raises(UserError, match=r"this command did not write \(mine\.txt\).*--out"):
         one_video.prepare(entry, out, RECIPE, lambda _: None)
 
 
@@ -143,7 +143,7 @@ def test_nothing_half_made_is_left(tmp_path, monkeypatch, fault, told):
 def test_what_lies_at_out_is_left_alone(tmp_path):
     for out in (tmp_path / "file", tmp_path / "folder"):
         (out / "a").mkdir(parents=True) if out.name == "folder" else out.touch()
-        with pytest.raises(UserError, match="it is left alone"):
+        with pytest.raises(UserError, match="this command did not write"):
             one_video.prepare(marked(tmp_path / "none"), out, RECIPE)
 
 
@@ -185,7 +185,7 @@ def test_marks_keep_their_numbers_after_a_gap(tmp_path):
 @pytest.mark.parametrize("fps", [0.0, -25.0, 30_000.0, float("nan"), float("inf")])
 def test_a_rate_that_no_camera_has_is_refused(tmp_path, fps):
     path = film(tmp_path / "a.avi", 5)
-    with pytest.raises(UserError, match=r"--fps=.* it must be 1 to 20000 a second"):
+    with pytest.raises(UserError, match=r"--fps=.* it must be 1 to 20000 frames per second"):
         load(marked(path, fps=fps))
 
 
@@ -229,8 +229,8 @@ def command(*arguments):
         (["--video=a", "--out=x", "--config.prep.face.box=(1,2,0,4)"], "config.prep.face.box is"),
         (["--video=a", "--out=x", "--config.prep.face.box=(1,2,3,4)"], "prep.face.points=box"),
         (["--video=~/none.mp4", "--out=x"], str(Path.home() / "none.mp4")),
-        (["--video=", "--out=x"], "Which video?"),
-        (["--onset=3", "--config=configs/synthetic.py"], "--onset is about a video"),
+        (["--video=", "--out=x"], "--video: no path is given"),
+        (["--onset=3", "--config=configs/synthetic.py"], "--onset: no video is given"),
         ([], "--config=configs/synthetic.py, or give --video"),
     ],
 )

@@ -127,7 +127,7 @@ def test_what_is_left_out_is_counted_and_said(config, source):
 
 def test_every_clip_failing_is_an_error_with_the_reason(config, source):
     source.bad = range(3)
-    with pytest.raises(UserError, match=r"every one of its 3 clips failed.*\n.*frame 7 is absent"):
+    with pytest.raises(UserError, match=r"no usable clip, 3 failed.*\n.*frame 7 is absent"):
         prepare(config)
 
 
@@ -230,7 +230,7 @@ def test_set_that_is_there_is_found_in_a_folder_that_is_only_for_reading(
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert prepare(config).path == first.path
     config.prep.magnify.alpha = 9.0
-    with pytest.raises(UserError, match=r"cannot be written: Read-only.*data_dir="):
+    with pytest.raises(UserError, match=r"cannot be written \(Read-only.*data_dir="):
         prepare(config)
 
 
@@ -305,7 +305,7 @@ def test_mistakes_end_with_one_message_and_status_2(config_file, flags, message)
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ((), "Which configuration"),
+        ((), "--config: no file is given"),
         (("--config=nowhere.py",), "nowhere.py"),
         (("--config={file}:big",), "no preset big"),
         (("--config={file}:big", "--config.data.workers=1"), "no preset big"),
@@ -366,7 +366,7 @@ def test_stopped_preparation_leaves_no_process_and_goes_on(
     if how == signal.SIGINT:
         assert process.returncode == command.INTERRUPTED == 130
         assert err.strip().splitlines()[-1] == (
-            "Interrupted. What is finished is kept: run the same command again to go on."
+            "Interrupted. Finished work is kept. Run the same command again to continue."
         )
         assert "Traceback" not in err
         assert not list(data.rglob("*.tmp"))
@@ -403,9 +403,9 @@ def _ends(group: int) -> bool:
     ("stages", "message"),
     [
         (["face", "keyframe"], "Did you mean 'keyframes'"),
-        (["magnify", "face", "keyframes"], "'face' comes first"),
-        (["face", "magnify"], "'keyframes' has to be"),
-        (["face", "keyframes", "keyframes"], "none comes twice"),
+        (["magnify", "face", "keyframes"], "'face' must come first"),
+        (["face", "magnify"], "'keyframes' must be there"),
+        (["face", "keyframes", "keyframes"], "none may come twice"),
         ([], "it may hold: face"),
     ],
 )
@@ -418,5 +418,5 @@ def test_wrong_stages_are_refused_at_once(config, source, stages, message):
 def test_folder_that_cannot_be_written_is_named(config, source, tmp_path):
     (tmp_path / "file").touch()
     config.data.data_dir = str(tmp_path / "file" / "data")
-    with pytest.raises(UserError, match=r"file/data cannot be written.*data_dir="):
+    with pytest.raises(UserError, match=r"file/data: cannot be written.*data_dir="):
         prepare(config)

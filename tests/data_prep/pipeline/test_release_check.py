@@ -95,7 +95,7 @@ def test_all_that_is_wrong_with_clips_is_told_at_once(samm, tmp_path):
     third.rename(samm / "007" / "misspelt")
     said, good = told(config("samm", samm, points))
     assert not good
-    missing = said.partition("Missing or damaged: clips what ")[2].partition("Not complete")[0]
+    missing = said.partition("Missing or damaged: clips what ")[2].partition("Incomplete, but")[0]
     assert "1 cannot be opened (No such file or directory)" in missing
     assert ": 006/006_1_3 (006_00003.png)" in missing
     assert "1 no landmarks can be read (No such file or directory)" in missing
@@ -132,16 +132,16 @@ def test_repairs_and_rows_that_are_left_out_do_not_keep_a_release_from_use(samm)
     said, good = told(config("samm", samm))
     assert good
     assert "1 apex: no apex is marked: 006/006_1_1" in said
-    assert "1 offset: no such frame; the nearest is taken: 006/006_1_2" in said
+    assert "1 offset: no such frame; the nearest is used: 006/006_1_2" in said
     assert "2 folder: no row of the sheet names it: 006/006_1_3, 007/007_1_3" in said
-    assert said.endswith("It can be used as it is (rows left out: 1).")
+    assert said.endswith("The release can be used as it is (rows left out: 1).")
     sheet(samm / "SAMM_Micro_FACS_Codes_v2.xlsx", SAMM_HEADER, rows[4:])
     for clip in samm.glob("006/*/"):
         clip.rename(samm / "007" / clip.name)
     (samm / "006" / "006_1_9").mkdir()
     said, good = told(config("samm", samm))
     assert not good
-    assert "Missing: not one clip can be used." in said
+    assert "Missing: no clip can be used." in said
 
 
 @pytest.mark.parametrize("name", ["smic", "samm", "casme2", "casme3", "mmew", "folder"])
@@ -207,7 +207,7 @@ def test_release_without_a_sheet(smic):
 def test_synthetic_clips_need_nothing():
     said, good = told(config("synthetic", ""))
     assert good
-    assert "all 64 8 It can be used as it is." in said
+    assert "all 64 8 The release can be used as it is." in said
 
 
 def run(*flags):
@@ -222,12 +222,12 @@ def test_command_ends_with_0_or_2(samm):
     box = "--config.prep.face.points=box"
     status, out, err = run(f"--config.data.manual_dir={samm}", box)
     assert (status, err) == (0, "")
-    assert out.endswith("It can be used as it is.\n")
+    assert out.endswith("The release can be used as it is.\n")
     (samm / "006" / "006_1_1" / "006_00000.png").write_bytes(b"")
     status, out, err = run(f"--config.data.manual_dir={samm}", box)
     assert status == 2
     assert "006/006_1_1 (006_00000.png)" in re.sub(r"\s+", " ", out)
-    assert "It cannot be used as it is" in err
+    assert "The release cannot be used as it is" in err
 
 
 @pytest.mark.parametrize("flag", ["--preview", "--tfrecord=there", "--video=face.mp4"])

@@ -228,7 +228,7 @@ def test_another_recipe_is_refused_with_the_fields_that_differ(tmp_path):
 
 
 def test_set_without_a_record_is_refused_with_the_first_reason(tmp_path):
-    with pytest.raises(UserError, match=r"every one of its 1 clips failed.*noise/s1/7:\nno face"):
+    with pytest.raises(UserError, match=r"no usable clip, 1 failed.*noise/s1/7:\nno face"):
         write(tmp_path, [])
 
 

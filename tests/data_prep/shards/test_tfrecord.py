@@ -87,7 +87,7 @@ def test_description_says_tfrecord_and_is_else_that_of_the_set(path, tmp_path, c
 
 def test_folder_that_is_there_is_left_alone(path, tmp_path, crc32c):
     (tmp_path / "mine").mkdir()
-    with pytest.raises(UserError, match="mine is there already"):
+    with pytest.raises(UserError, match="mine: it exists already"):
         tfrecord.write(path, tmp_path / "mine")
 
 
@@ -101,7 +101,7 @@ def test_damaged_set_leaves_no_export(path, tmp_path, crc32c):
 
 def test_folder_that_cannot_be_made_is_named(path, tmp_path, crc32c):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="file/tfrecord cannot be written"):
+    with pytest.raises(UserError, match="file/tfrecord: cannot be written"):
         tfrecord.write(path, tmp_path / "file" / "tfrecord")
 
 

@@ -55,7 +55,7 @@ def marks(spotted):
 
 
 def planted(video):
-    return np.array([dataclasses.astuple(one)[:3] for one in video.planted])
+    return np.array([dataclasses.astuple(one)[:3] for one in video.expressions])
 
 
 def window(watcher, index):
@@ -95,7 +95,7 @@ def told(monkeypatch):
 def test_what_is_planted_is_told_once_with_the_frames_around_it(video, frames):
     watcher = Watcher(RECIPE, FPS, name="film")
     spotted = watched(frames, watcher)
-    assert len(video.planted) == len(spotted) > 1
+    assert len(video.expressions) == len(spotted) > 1
     np.testing.assert_allclose(marks(spotted), planted(video), atol=0.05)
     (stretch,) = watcher.stretches
     assert (stretch.first, stretch.last, stretch.kind, stretch.faces) == (0, 149, "face", 1)
@@ -161,7 +161,7 @@ def test_marks_count_from_the_first_frame(video, frames, blind):
 
 def test_no_movement_spans_a_cut(video, frames, other):
     # The cut is at the apex of the second expression.
-    cut = round(video.planted[1].apex * FPS)
+    cut = round(video.expressions[1].apex * FPS)
     watcher = Watcher(RECIPE, FPS)
     spotted = watched([*frames[:cut], *other], watcher)
     np.testing.assert_allclose(marks(spotted), planted(video)[:1], atol=0.05)
@@ -199,7 +199,7 @@ def test_a_face_that_is_lost_and_comes_back(video, frames, told):
     kinds = [(stretch.first, stretch.last, stretch.kind) for stretch in watcher.stretches]
     assert kinds == [(0, 60, "face"), (61, 119, "no face"), (120, 149, "face")]
     trusted = planted(video)[planted(video)[:, 2] < 2.0]
-    assert len(trusted) == len(spotted) < len(video.planted)
+    assert len(trusted) == len(spotted) < len(video.expressions)
 
 
 def test_a_face_elsewhere_is_another_one(video, frames, told):
@@ -217,10 +217,10 @@ def test_of_several_faces_the_one_that_was_followed_is(video, frames, told):
     told(lambda look: [video.landmarks] if look == 0 else [far, video.landmarks + 0.5])
     watcher = Watcher(RECIPE, FPS)
     spotted = watched(frames, watcher)
-    assert len(spotted) == len(video.planted)
+    assert len(spotted) == len(video.expressions)
     assert len(watcher.stretches) == 1
     (note,) = watcher.notes
-    assert note == "2 faces in frame 30; the one nearest to where it was is followed."
+    assert note == "2 faces in frame 30; the one nearest to the previous position is followed."
 
 
 def test_of_two_people_the_larger_is_taken_at_first(frames, other):
@@ -228,7 +228,7 @@ def test_of_two_people_the_larger_is_taken_at_first(frames, other):
     watcher = Watcher(RECIPE, FPS)
     watched(both, watcher)
     assert watcher.stretches[0].faces == 2
-    assert "2 faces in frame 0; the largest was taken" in watcher.notes[0]
+    assert "2 faces in frame 0; the largest is used" in watcher.notes[0]
 
 
 def test_a_head_that_has_moved_is_followed_and_no_movement_is_lost(video, frames):
@@ -246,7 +246,7 @@ def test_a_head_that_has_moved_is_followed_and_no_movement_is_lost(video, frames
 
 def test_an_unread_frame_is_a_gap(video, frames, told):
     told(lambda _: [video.landmarks])
-    gap = round(video.planted[1].apex * FPS)
+    gap = round(video.expressions[1].apex * FPS)
     watcher = Watcher(RECIPE, FPS)
     spotted = watched([*frames[:gap], None, *frames[gap + 1 :]], watcher)
     np.testing.assert_allclose(marks(spotted[:1]), planted(video)[:1], atol=0.06)

@@ -164,7 +164,7 @@ def test_frames_are_gone_through_once():
         (None, {"points": "nose"}, "face.points"),
         (None, {"points": "box", "per_frame": True}, "face.per_frame"),
         (np.zeros((5, 2)), {}, "68 points"),
-        (np.zeros((68, 2)), {}, "both eyes at one place"),
+        (np.zeros((68, 2)), {}, "both eyes at the same place"),
         (
             made_up_landmarks(),
             {},

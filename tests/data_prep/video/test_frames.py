@@ -145,7 +145,7 @@ def test_folders_that_are_no_clip_are_named(tmp_path):
         open_frames(tmp_path / "one" / "1.png")
     draw(tmp_path / "twice", ["img1.png", "img01.jpg"])
     with pytest.raises(
-        UserError, match=r"twice: frame 1 is there twice, as img01\.jpg and img1\.png"
+        UserError, match=r"twice: frame 1 occurs twice, as img01\.jpg and img1\.png"
     ):
         open_frames(tmp_path / "twice")
 

@@ -154,7 +154,7 @@ def test_a_change_of_size_is_told(tmp_path):
     stream = open_stream(tmp_path, fps=50.0)
     assert len(list(stream)) == 6
     assert stream.notes == (
-        "frame 3 has 32x24 pixels and the one before 64x48: that is taken for a cut.",
+        "frame 3 has 32x24 pixels and the one before 64x48; this is treated as a cut.",
     )
 
 
@@ -166,7 +166,7 @@ def taken(steps, fps):
 def test_a_rate_that_changes_is_told():
     notes = taken([33.0] * 10 + [67.0] * 10, 25.0)
     assert "33 to 67 ms apart" in notes[0]
-    assert "20 frames a second on average, and 25 were taken" in notes[1]
+    assert "20 frames a second on average, but 25 are used" in notes[1]
     assert not taken([40.0] * 20, 25.0)
     assert not taken([33.0, 34.0] * 10, 30.0)  # rounded by a clock of whole milliseconds
 

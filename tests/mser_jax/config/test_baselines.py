@@ -16,7 +16,7 @@ from mser_jax.experiments import suite, workdir
 NETWORKS = [name for name, model in zoo.MODELS.items() if not model.classical]
 
 
-@pytest.mark.parametrize("name", [*zoo.MODELS, megc2019.ALL])
+@pytest.mark.parametrize("name", [*zoo.MODELS, megc2019.ALL_MODELS])
 def test_every_model_has_a_configuration_that_is_valid(name):
     config = defaults.get_config("megc2019", name)
     validation.validate(config)
@@ -50,9 +50,9 @@ def test_an_unknown_model_is_answered_with_the_nearest():
     [
         ("input.kind", "flow", "the data set megc2019 has images"),
         ("input.scale", "clip", "'clip' needs the flow in px"),
-        ("input.channels", ("u", "magnitude"), "which the images have lost"),
-        ("train.loss", "margin", "the margin loss is for CapsuleNet"),
-        ("model.name", "rcn", "Fix: --config=configs/megc2019.py:rcn"),
+        ("input.channels", ("u", "magnitude"), "the images do not contain it"),
+        ("train.loss", "margin", "CapsuleNet needs the margin loss"),
+        ("model.name", "rcn", "Fix: use --config=configs/megc2019.py:rcn"),
     ],
 )
 def test_what_the_images_cannot_be_is_refused(field, value, told):
@@ -66,7 +66,7 @@ def test_what_the_images_cannot_be_is_refused(field, value, told):
 def test_what_draws_nothing_has_no_seeds():
     config = defaults.get_config("megc2019", "mirror_svm")
     config.train.seeds = 5
-    with pytest.raises(UserError, match="every seed would answer alike"):
+    with pytest.raises(UserError, match="every seed would give the same answers"):
         validation.validate(config)
 
 

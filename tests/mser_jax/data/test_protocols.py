@@ -116,17 +116,22 @@ def test_a_database_is_held_out_alone_as_it_is_in_turn():
             "hold_out",
             OF_SAMM,
             {},
-            r"hold_out needs at least 2 databases; the data set has 1 \(samm\)",
+            r"hold_out needs at least 2 databases, but the data set has 1 \(samm\)",
         ),
         (
             "cross_database",
             OF_SAMM,
             {},
-            r"cross_database needs at least 2 databases; .* 1 \(samm\)",
+            r"cross_database needs at least 2 databases, .* 1 \(samm\)",
         ),
-        ("k_fold", None, {"parts": 10}, "folds 10 needs at least 10 subjects; the data set has 9"),
-        ("loso", OF_SAMM & (DATASET.subject == "s1"), {}, "loso needs at least 2 subjects; .* 1"),
-        ("leave_one_sample_out", np.arange(len(OF_SAMM)) < 1, {}, "at least 2 clips; .* has 1"),
+        (
+            "k_fold",
+            None,
+            {"parts": 10},
+            "folds 10 needs at least 10 subjects, but the data set has 9",
+        ),
+        ("loso", OF_SAMM & (DATASET.subject == "s1"), {}, "loso needs at least 2 subjects, .* 1"),
+        ("leave_one_sample_out", np.arange(len(OF_SAMM)) < 1, {}, "at least 2 clips, .* has 1"),
     ],
 )
 def test_what_a_protocol_lacks_is_said_with_what_there_is(protocol, rows, changes, told):
@@ -206,7 +211,7 @@ def test_a_class_that_the_held_out_database_lacks_is_an_error_before_the_trainin
     setup.check_classes(DATASET, folds_of("hold_out"))
     lacks = only(DATASET, ~(OF_SAMM & (DATASET.clips.labels == 1)))
     setup.check_classes(lacks, folds_of("cross_database", lacks))
-    with pytest.raises(UserError, match="No clip that is tested is of class positive"):
+    with pytest.raises(UserError, match="No tested clip has the class positive"):
         setup.check_classes(lacks, folds_of("hold_out", lacks))
     scores = scoring.score(table("cross_database"), "mean")
     assert all(row["uf1"] is not None for row in scores["per_dataset"])

@@ -197,5 +197,5 @@ def test_the_metrics_hold_it_but_for_the_upper_bound(table):
     scores = scoring.score(table, "mean")
     assert scores["calibration"] == fit_temperature(table, "mean").to_dict()
     assert scoring.score(table, "oracle")["calibration"] is None
-    with pytest.raises(UserError, match=r"reads the label.*Fix: another --config\.eval"):
+    with pytest.raises(UserError, match=r"reads the label.*Fix: use another --config\.eval"):
         fit_temperature(table, "oracle")

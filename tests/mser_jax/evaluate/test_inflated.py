@@ -157,16 +157,16 @@ def spoiled(folder, what):
 @pytest.mark.parametrize(
     ("what", "told"),
     [
-        ("half", r"round-2-epoch-3\.npy is not whole"),
+        ("half", r"round-2-epoch-3\.npy: the file is incomplete"),
         *(
-            (what, r"inflated does not hold what led to predictions\.csv")
+            (what, r"inflated: the files do not match predictions\.csv")
             for what in ("other", "nan", "of more clips", "of no clip", "of fewer heads")
         ),
     ],
 )
 def test_files_of_another_training_are_refused(tmp_path, what, told):
     spoiled(keep(tmp_path, four_heads(), epochs=3), what)
-    with pytest.raises(UserError, match=f"{told}.*Fix: train anew"):
+    with pytest.raises(UserError, match=f"{told}.*Fix: train again"):
         inflated.read(tmp_path, four_heads(), epochs=3)
 
 

@@ -79,7 +79,7 @@ def test_folder_of_other_settings_is_refused_with_the_differences(tmp_path, resu
     with pytest.raises(UserError) as caught:
         open_workdir(other, str(tmp_path))
     lines = str(caught.value).splitlines()
-    assert lines[0] == f"{tmp_path} holds a run with other settings:"
+    assert lines[0] == f"{tmp_path}: the folder has a run with other settings:"
     assert "  train.epochs: the run has 30, now 5" in lines
     assert sum(line.startswith("  ") for line in lines) == 2
     assert lines[-1].startswith("Fix:")
@@ -99,7 +99,7 @@ def test_folder_in_which_nothing_was_trained_is_taken_over(tmp_path):
 @pytest.mark.parametrize("text", [b'{"name": "my-package"}', b"[]", b'{"preset": ', b"\xff\xfe"])
 def test_a_file_of_something_else_is_not_overwritten(tmp_path, text):
     (tmp_path / "config.json").write_bytes(text)
-    with pytest.raises(UserError, match=r"config\.json cannot be read: .*Fix: .*--workdir"):
+    with pytest.raises(UserError, match=r"config\.json: cannot be read \(.*Fix: .*--workdir"):
         open_workdir(config(), str(tmp_path))
     assert (tmp_path / "config.json").read_bytes() == text
 
@@ -133,7 +133,7 @@ def test_how_many_at_once_and_what_is_kept_or_reported_is_no_other_run():
 def test_folder_that_cannot_be_written_is_a_users_mistake(tmp_path):
     (tmp_path / "file").write_text("")
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
-        with pytest.raises(UserError, match=r"cannot be written: .*Fix: .*--workdir"):
+        with pytest.raises(UserError, match=r"cannot be written \(.*Fix: .*--workdir"):
             open_workdir(config(), str(folder))
 
 
@@ -190,7 +190,7 @@ def test_log_keeps_what_a_full_disk_does_not_take(tmp_path, monkeypatch, capsys)
     log.write("epoch", epoch=3)
     assert [event.get("epoch") for event in Log(log.path).read()] == [None, 1, 2, 3]
     told = capsys.readouterr().err
-    assert told.count("cannot be written now: No space left on device") == 1
+    assert told.count("cannot be written now (No space left on device)") == 1
 
 
 def test_stages_are_timed_and_logged_when_they_end_well(tmp_path):
@@ -206,9 +206,9 @@ def test_stages_are_timed_and_logged_when_they_end_well(tmp_path):
 
 
 def test_two_runs_at_once_do_not_share_a_folder(tmp_path):
-    with folders.lock(tmp_path), pytest.raises(UserError, match="another process is at work"):
+    with folders.lock(tmp_path), pytest.raises(UserError, match="another process is using"):
         run.run(config(), str(tmp_path), "report")
-    with pytest.raises(UserError, match=r"predictions\.csv is not there"):  # free again
+    with pytest.raises(UserError, match=r"predictions\.csv: no such file"):  # free again
         run.run(config(), str(tmp_path), "report")
     with folders.lock(tmp_path):
         pass

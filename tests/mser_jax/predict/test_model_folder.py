@@ -154,7 +154,7 @@ def test_weights_of_clips_that_were_prepared_otherwise_are_not_exported(
 ):
     monkeypatch.setitem(STAGES, "magnify", STAGES["magnify"]._replace(version=99))
     assert export.main([str(run), str(tmp_path / "model")]) == 2
-    assert "makes in another way" in " ".join(capsys.readouterr().err.split())
+    assert "prepares clips differently" in " ".join(capsys.readouterr().err.split())
 
 
 def test_no_path_of_the_machine_that_trained_is_in_it(tmp_path):
@@ -236,7 +236,7 @@ def test_an_export_replaces_a_model_and_nothing_else(run, folder, capsys):
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        ("no run", "there is no such run"),
+        ("no run", "no such run"),
         ("no final", "--mode=final"),
         ("other clips", "different clips"),
         ("other classes", "its classes are"),

@@ -94,9 +94,9 @@ def test_the_command_leaves_what_it_names(done):
 def test_the_planted_movements_are_found_and_classified(done, drawn):
     found = rows(done)
     apexes = [float(row["apex_s"]) for row in found]
-    for planted in drawn.planted:
+    for planted in drawn.expressions:
         assert min(abs(planted.apex - apex) for apex in apexes) < 0.1
-    assert len(found) <= len(drawn.planted) + 2
+    assert len(found) <= len(drawn.expressions) + 2
     for row in found:
         probabilities = [float(row[f"probability_{name}"]) for name in CLASSES]
         assert sum(probabilities) == pytest.approx(1, abs=1e-3)
@@ -138,7 +138,7 @@ def test_a_marked_movement_is_one_row(tmp_path, model, video, place, capsys):
     film = cv2.VideoCapture(str(place / "overlay.mp4"))
     assert film.get(cv2.CAP_PROP_FRAME_COUNT) == (85 + FPS) - (60 - FPS) + 1
     assert __main__.main([*arguments, "--onset=85", "--offset=60"]) == 2
-    assert "Correct --onset" in capsys.readouterr().err
+    assert "Fix: correct --onset" in capsys.readouterr().err
 
 
 def test_an_interrupted_video_goes_on_and_ends_alike(
@@ -185,7 +185,7 @@ def test_what_is_found_when_the_video_ends_is_not_lost(
     tmp_path, model, video, place, drawn, monkeypatch
 ):
     wish = asking.Request(MarkedVideo(video, landmarks=place / "points.csv"))
-    loaded, last = load(model), round(drawn.planted[-1].offset * FPS) + 4
+    loaded, last = load(model), round(drawn.expressions[-1].offset * FPS) + 4
     ended = []
 
     def short(items, total, title):
@@ -206,7 +206,7 @@ def test_what_is_found_when_the_video_ends_is_not_lost(
     monkeypatch.undo()
     again, _ = asking.answer_video(loaded, wish, tmp_path / "face", short)
     assert [each.apex for each in again.answers] == [each.apex for each in whole.answers]
-    assert whole.answers[-1].apex == pytest.approx(drawn.planted[-1].apex * FPS, abs=5)
+    assert whole.answers[-1].apex == pytest.approx(drawn.expressions[-1].apex * FPS, abs=5)
 
 
 def test_a_film_is_added_without_watching_again(tmp_path, done, model, video, place):
@@ -493,7 +493,7 @@ def test_grey_frames_give_what_coloured_ones_give(model, video, drawn):
     grey = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in decoded(video))
     found = load(model).predict(grey, FPS, landmarks=drawn.landmarks)
     coloured = load(model).predict(decoded(video), FPS, landmarks=drawn.landmarks)
-    assert len(found.answers) >= len(drawn.planted)
+    assert len(found.answers) >= len(drawn.expressions)
     assert [a.apex for a in found.answers] == [a.apex for a in coloured.answers]
 
 

@@ -152,13 +152,13 @@ def test_a_position_that_is_saved_is_not_saved_again(checkpoints):
 OTHERS = {
     "other folds": (
         {"folds": ["a/1", "a/3", "a/4"]},
-        "folds: theirs 3, now 3; only theirs: 'a/2'; only now: 'a/4'",
+        "folds: checkpoint 3, now 3; only in the checkpoint: 'a/2'; only now: 'a/4'",
     ),
     "other folds, only their order": (
         {"folds": ["a/1", "a/3", "a/2"]},
-        "folds: in another order: theirs 'a/1', 'a/2', 'a/3'; now 'a/1', 'a/3', 'a/2'",
+        "folds: in another order: checkpoint 'a/1', 'a/2', 'a/3'; now 'a/1', 'a/3', 'a/2'",
     ),
-    "other clips": ({"clips_id": "noise/4567"}, "clips: theirs noise/0123, now noise/4567"),
+    "other clips": ({"clips_id": "noise/4567"}, "clips: checkpoint noise/0123, now noise/4567"),
 }
 
 
@@ -185,7 +185,7 @@ def test_of_many_folds_that_differ_a_few_are_named(checkpoints):
     more = [*FOLDS, *(f"b/{subject}" for subject in range(20))]
     with pytest.raises(UserError) as caught:
         dataclasses.replace(checkpoints, folds=more).position()
-    assert "now 23; only theirs: none; only now: 'b/0', " in str(caught.value)
+    assert "now 23; only in the checkpoint: none; only now: 'b/0', " in str(caught.value)
     assert "'b/5' and 14 more" in str(caught.value)
 
 
@@ -196,7 +196,7 @@ def test_checkpoints_of_another_version_are_refused_and_it_is_named(checkpoints,
     before = "0.1.0"
     with pytest.raises(UserError) as caught:
         checkpoints.position()
-    assert f"version: theirs {before}, now 9.9.9" in str(caught.value)
+    assert f"version: checkpoint {before}, now 9.9.9" in str(caught.value)
     assert f"pip install mser_jax=={before}" in str(caught.value)
 
 
@@ -220,7 +220,7 @@ def test_one_that_a_power_cut_spoiled_is_named_with_a_remedy_that_works(checkpoi
     spoiled = checkpoints.path(2) / part
     for file in (spoiled,) if spoiled.is_file() else spoiled.iterdir():
         os.truncate(file, 10)
-    with pytest.raises(UserError, match=r"/2 cannot be read: .* Fix: remove this folder"):
+    with pytest.raises(UserError, match=r"/2: cannot be read \(.*\)\. Fix: remove this folder"):
         checkpoints.restore(states(0, width=1000))
     shutil.rmtree(checkpoints.path(2))
     assert checkpoints.restore(states(0, width=1000))[0] == 1
@@ -231,7 +231,7 @@ def test_one_that_lacks_a_file_is_named_already_where_only_its_position_is_asked
     with checkpoints:
         checkpoints.save(1, states(1))
     (checkpoints.path(1) / part).unlink()
-    with pytest.raises(UserError, match=r"/1 cannot be read: .* Fix: remove this folder"):
+    with pytest.raises(UserError, match=r"/1: cannot be read \(.*\)\. Fix: remove this folder"):
         checkpoints.position()
 
 
@@ -259,19 +259,19 @@ def test_a_folder_without_the_room_is_refused_before_the_training(checkpoints, m
         checkpoints.check_disk_space(tree)
     size = sum(leaf.nbytes + 2048 for leaf in jax.tree.leaves(tree))
     assert str(caught.value) == (
-        f"{checkpoints.folder} has not the room for 3 checkpoints of {size / 1e3:.1f} kB: "
-        f"{(3 * size - there) / 1e3:.1f} kB are needed, 200.0 kB are free. Fix: free "
+        f"{checkpoints.folder}: not enough disk space for 3 checkpoints of {size / 1e3:.1f} kB "
+        f"({(3 * size - there) / 1e3:.1f} kB needed, 200.0 kB free). Fix: free "
         f"{(3 * size - there - 200_000) / 1e3:.1f} kB, or give a --workdir on another disk."
     )
     with pytest.raises(UserError, match="for 7 checkpoints"):
-        checkpoints.check_disk_space(jax.eval_shape(lambda: tree), rounds=3)
+        checkpoints.check_disk_space(jax.eval_shape(lambda: tree), rounds_left=3)
     checkpoints.check_disk_space(states(1))
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_training(checkpoints):
     checkpoints.folder.parent.mkdir()
     checkpoints.folder.write_text("")
-    with pytest.raises(UserError, match=r"checkpoints cannot be written: .*Fix: .*--workdir"):
+    with pytest.raises(UserError, match=r"checkpoints: cannot be written \(.*Fix: .*--workdir"):
         checkpoints.check_disk_space(states(1))
 
 
@@ -307,7 +307,7 @@ def test_the_last_checkpoint_waits_for_the_disk(checkpoints, capfd, monkeypatch)
         checkpoints.save(4, states(4), wait=True)
     assert_same(real(checkpoints.restore(states(0))[1]), real(states(4)))
     told = capfd.readouterr().err
-    assert told.count("Free space, or Ctrl-C.") == 1
+    assert told.count("Free space, or press Ctrl-C.") == 1
     assert "nothing is saved yet" in told
 
 
@@ -319,7 +319,7 @@ def test_a_disk_that_goes_on_failing_ends_in_what_is_safe(checkpoints, impatient
     told = " ".join(str(caught.value).split())
     assert "epoch 2 cannot be saved: File too large" in told
     assert "epoch 1 is safe. Fix: free space" in told
-    assert capfd.readouterr().err.count("Free space, or Ctrl-C.") > 1
+    assert capfd.readouterr().err.count("Free space, or press Ctrl-C.") > 1
     assert checkpoints.restore(states(0))[0] == 4
 
 

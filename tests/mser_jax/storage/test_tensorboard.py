@@ -86,7 +86,7 @@ def test_a_disk_that_fails_is_told_once_and_stops_no_training(tmp_path, capsys, 
         writer.close()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert capsys.readouterr().err.count(f"{folder} cannot be written: File too large.") == 1
+    assert capsys.readouterr().err.count(f"{folder}: cannot be written (File too large).") == 1
     write(folder, epoch(4, 2.0))  # a run that goes on when there is space
     assert scalars(folder)["loss"][-1] == (4, 2.0)
 

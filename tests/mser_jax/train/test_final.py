@@ -32,7 +32,7 @@ def test_the_one_fold_has_every_clip_and_tests_none():
 
 def test_what_is_no_network_is_refused_before_anything_is_prepared(tmp_path):
     config = defaults.get_config("megc2019", "svm_linear")
-    with pytest.raises(UserError, match=r"svm_linear is no network.*Fix"):
+    with pytest.raises(UserError, match=r"svm_linear is not a network.*Fix"):
         run.run(config, str(tmp_path / "run"), "final")
 
 

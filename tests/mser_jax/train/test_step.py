@@ -242,7 +242,7 @@ def test_a_stopped_run_has_saved_its_epoch_and_goes_on_to_the_same_bits(
     with pytest.raises(KeyboardInterrupt):
         whole_run(tmp_path, log=StopsAfter(tmp_path / "log.jsonl", 3, number))
     assert signal.getsignal(number) is handler
-    assert "Stopping after the present steps" in capsys.readouterr().err
+    assert "Stopping after the current steps" in capsys.readouterr().err
     assert checkpoints(tmp_path).position() == 3 * STEPS
     assert_same_bits(whole_run(tmp_path), uninterrupted[0])
     events = Log(tmp_path / "log.jsonl").read()

@@ -6,8 +6,8 @@ from data_prep.common.errors import UserError
 from data_prep.datasets.base.marks import snap_marks
 
 FRAMES = [98, 99, 100, 102, 103, 107]
-AT_ONSET = "it is the onset; used as it stands"
-NEAREST = "no such frame; the nearest is taken"
+AT_ONSET = "equals the onset; used as stated"
+NEAREST = "no such frame; the nearest is used"
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ from data_prep.datasets.base.repairs import Repair, left_out_row
 
 ODD = [
     *(left_out_row(f"samm/006/006_{clip}", "its folder of frames is absent") for clip in range(5)),
-    left_out_row('samm/007/7, "é"', "the same row stands twice", "row 9"),
+    left_out_row('samm/007/7, "é"', "the row occurs twice", "row 9"),
     Repair("samm/011/a", "apex", "", "", "no apex is marked"),
     Repair("samm/011/b", "apex", "7", "", "not between onset and offset"),
-    Repair("samm/011/c", "offset", "9", "8", "no such frame; the nearest is taken"),
+    Repair("samm/011/c", "offset", "9", "8", "no such frame; the nearest is used"),
 ]
 
 
@@ -30,7 +30,7 @@ def test_grouped_names_all_clips_unless_told_otherwise():
 
 
 def test_dropped_counts_rows_alone():
-    expected = {"its folder of frames is absent": 5, "the same row stands twice": 1}
+    expected = {"its folder of frames is absent": 5, "the row occurs twice": 1}
     assert repairs.count_dropped(ODD) == expected
 
 
@@ -40,7 +40,7 @@ def test_estimated_apexes_are_entered_where_none_is():
     assert [(repair.now, repair.reason) for repair in done[-3:]] == [
         ("12", "no apex is marked; estimated from the flow"),
         ("13", "not between onset and offset; estimated from the flow"),
-        ("8", "no such frame; the nearest is taken"),
+        ("8", "no such frame; the nearest is used"),
     ]
     assert repairs.with_apexes(ODD, {}) == ODD
 

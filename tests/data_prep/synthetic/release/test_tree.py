@@ -425,7 +425,7 @@ def test_mistakes_are_named_before_anything_is_written(tmp_path, arguments, mess
 def test_nothing_is_written_over(tmp_path):
     (tmp_path / "kept.txt").write_text("mine")
     for out in (tmp_path, tmp_path / "kept.txt"):
-        with pytest.raises(UserError, match=rf"{re.escape(str(out))} is there already"):
+        with pytest.raises(UserError, match=rf"{re.escape(str(out))}: it exists"):
             release_tree.write("smic", out)
     assert [path.name for path in tmp_path.iterdir()] == ["kept.txt"]
 
@@ -440,7 +440,7 @@ def test_the_command_writes_a_tree_without_traps_and_says_how_to_read_it(tmp_pat
     assert f"{flags} --config.data.frames=cropped\n" in said
     assert len(table(out, "casme2")) == 2
     assert command_line.main(["--layout=casme2", f"--out={out}", *small]) == 2
-    assert "Give another --out" in capsys.readouterr().err
+    assert "give another --out" in capsys.readouterr().err
 
 
 def test_the_command_says_which_landmarks_are_of_which_frames(tmp_path, capsys):

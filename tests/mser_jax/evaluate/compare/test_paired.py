@@ -136,11 +136,11 @@ def changed(table: Predictions, name, value):
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("clip", "x9", "2 are in one of them only"),
-        ("subject", "zz", "2 are in one of them only"),
-        ("seed", 5, "2 are in one of them only"),
-        ("label", 2, r"do not agree on the clip made/s0/0: label a .* and c "),
-        ("fold", "F", r"do not agree on the clip made/s0/0: .* and a in F\. Fix"),
+        ("clip", "x9", "2 are in only one of them"),
+        ("subject", "zz", "2 are in only one of them"),
+        ("seed", 5, "2 are in only one of them"),
+        ("label", 2, r"do not agree on clip made/s0/0: label a .* and label c "),
+        ("fold", "F", r"do not agree on clip made/s0/0: .* and label a in fold F\. Fix"),
     ],
 )
 def test_tables_of_other_clips_are_refused_by_name(name, value, told):

@@ -152,12 +152,12 @@ def relabelled(of):
     ("b", "told"),
     [
         (predictions().take(np.arange(54) % 3 < 2), "no clip of class c"),
-        (relabelled(predictions()), r"do not agree on the clip samm/s0/4: its label is b in .* c"),
-        (predictions(class_names=("a", "b", "z")), "a, b, c; runs/b has a, b, z"),
-        (predictions(subject=np.full(54, "x")), "no clip in common, as samm/s0/0 .* samm/x/0"),
+        (relabelled(predictions()), r"do not agree on clip samm/s0/4: its label is b in .* c"),
+        (predictions(class_names=("a", "b", "z")), "a, b, c, but runs/b has a, b, z"),
+        (predictions(subject=np.full(54, "x")), "no clip in common; .* samm/s0/0 and samm/x/0"),
         (
             predictions(seeds=[0, 1]).take(np.arange(107)),
-            r"2 seeds and 54 clips are 108 rows, .*107",
+            r"2 seeds and 54 clips need 108 rows, .*107",
         ),
     ],
 )
@@ -237,7 +237,7 @@ def test_a_folder_without_a_finished_run_is_named(tmp_path):
         runs.read(str(tmp_path / "absent"))
     folder = left_behind(tmp_path / "run", predictions())
     (tmp_path / "run" / "predictions.csv").unlink()
-    with pytest.raises(UserError, match=r"predictions\.csv is not there"):
+    with pytest.raises(UserError, match=r"predictions\.csv: no such file"):
         runs.read(folder)
 
 
@@ -245,7 +245,7 @@ def test_a_folder_without_a_finished_run_is_named(tmp_path):
 def test_a_configuration_that_is_not_one_is_named(tmp_path, spoiled):
     folder = left_behind(tmp_path / "run", predictions())
     (tmp_path / "run" / "config.json").write_text(spoiled)
-    with pytest.raises(UserError, match=r"config\.json is not the configuration of a run"):
+    with pytest.raises(UserError, match=r"config\.json: not the configuration of a run"):
         runs.read(folder)
 
 

@@ -274,5 +274,5 @@ def test_a_token_alone_has_all_its_attention():
 
 @pytest.mark.parametrize("side", [6, 27, 30])
 def test_htnet_refuses_a_side_that_its_blocks_do_not_divide(side):
-    with pytest.raises(ValueError, match=f"a side of {side} px is no multiple of 28"):
+    with pytest.raises(ValueError, match=f"the side of {side} px must be a multiple of 28"):
         nnx.eval_shape(lambda: HTNet(3, side=side, rngs=nnx.Rngs(0)))

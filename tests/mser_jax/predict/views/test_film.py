@@ -169,7 +169,7 @@ def test_an_interruption_leaves_nothing_new(tmp_path, error):
 def test_what_cannot_be_written_is_a_mistake_to_mend(tmp_path):
     with pytest.raises(UserError, match="no frame"):
         overlay.write(tmp_path / "film.mp4", [], video())
-    with pytest.raises(UserError, match=r"film\.mp4: cannot be written.*\n.*make room"):
+    with pytest.raises(UserError, match=r"film\.mp4: cannot be written.*\n.*free disk space"):
         overlay.write(tmp_path / "absent" / "film.mp4", frames(3), video(3))
     assert not list(tmp_path.iterdir())
 
