@@ -78,6 +78,11 @@ def text_row(name: str, cells: Iterable[str]) -> str:
     return f"{name[:24]:<24}" + "".join(f"{cell:>9}" for cell in cells).rstrip()
 
 
+def signed(value: float | None) -> str:
+    """Format a difference with its sign; '-' if there is none."""
+    return "-" if value is None else f"{value:+.3f}"
+
+
 def short_number(value: float | None) -> str:
     """Format a score for a narrow column; '-' if there is none."""
     return "-" if value is None else number(value)
