@@ -171,7 +171,7 @@ def _frame_difference(clip: Clip) -> float:
 
 
 def _estimate_by_tvl1(clip: Clip) -> float:
-    """Estimate the apex as the program does, with TV-L1 in place of Farneback's flow."""
+    """Estimate the apex as stage `apex` does, with TV-L1 in place of Farneback's flow."""
     fields = config.recipe().flow
     return _peak(
         clip,

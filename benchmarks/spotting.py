@@ -79,7 +79,7 @@ def main() -> None:
     print(timing.heading("CPU", ["numpy", "opencv-python"]), end="\n\n")
     print(f"Seed {SEED}; {flags.subjects} subjects, {flags.seconds:g} s of each per row.\n")
     print(timing.table(list(_scores(results))), end="\n\n")
-    print(timing.table(list(_errors(results))))
+    print(timing.table(list(_error_rows(results))))
 
 
 def _watch(subject: int, seconds: float, fps: float, kind: str) -> Video:
@@ -124,7 +124,7 @@ def _scores(results: dict[tuple[float, str], list[Video]]) -> Iterator[tuple[obj
         yield (f"{fps:g}", kind, len(pairs), *texts, f"{false / minutes:.1f}")
 
 
-def _errors(results: dict[tuple[float, str], list[Video]]) -> Iterator[tuple[object, ...]]:
+def _error_rows(results: dict[tuple[float, str], list[Video]]) -> Iterator[tuple[object, ...]]:
     """Yield the rows of the second table: recall and errors of the hits, by amplitude."""
     yield (
         *("frames a second", "amplitude, px", "planted", "recall"),

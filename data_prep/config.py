@@ -14,7 +14,7 @@ from data_prep.common.errors import UserError
 
 # Maps from emotions to classes, for the data sets that do not use the paper's.
 CLASSES = {"composite": "megc2019", "megc2019": "megc2019", "folder": "emotion"}
-IMAGES = ("megc2019",)  # Data sets of finished images; their recipe is `image_recipe()`.
+IMAGES = ("megc2019",)  # Data sets of ready-made images; their recipe is `image_recipe()`.
 PAPER_SIZE = 134
 PAPER_SHIFT = 15
 
@@ -113,7 +113,7 @@ def recipe() -> ConfigDict:
 
 
 def image_recipe() -> ConfigDict:
-    """Return the recipe of clips that are finished images of flow.
+    """Return the recipe of clips that are ready-made images of flow.
 
     Nothing is done to these clips: the recipe has no section of a stage. Its fields describe the
     images.
@@ -126,7 +126,7 @@ def image_recipe() -> ConfigDict:
 
 
 def is_images(recipe: Mapping[str, Any]) -> bool:
-    """Return whether a recipe is that of finished images, `image_recipe()`."""
+    """Return whether a recipe is that of ready-made images, `image_recipe()`."""
     return recipe.get("form") == "images"
 
 
@@ -209,7 +209,7 @@ def validate(config: Any) -> None:
 
 
 def _has_image_recipe(config: Any) -> bool:
-    """Return whether the clips are finished images.
+    """Return whether the clips are ready-made images.
 
     Raises:
       UserError: The recipe is for clips of the other kind.
@@ -217,8 +217,9 @@ def _has_image_recipe(config: Any) -> bool:
     finished = is_images(config.prep)
     if "data" in config and (config.data.dataset in IMAGES) != finished:
         raise UserError(
-            f"config.data.dataset is {config.data.dataset!r}, but config.prep is for "
-            f"{'finished images' if finished else 'videos'}. Fix: use the configuration of "
+            f"config.data.dataset is {config.data.dataset!r}, which holds "
+            f"{'videos' if finished else 'ready-made images'}, but config.prep is for "
+            f"{'ready-made images' if finished else 'videos'}. Fix: use the configuration of "
             f"that data set, --config=configs/{config.data.dataset}.py."
         )
     return finished

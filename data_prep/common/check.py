@@ -46,7 +46,9 @@ def subset(config: Any, table: Mapping[str, Sequence[str]]) -> None:
     for field, choices in table.items():
         values = get(config, field)
         if not values or isinstance(values, str):
-            raise UserError(f"config.{field} is {values!r}; it may hold: {', '.join(choices)}.")
+            raise UserError(
+                f"config.{field} is {values!r}; the allowed entries are {', '.join(choices)}."
+            )
         for value in values:
             if value not in choices:
                 raise UserError(unknown_message(f"entry of config.{field}", str(value), choices))

@@ -122,7 +122,7 @@ def run(
 
 
 def image_outcomes(source: ImageSource, entries: Iterable[Entry]) -> Iterator[Outcome]:
-    """Yield the outcome of each entry of a source of finished images."""
+    """Yield the outcome of each entry of a source of ready-made images."""
     return (Outcome(entry.name, source.record(entry)) for entry in entries)
 
 

@@ -121,10 +121,10 @@ def _print_summary(
     print_line(
         f"Frames {onset} to {offset}, {seconds:.2f} s at {clip.fps:g} frames per second. "
         f"In {out}:\n"
-        f"  flow.npy            {steps} fields of {width} x {height}, (u right, v down) in px\n"
+        f"  flow.npy            {steps} flow fields of {width} x {height} px: u right, v down\n"
         f"  key-00.png ...      {steps + 1} key frames\n"
-        "  preview.png, .mp4   look at these first; slices.png shows only the slices\n"
-        f"  {SETTINGS}           marks, key frames, settings"
+        "  preview.png, .mp4   check these first; slices.png shows lines of pixels over time\n"
+        f"  {SETTINGS}           onset, apex, offset; key frames; settings"
     )
     if clip_record["apex_estimated"]:
         print_line(f"Estimated apex: frame {clip.first + clip_record['apex']}.")

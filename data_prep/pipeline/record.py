@@ -106,7 +106,7 @@ def facts(clip: Clip) -> Record:
 def assemble(
     clip_facts: Record, final_clip: Clip, class_names: Sequence[str]
 ) -> tuple[Record, np.ndarray]:
-    """Return the record without the flow, and the key frames.
+    """Return a clip's record, which still lacks the flow, and its key frames.
 
     Args:
       clip_facts: Result of `facts` for the clip as read.
@@ -114,7 +114,7 @@ def assemble(
       class_names: Classes in the order of the labels.
 
     Returns:
-      The record, and the key frames, float32 `[steps + 1, S, S]`.
+      The record, and the key frames, float32 `[steps + 1, S, S]`, S the side in px.
     """
     frames = np.asarray(final_clip.frames, np.float32)
     positions = np.asarray(final_clip.positions, np.float32)

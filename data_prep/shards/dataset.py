@@ -147,16 +147,17 @@ def load_shards(path: Path | str, recipe: Recipe | None = None) -> Shards:
       The set. `shards[index]` reads a record.
 
     Raises:
-      UserError: There is no finished set, or it was made with another recipe. The message lists the
-        fields that differ.
+      UserError: There is no finished set, or it was prepared with other settings. The message lists
+        the fields that differ.
     """
     shards = Shards(Path(path))
     if recipe is not None:
         differing = differences(shards.info.recipe, recipe)
         if differing:
             raise UserError(
-                f"{path}: made with another recipe:\n  " + "\n  ".join(differing) + "\n"
-                "Fix: run python -m data_prep with the present configuration, or set these fields."
+                f"{path}: prepared with other settings:\n  " + "\n  ".join(differing) + "\n"
+                "Fix: prepare it again with python -m data_prep, or set these fields as the set "
+                "has them."
             )
     return shards
 

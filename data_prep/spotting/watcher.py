@@ -31,10 +31,10 @@ OTHER_FACE_DISTANCE = 1.0  # In distances between the eyes; a face farther away 
 
 
 class Watcher:
-    """Watcher of a video, which takes the frames in order.
+    """Finder of movements in a video, which is given the frames one at a time, in order.
 
     Attributes:
-      first: Number of the first frame.
+      first: Number of the first frame given.
     """
 
     def __init__(

@@ -163,9 +163,11 @@ def resolve_folder(path: str | pathlib.Path | None) -> pathlib.Path | None:
 def read(path: pathlib.Path, index: int) -> np.ndarray:
     """Read landmarks from a file.
 
-    Two formats are supported: 68 lines `x,y` (or `x y`), the landmarks of the onset frame; and
-    OpenFace's CSV, one row per frame with the columns x_0 ... x_67, y_0 ... y_67 and, counted from
-    1, frame.
+    Two formats are supported:
+
+    - text, 68 lines `x,y` or `x y`: the landmarks of the onset frame;
+    - OpenFace's CSV, one row per frame, with the columns frame (counted from 1), x_0 ... x_67 and
+      y_0 ... y_67.
 
     Args:
       path: Landmark file.
@@ -176,7 +178,7 @@ def read(path: pathlib.Path, index: int) -> np.ndarray:
       float32 `[68, 2]`, (x, y) in pixels.
 
     Raises:
-      UserError: The file cannot be read, has neither format, or lacks the frame.
+      UserError: The file cannot be read, has neither format, or has no row for the frame.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").strip().splitlines()

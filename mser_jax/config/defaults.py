@@ -56,10 +56,12 @@ def ablation_config(config: ConfigDict) -> ConfigDict:
 
 
 def ablation_member_config(config: ConfigDict, name: str) -> ConfigDict:
-    """Create the configuration of one member of the ablation, an ordinary run.
+    """Create the configuration of one member of the ablation.
+
+    A member is a network with some of the paper's parts. It is trained as an ordinary run.
 
     Args:
-      config: Configuration of the complete network, or of the ablation.
+      config: Configuration of the complete network, or of the whole ablation.
       name: One of `ablation.MEMBERS`.
 
     Raises:

@@ -82,8 +82,8 @@ def validate(config: ConfigDict) -> None:
     check.positive(config, [field for field in POSITIVE if _has(config, field)])
     if config.seed + config.train.seeds > 2**32:
         raise UserError(
-            f"config.seed is {config.seed} and config.train.seeds is {config.train.seeds}, but "
-            "every seed must be less than 2**32. Fix: lower config.seed."
+            f"config.seed: {config.train.seeds} seeds (config.train.seeds) from {config.seed} on "
+            "go beyond 2**32 - 1. Fix: lower config.seed."
         )
     for field, check_field in _FIELD_CHECKS.items():
         if _has(config, field):

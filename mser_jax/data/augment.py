@@ -119,11 +119,11 @@ def _variant_tables(variants: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _mirror(window: Array, signed: bool) -> Array:
-    return window[:, :, ::-1] * _signs((-1, 1) if signed else (1,))
+    return window[:, :, ::-1] * _channel_signs((-1, 1) if signed else (1,))
 
 
 def _flip(window: Array, signed: bool) -> Array:
-    return window[:, ::-1] * _signs((1, -1) if signed else (1,))
+    return window[:, ::-1] * _channel_signs((1, -1) if signed else (1,))
 
 
 def _mirror_image(window: Array) -> Array:
@@ -136,7 +136,7 @@ def _flip_image(window: Array) -> Array:
     return jnp.concatenate([u, 255 - v, strain_], axis=-1)
 
 
-def _signs(values: tuple[int, ...]) -> Array:
+def _channel_signs(values: tuple[int, ...]) -> Array:
     return jnp.asarray(values, jnp.float32).reshape(1, 1, 1, -1)
 
 

@@ -307,7 +307,10 @@ def _read_with_rule(path: Path, rule: str) -> Predictions:
     The rule that chooses the answers may have changed since.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file. Fix: run the same command without --mode.")
+        raise UserError(
+            f"{path}: no such file, so no clip has been answered yet. Fix: run the same "
+            "command without --mode, which trains first."
+        )
     predictions = predictions_csv.read_csv(path)
     predictions_csv.write_csv(path, predictions, rule)
     return predictions

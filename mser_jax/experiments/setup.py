@@ -73,9 +73,9 @@ def _class_weights(kind: str, dataset: Dataset, folds: Sequence[Fold]) -> np.nda
 
 
 def _variants(config: ConfigDict) -> tuple[str, ...]:
-    """Return the augmentation variants, the original first.
+    """Return the names of the augmentation variants, 'original' first.
 
-    Test clips are seen as the original.
+    The network is tested on the original of each clip.
     """
     if config.augment.mode == "none":
         return ("original",)

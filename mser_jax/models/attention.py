@@ -8,12 +8,12 @@ from mser_jax.models.layers import Conv, Map, maximum, mean
 
 
 class TemporalSpatialAttention(nnx.Module):
-    """Attention over the time steps, then over the positions, from their means and maxima.
+    """Weights for the time steps, then for the positions, computed from means and maxima.
 
     Time: mean and maximum over height, width and channels, a 1-D convolution of width 3, sigmoid.
     Space: mean and maximum over time and channels, a 7x7 convolution, sigmoid.
-    Without `temporal` the width over time is 1. On one time step, the temporal attention is then a
-    single weight for the whole clip.
+    Without `temporal` the 1-D convolution has width 1. If the clip has one time step, the temporal
+    attention is then one number that scales the whole clip.
     """
 
     def __init__(self, *, temporal: bool = True, rngs: nnx.Rngs):

@@ -77,9 +77,10 @@ def read_state(path: Path, key: dict[str, Any], pages: str) -> ResumeState | Non
     """Read the state that `write_state` wrote for the same request.
 
     Args:
-      path: Input file.
+      path: File that `write_state` wrote.
       key: Key of the request (`video.Request.key`).
-      pages: Kind of pages that is requested. `NO_PAGES` accepts any.
+      pages: Kind of pages that the user asks for. The state must have been saved with the same
+        kind; if no pages are asked for (`NO_PAGES`), any state fits.
 
     Returns:
       The state, or None if the file is missing or belongs to another request.

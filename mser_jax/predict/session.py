@@ -111,7 +111,7 @@ class Session:
         self._save_time = time.monotonic()
 
     def answer(self) -> VideoAnswer:
-        """Return the results so far, joined with those of the earlier pass."""
+        """Return the results so far, with those of the interrupted run before."""
         watcher = self._watcher
         answer = VideoAnswer(
             source=self._source,

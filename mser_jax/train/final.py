@@ -109,8 +109,8 @@ def _final_state(engine: Engine) -> State:
     if state.failed[0] >= 0:
         raise UserError(
             f"{engine.folder}: the training on all clips diverged in epoch {state.failed[0] + 1}, "
-            "so there is no network to save. Fix: use a smaller --config.train.learning_rate in "
-            "another --workdir."
+            "so there is no network to save. Fix: run again with a smaller "
+            "--config.train.learning_rate in a new --workdir."
         )
     return state
 

@@ -199,12 +199,16 @@ def usable_memory(mesh: jax.sharding.Mesh) -> int:
     if stats and "bytes_limit" in stats:
         size = stats["bytes_limit"]
     else:
-        size = _host_memory() // len(mesh.local_devices)
+        size = _free_host_memory() // len(mesh.local_devices)
     return hosts.broadcast(int(MEMORY_SHARE * size) >> 20) << 20
 
 
-def _host_memory() -> int:
-    """Return the free memory of the machine, at most its control group's limit."""
+def _free_host_memory() -> int:
+    """Return the memory that this process can still use, in bytes.
+
+    That is the free memory of the machine, or the limit of the process's control group if that is
+    lower.
+    """
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     information = Path("/proc/meminfo")
     if information.is_file():

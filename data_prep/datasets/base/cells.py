@@ -63,7 +63,7 @@ def read_sheet(
             return _rows_below(rows, index, indices)
         if len(missing) < len(fewest):
             fewest, nearest = missing, index
-    lacking = ", ".join(_format_names(columns[field]) for field in fewest)
+    lacking = ", ".join(_join_names(columns[field]) for field in fewest)
     raise UserError(
         f"{path}: no row holds all column names; line {nearest + 1} lacks {lacking}. Fix: {remedy}"
     )
@@ -99,7 +99,7 @@ def _names(column: str | Sequence[str]) -> list[str]:
     return [simplify(name) for name in ([column] if isinstance(column, str) else column)]
 
 
-def _format_names(column: str | Sequence[str]) -> str:
+def _join_names(column: str | Sequence[str]) -> str:
     return column if isinstance(column, str) else " or ".join(column)
 
 

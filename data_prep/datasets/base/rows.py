@@ -48,12 +48,12 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class FolderEntry:
-    """A row that belongs to a class, with its marks on frames that exist.
+    """An annotation row that can be used: it has a class, and its marked frames exist.
 
     Attributes:
       dataset: Name of the database.
       label: Name of the class.
-      row: Row as the release states it.
+      row: Row as the annotation file has it.
       marks: Frame numbers of onset, apex (None if unknown) and offset.
       key: Digest of what the clip is made from; see `Entry.key`.
     """

@@ -48,7 +48,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class ImageSource(Protocol):
-    """A source of finished images. It has `record` in place of `load`: no stage is left to run."""
+    """A source of ready-made images, with `record` in place of `load`: no stage is left to run."""
 
     def record(self, entry: Any) -> dict[str, Any]:
         """Read one clip as a record of the shards (see `data_prep.pipeline.record`)."""

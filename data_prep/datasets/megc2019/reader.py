@@ -146,7 +146,7 @@ class Megc2019:
         """Return the names of the classes, ordered by index.
 
         Raises:
-          UserError: Another map of classes is configured.
+          UserError: The configured class map is not that of MEGC 2019.
         """
         check.one_of(config, {"data.classes": (MAP,)})
         return cls.class_names

@@ -65,7 +65,7 @@ def row_twice(take: Take) -> Take:
 
 
 def two_expressions(take: Take) -> Take:
-    """Repeat the movement in the same folder, with a second row."""
+    """Repeat the movement in the same folder, with an annotation row of its own."""
     (row,), shift = take.rows, len(take.frames)
     return dataclasses.replace(
         take,

@@ -395,7 +395,9 @@ def test_the_recipe_and_the_clips_are_of_one_kind(drawn):
     configs.validate(made)
     assert set(flatten(made.data.to_dict())) == {"dataset", "manual_dir", "classes", "data_dir"}
     videos = ConfigDict({"data": configs.data("samm"), "prep": configs.image_recipe()})
-    with pytest.raises(UserError, match=r"'samm', but config\.prep is for finished images"):
+    with pytest.raises(
+        UserError, match=r"'samm', which holds videos, but config\.prep is for ready-made images"
+    ):
         configs.validate(videos)
     images = ConfigDict({"data": configs.data("megc2019"), "prep": configs.recipe()})
     with pytest.raises(UserError, match=r"is for videos\. Fix: .*configs/megc2019\.py"):

@@ -406,7 +406,7 @@ def _ends(group: int) -> bool:
         (["magnify", "face", "keyframes"], "'face' must come first"),
         (["face", "magnify"], "'keyframes' must be there"),
         (["face", "keyframes", "keyframes"], "none may come twice"),
-        ([], "it may hold: face"),
+        ([], "the allowed entries are face"),
     ],
 )
 def test_wrong_stages_are_refused_at_once(config, source, stages, message):

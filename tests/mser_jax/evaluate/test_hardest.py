@@ -208,7 +208,7 @@ def test_a_log_without_the_place_is_no_error(tmp_path, log, told):
 def test_a_set_of_another_recipe_or_without_the_clip_is_told(tmp_path, prepared):
     other = {**RECIPE, "size": 20}
     found = clip_pictures.draw(tmp_path, table(), config(recipe=other), events(prepared))
-    assert "made with another recipe" in found.missing_reason
+    assert "prepared with other settings" in found.missing_reason
     assert not found.files
     some = written(tmp_path / "some", rows=(0,))
     found = clip_pictures.draw(tmp_path, table(), config(), events(some))

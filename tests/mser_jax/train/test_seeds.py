@@ -91,7 +91,7 @@ def test_every_seed_is_one_that_numpy_and_jax_take():
     config.seed = 2**32 - 2
     validation.validate(config)
     config.seed += 1
-    with pytest.raises(UserError, match=r"every seed must be less than 2\*\*32"):
+    with pytest.raises(UserError, match=r"beyond 2\*\*32 - 1"):
         validation.validate(config)
 
 
