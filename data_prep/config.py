@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_prep import class_map
 from data_prep.common import check
 from data_prep.common.errors import UserError
 
@@ -21,7 +22,6 @@ PAPER_SHIFT = 15
 # Allowed values of fields that name a choice.
 CHOICES = {
     "data.cache": ("stages", "clips"),
-    "data.classes": ("paper", "megc2019", "five", "emotion"),
     "data.frames": ("auto", "raw", "cropped"),
     "prep.face.points": ("auto", "dlib", "box"),
     "prep.apex.rule": ("flow", "middle"),
@@ -29,6 +29,7 @@ CHOICES = {
     "prep.keyframes.rule": ("slices", "uniform", "tim"),
     "prep.flow.reference": ("first", "previous"),
 }
+CLASS_MAPS = ("paper", "megc2019", "five", "emotion")  # Names of maps, of one database or another.
 # Minimum values. A `size` below 8 px leaves no gradient or no room for the shifts. Two `steps` are
 # three key frames: onset, apex and offset.
 MINIMUMS = {
@@ -137,7 +138,8 @@ def data(dataset: str) -> ConfigDict:
     config.manual_dir = ""  # folder of the release on this machine; never downloaded (4.1)
     if dataset == "composite":  # folder of each database; '' means in manual_dir
         config.parts = ConfigDict({"smic": "", "casme2": "", "samm": ""})
-    # Map from emotions to classes: 'paper' (4.1), 'megc2019', 'five' or 'emotion'.
+    # Map from emotions to classes: 'paper' (4.1), 'megc2019', 'five', 'emotion', or the path of a
+    # TOML file of your own (docs/data.md).
     config.classes = CLASSES.get(dataset, "paper")
     config.data_dir = "data"  # folder of the preprocessed clips and shards
     if dataset in IMAGES:
@@ -180,7 +182,9 @@ def get_config() -> ConfigDict:
 def validate(config: Any) -> None:
     """Check the sections `data`, `synthetic` and `prep` for unusable values.
 
-    A configuration for single videos has only the section `prep`.
+    A configuration for single videos has only the section `prep`. If `data.classes` is the path of a
+    file, the content of the file takes its place, so that whatever stores the configuration holds
+    the map.
 
     Raises:
       UserError: A field has a value that no stage can use. The message gives the field, its value,
@@ -188,6 +192,8 @@ def validate(config: Any) -> None:
     """
     if _has_image_recipe(config):
         return _validate_images(config)
+    if "data" in config:
+        _validate_classes(config.data)
     check.one_of(config, _select_present(config, CHOICES))
     check.at_least(config, _select_present(config, MINIMUMS))
     check.positive(config, _select_present(config, POSITIVE))
@@ -225,6 +231,12 @@ def _has_image_recipe(config: Any) -> bool:
 
 
 def _validate_images(config: Any) -> None:
+    if class_map.is_own(config.data.classes):
+        raise UserError(
+            f"config.data.classes is {config.data.classes!r}, but the images of "
+            f"{config.data.dataset} have the classes of MEGC 2019, and their emotions are not "
+            "stated. Fix: drop the field, or use the databases: --config=configs/composite.py"
+        )
     check.one_of(config, {"data.classes": (CLASSES[config.data.dataset],)})
     for field, value in image_recipe().items():
         if config.prep[field] != value:
@@ -232,6 +244,24 @@ def _validate_images(config: Any) -> None:
                 f"config.prep.{field} is {config.prep[field]!r}; it must be {value!r}, since the "
                 "images are finished."
             )
+
+
+def _validate_classes(data: Any) -> None:
+    """Check the map of classes, and replace the path of a file by the file's content."""
+    value = data.classes
+    if not class_map.is_own(value):
+        if value not in CLASS_MAPS:
+            raise UserError(
+                check.unknown_message("value of config.data.classes", value, CLASS_MAPS)
+                + f" Or the path of a file of your own, ending in {class_map.SUFFIX}."
+            )
+        return
+    if data.dataset == "synthetic":
+        raise UserError(
+            f"config.data.classes is {value!r}, but the synthetic clips always have the same four "
+            "classes. Fix: drop the field."
+        )
+    data.classes = class_map.read(value).text
 
 
 def _select_present(config: Any, fields: Iterable[str]) -> Any:
