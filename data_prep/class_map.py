@@ -31,7 +31,6 @@ import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from data_prep.common import check
@@ -234,7 +233,7 @@ def _parse(place: str, content: Mapping[str, Any]) -> ClassMap:
     for name in order[1:]:  # The order of the classes is that of [classes] everywhere.
         keys = [key for key in (*names, LEFT_OUT) if key in parsed[name]]
         parsed[name] = {key: parsed[name][key] for key in keys}
-    return ClassMap(MappingProxyType(parsed))
+    return ClassMap(parsed)
 
 
 def _parse_section(place: str, name: str, section: Mapping[str, Any]) -> Section:
@@ -261,7 +260,8 @@ def _parse_section(place: str, name: str, section: Mapping[str, Any]) -> Section
 
 
 def _parse_emotions(place: str, section: str, key: str, words: Any) -> tuple[str, ...]:
-    if key.lower().replace("_", "").replace("-", "") in _MISTAKEN_FOR_LEFT_OUT:
+    plain = key.lower().replace("_", "").replace("-", "")
+    if key != LEFT_OUT and plain in _MISTAKEN_FOR_LEFT_OUT:
         raise _error(
             place,
             section,

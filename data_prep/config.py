@@ -22,6 +22,7 @@ PAPER_SHIFT = 15
 # Allowed values of fields that name a choice.
 CHOICES = {
     "data.cache": ("stages", "clips"),
+    "data.classes": ("paper", "megc2019", "five", "emotion"),  # or a file of the user's own
     "data.frames": ("auto", "raw", "cropped"),
     "prep.face.points": ("auto", "dlib", "box"),
     "prep.apex.rule": ("flow", "middle"),
@@ -29,7 +30,6 @@ CHOICES = {
     "prep.keyframes.rule": ("slices", "uniform", "tim"),
     "prep.flow.reference": ("first", "previous"),
 }
-CLASS_MAPS = ("paper", "megc2019", "five", "emotion")  # Names of maps, of one database or another.
 # Minimum values. A `size` below 8 px leaves no gradient or no room for the shifts. Two `steps` are
 # three key frames: onset, apex and offset.
 MINIMUMS = {
@@ -192,9 +192,17 @@ def validate(config: Any) -> None:
     """
     if _has_image_recipe(config):
         return _validate_images(config)
-    if "data" in config:
-        _validate_classes(config.data)
-    check.one_of(config, _select_present(config, CHOICES))
+    own_map = "data" in config and class_map.is_own(config.data.classes)
+    if own_map:
+        _embed_class_map(config.data)
+    elif "data" in config and {".", "/"} & {*config.data.classes}:
+        raise UserError(
+            f"config.data.classes is {config.data.classes!r}, neither the name of a map nor a file "
+            "of TOML. Fix: give a name, or a file that ends in .toml (docs/data.md)."
+        )
+    skipped = ("data.classes",) if own_map else ()
+    choices = {field: values for field, values in CHOICES.items() if field not in skipped}
+    check.one_of(config, _select_present(config, choices))
     check.at_least(config, _select_present(config, MINIMUMS))
     check.positive(config, _select_present(config, POSITIVE))
     check.pairs(config, _select_present(config, PAIRS))
@@ -246,22 +254,14 @@ def _validate_images(config: Any) -> None:
             )
 
 
-def _validate_classes(data: Any) -> None:
-    """Check the map of classes, and replace the path of a file by the file's content."""
-    value = data.classes
-    if not class_map.is_own(value):
-        if value not in CLASS_MAPS:
-            raise UserError(
-                check.unknown_message("value of config.data.classes", value, CLASS_MAPS)
-                + f" Or the path of a file of your own, ending in {class_map.SUFFIX}."
-            )
-        return
+def _embed_class_map(data: Any) -> None:
+    """Replace the path of a class map by its content."""
     if data.dataset == "synthetic":
         raise UserError(
-            f"config.data.classes is {value!r}, but the synthetic clips always have the same four "
+            f"config.data.classes is {data.classes!r}, but the synthetic clips always have the same four "
             "classes. Fix: drop the field."
         )
-    data.classes = class_map.read(value).text
+    data.classes = class_map.read(data.classes).text
 
 
 def _select_present(config: Any, fields: Iterable[str]) -> Any:
