@@ -186,15 +186,13 @@ def _read_file(path: Path) -> dict[str, Any]:
             f"{path}: no such file ({FIELD}). Fix: correct the path. If a run was made with the "
             f"file, its folder holds a copy: --{FIELD}=RUN/{FILE}"
         )
+    text = ""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.read_text(encoding="utf-8-sig")
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        place = str(error).rpartition("(at ")[2].rstrip(")")
-        if "overwrite" in str(error) or "twice" in str(error):
-            raise ClassMapError(
-                f"{path}, {place}: a class or section that is listed twice. Fix: write its "
-                "emotions in one list."
-            ) from error
+        if repeated := _repeated_key(text):
+            raise ClassMapError(f"{path}, {repeated}. Fix: write it once.") from error
         raise ClassMapError(
             f'{path}: not valid TOML ({error}). Fix: write lines such as positive = ["happiness"] '
             f"below a line [{CLASSES}]."
@@ -205,6 +203,27 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise ClassMapError(
             f"{path}: cannot be read ({error.strerror}). Fix: correct the path or its permissions."
         ) from error
+
+
+def _repeated_key(text: str) -> str:
+    """Describe the first section or key that a file has twice; '' if there is none.
+
+    The error of tomllib does not name it.
+    """
+    section, lines = "", {}
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line)
+        key = re.match(r"\s*(\"[^\"]*\"|'[^']*'|[\w-]+)\s*=", line)
+        if header:
+            section, name = header[1], f"[{header[1]}] is"
+        elif key:
+            name = f"[{section}]: {key[1]} is listed"
+        else:
+            continue
+        first = lines.setdefault(name, number)
+        if first != number:
+            return f"{name} twice, in lines {first} and {number}"
+    return ""
 
 
 def _parse(place: str, content: Mapping[str, Any]) -> ClassMap:

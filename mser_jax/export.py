@@ -163,7 +163,9 @@ def _command_without_paths(line: str) -> str:
             continue
         value = value if equals else next(words, "")
         if name in _FILE_FLAGS:
-            kept_words.append(f"--{name}={Path(value).name if Path(value).is_absolute() else value}")
+            kept_words.append(
+                f"--{name}={Path(value).name if Path(value).is_absolute() else value}"
+            )
     return shlex.join(kept_words)
 
 
