@@ -61,13 +61,13 @@ class ClassMap:
 
     Attributes:
       sections: `CLASSES`, or the name of a database -> its classes and the emotions left out.
-      class_names: Names of the classes, ordered by index.
     """
 
     sections: Mapping[str, Section]
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, ordered by index."""
         return tuple(name for name in self.sections[CLASSES] if name != LEFT_OUT)
 
     @property
@@ -97,15 +97,15 @@ class ClassMap:
         return {name: list(section.get(name, ())) for name in self.class_names}
 
     def check_emotions(
-        self, database: str, clips: Mapping[str, int], known: Collection[str]
+        self, database: str, clips: Mapping[str, int], valid: Collection[str]
     ) -> None:
         """Raise ClassMapError unless the map sorts every emotion of a release.
 
         Args:
           database: Name of the database.
           clips: Emotion of the release, in lower case -> number of its clips.
-          known: Emotions of any database. An emotion in a class that is neither known nor in the
-            release is a mistake. Emotions that are left out are not checked.
+          valid: Emotions of any database. A class may hold these and those of the release, and no
+            others. Emotions that are left out are not checked.
         """
         section = self._section(database)
         listed = {word for words in section.values() for word in words}
@@ -114,14 +114,14 @@ class ClassMap:
             (name, word)
             for name in self.class_names
             for word in section.get(name, ())
-            if word not in known and word not in clips
+            if word not in valid and word not in clips
         ]
         problems = []
         if unlisted:
             counts = ", ".join(f"{word!r} ({clips[word]} clips)" for word in sorted(unlisted))
             problems.append(f"{database} has emotions that are in no class: {counts}")
         for name, word in unknown:
-            matches = difflib.get_close_matches(word, [*unlisted, *sorted({*known, *clips})], n=1)
+            matches = difflib.get_close_matches(word, [*unlisted, *sorted({*valid, *clips})], n=1)
             hint = f" (did you mean {matches[0]!r}?)" if matches else ""
             problems.append(f"{word!r} in {name!r} is no emotion of {database}{hint}")
         if problems:
@@ -368,6 +368,6 @@ def _key(key: str) -> str:
 
 
 def _string(word: str) -> str:
-    """Format a string of TOML without escapes where possible: config.json quotes it again."""
+    """Format a string of TOML, if possible without escapes: JSON adds its own."""
     plain = "'" not in word and word.isprintable()
     return f"'{word}'" if plain else json.dumps(word, ensure_ascii=False)

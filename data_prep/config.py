@@ -182,8 +182,8 @@ def get_config() -> ConfigDict:
 def validate(config: Any) -> None:
     """Check the sections `data`, `synthetic` and `prep` for unusable values.
 
-    A configuration for single videos has only the section `prep`. If `data.classes` is the path of a
-    file, the content of the file takes its place, so that whatever stores the configuration holds
+    A configuration for single videos has only the section `prep`. If `data.classes` is the path of
+    a file, the content of the file takes its place, so that whatever stores the configuration holds
     the map.
 
     Raises:
@@ -258,8 +258,8 @@ def _embed_class_map(data: Any) -> None:
     """Replace the path of a class map by its content."""
     if data.dataset == "synthetic":
         raise UserError(
-            f"config.data.classes is {data.classes!r}, but the synthetic clips always have the same four "
-            "classes. Fix: drop the field."
+            f"config.data.classes is {data.classes!r}, but synthetic clips always have the same "
+            "four classes. Fix: drop the field."
         )
     data.classes = class_map.read(data.classes).text
 

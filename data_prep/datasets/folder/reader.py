@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from data_prep import class_map
 from data_prep.common import check
 from data_prep.common.errors import UserError
 from data_prep.datasets.base import repairs
@@ -37,7 +36,7 @@ class Folder(SheetDatabase):
 
     @classmethod
     def classes_of(cls, config: Any) -> tuple[str, ...]:
-        """Return the classes of a map of the user's own, else the labels of the sheet, sorted."""
+        """Return the classes of the user's own map, else the sheet's labels, sorted."""
         return cls.from_config(config).class_names
 
     def emotions(self) -> Mapping[str, list[str]]:
@@ -51,7 +50,6 @@ class Folder(SheetDatabase):
         if self._classes != MAP and not self._own_map:
             raise UserError(
                 check.unknown_message("value of config.data.classes", self._classes, [MAP])
-                + f" Or the path of a file of your own, ending in {class_map.SUFFIX}."
             )
         rows = self._read()
         self._check_spelling("emotion", rows)
