@@ -73,7 +73,7 @@ class ClassMap:
     @property
     def text(self) -> str:
         """The content as one line of TOML; equal for files that mean the same."""
-        return _inline({name: _inline(_format(keys)) for name, keys in self.sections.items()})
+        return _inline((name, _inline(_format(keys))) for name, keys in self.sections.items())
 
     def to_toml(self) -> str:
         """Return the content as a file of TOML."""
@@ -357,9 +357,8 @@ def _format(section: Section) -> Iterator[tuple[str, str]]:
         yield key, f"[{', '.join(map(_string, words))}]"
 
 
-def _inline(pairs: Mapping[str, str] | Iterable[tuple[str, str]]) -> str:
+def _inline(items: Iterable[tuple[str, str]]) -> str:
     """Format an inline table of TOML."""
-    items = pairs.items() if isinstance(pairs, Mapping) else pairs
     return "{" + ", ".join(f"{_key(key)} = {value}" for key, value in items) + "}"
 
 

@@ -1,4 +1,4 @@
-"""The scores of a table from any program: against scikit-learn, by hand, and of a run's own table."""
+"""The scores of a table from any program: against scikit-learn, by hand, and of a run's table."""
 
 import json
 

@@ -41,8 +41,10 @@ def configured(dataset, root="", **data):
 def releases(tmp_path_factory):
     """The folder of the release of each database, and the emotion of each of its clips."""
     folder = tmp_path_factory.mktemp("releases")
-    size = {"subjects": 1, "clips": 5, "size": 64}
-    return {name: (folder / name, tree.write(name, folder / name, **size).clips) for name in NAMES}
+    return {
+        name: (folder / name, tree.write(name, folder / name, subjects=1, clips=5, size=64).clips)
+        for name in NAMES
+    }
 
 
 @pytest.fixture
