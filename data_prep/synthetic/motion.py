@@ -116,17 +116,19 @@ class Motion:
           Displacement (right, down) on the pixels of the onset frame, `[h, w, 2]` px.
         """
         grid = pixels(self.lids.shape[0])
-        moved = np.tensordot(self.courses[:, frame], self.fields, 1)
+        displacement = np.tensordot(self.courses[:, frame], self.fields, 1)
         # The lids move first. The other movements then apply where the lids have moved to.
         if self.blink[frame]:
             closed = self.blink[frame] * self.lids
-            moved = closed + synthetic_subject.sample(moved, grid + closed, cv2.INTER_LINEAR)
+            displacement = closed + synthetic_subject.sample(
+                displacement, grid + closed, cv2.INTER_LINEAR
+            )
         right, down, turn, growth = self.drift[frame]
         cosine, sine = (1 + growth) * np.array([np.cos(turn), np.sin(turn)])
-        arm = grid + moved - self.centre
-        moved[..., 0] += (cosine - 1) * arm[..., 0] - sine * arm[..., 1] + right
-        moved[..., 1] += sine * arm[..., 0] + (cosine - 1) * arm[..., 1] + down
-        return moved
+        arm = grid + displacement - self.centre
+        displacement[..., 0] += (cosine - 1) * arm[..., 0] - sine * arm[..., 1] + right
+        displacement[..., 1] += sine * arm[..., 0] + (cosine - 1) * arm[..., 1] + down
+        return displacement
 
 
 def pixels(size: int) -> np.ndarray:
