@@ -105,12 +105,22 @@ def read(path: Path, class_names: Sequence[str] = ()) -> ExternalTable:
     if not layout.class_names:
         layout = dataclasses.replace(layout, class_names=_class_names(rows))
     table = _table(rows, layout, decimal_comma=separator == ";")
-    if absent := metrics.absent_classes(table.predictions):
-        raise UserError(
-            f"{path}: no clip has the label {absent}, so UF1 and UAR are undefined. Fix: add such "
-            "clips, or remove the class from the columns of probabilities or --classes."
-        )
+    _check_answers(path, table.predictions)
     return table
+
+
+def _check_answers(path: Path, predictions: Predictions) -> None:
+    """Raise UserError if a class has no answered clip of some seed."""
+    answered = predictions.take(~predictions.failed)
+    for seed in np.unique(predictions.seed).tolist():
+        absent = metrics.absent_classes(answered.take(answered.seed == seed))
+        if absent:
+            of_seed = f" of seed {seed}" if len(np.unique(predictions.seed)) > 1 else ""
+            raise UserError(
+                f"{path}: no answered clip{of_seed} has the label {absent}, so UF1 and UAR are "
+                "undefined. Fix: add such clips, or remove the class from the columns of "
+                "probabilities or --classes."
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -200,7 +200,12 @@ FAULTS = {
         f"{CHANCES}s2,2,b,b,0.8,0.2\n",
         "line 3: the prediction is b, but a has the highest probability (0.8 to 0.2)",
     ),
-    "no clip of a class": (CHANCES + "s2,2,a,b,0.2,0.8\n", "no clip has the label b"),
+    "no clip of a class": (CHANCES + "s2,2,a,b,0.2,0.8\n", "no answered clip has the label b"),
+    "no clip of a seed": (
+        f"{GOOD.replace('ion', 'ion,seed', 1).replace('a,a', 'a,a,0').replace('b,b', 'b,b,0')}"
+        "s1,3,a,a,1\n",
+        "no answered clip of seed 1 has the label b",
+    ),
     "Latin-1": (f"{GOOD}s1,3,a,é\n".encode("latin-1"), "line 4: not text in UTF-8 (byte 0xe9)"),
     "UTF-16": (GOOD.encode("utf-16"), "line 1: not text in UTF-8"),
     "sheet": (b"PK\x03\x04", "a spreadsheet or an archive, not text"),
