@@ -17,6 +17,7 @@ from data_prep.pipeline import prepare, release_check
 from data_prep.synthetic.release import tree
 from data_prep.synthetic.release.layouts import LAYOUTS
 from helpers import ROOT
+from mser_jax import export
 from mser_jax.config.defaults import get_config
 from mser_jax.config.validation import validate
 from mser_jax.experiments import workdir
@@ -278,3 +279,8 @@ def test_check_shows_the_classes_and_the_map(releases, file):
     assert f"  low         {low:6d}" in text
     assert "  classes    {low = ['anger', " in text
     assert max(len(line) for line in text.splitlines() if str(root) not in line) <= 79
+
+
+def test_an_exported_command_has_no_folder_of_this_machine():
+    command = "python -m mser_jax.main --config=configs/samm.py --config.data.classes={}mine.toml"
+    assert export._command_without_paths(command.format("/home/me/")) == command.format("")
