@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_prep import class_map
 from data_prep.common import check
 from data_prep.common.errors import UserError
 
@@ -21,7 +22,7 @@ PAPER_SHIFT = 15
 # Allowed values of fields that name a choice.
 CHOICES = {
     "data.cache": ("stages", "clips"),
-    "data.classes": ("paper", "megc2019", "five", "emotion"),
+    "data.classes": ("paper", "megc2019", "five", "emotion"),  # or a file of the user's own
     "data.frames": ("auto", "raw", "cropped"),
     "prep.face.points": ("auto", "dlib", "box"),
     "prep.apex.rule": ("flow", "middle"),
@@ -137,7 +138,8 @@ def data(dataset: str) -> ConfigDict:
     config.manual_dir = ""  # folder of the release on this machine; never downloaded (4.1)
     if dataset == "composite":  # folder of each database; '' means in manual_dir
         config.parts = ConfigDict({"smic": "", "casme2": "", "samm": ""})
-    # Map from emotions to classes: 'paper' (4.1), 'megc2019', 'five' or 'emotion'.
+    # Map from emotions to classes: 'paper' (4.1), 'megc2019', 'five', 'emotion', or the path of a
+    # TOML file of your own (docs/data.md).
     config.classes = CLASSES.get(dataset, "paper")
     config.data_dir = "data"  # folder of the preprocessed clips and shards
     if dataset in IMAGES:
@@ -180,7 +182,9 @@ def get_config() -> ConfigDict:
 def validate(config: Any) -> None:
     """Check the sections `data`, `synthetic` and `prep` for unusable values.
 
-    A configuration for single videos has only the section `prep`.
+    A configuration for single videos has only the section `prep`. If `data.classes` is the path of
+    a file, the content of the file takes its place, so that whatever stores the configuration holds
+    the map.
 
     Raises:
       UserError: A field has a value that no stage can use. The message gives the field, its value,
@@ -188,7 +192,17 @@ def validate(config: Any) -> None:
     """
     if _has_image_recipe(config):
         return _validate_images(config)
-    check.one_of(config, _select_present(config, CHOICES))
+    own_map = "data" in config and class_map.is_own(config.data.classes)
+    if own_map:
+        _embed_class_map(config.data)
+    elif "data" in config and {".", "/"} & {*config.data.classes}:
+        raise UserError(
+            f"config.data.classes is {config.data.classes!r}, neither the name of a map nor a file "
+            "of TOML. Fix: give a name, or a file that ends in .toml (docs/data.md)."
+        )
+    skipped = ("data.classes",) if own_map else ()
+    choices = {field: values for field, values in CHOICES.items() if field not in skipped}
+    check.one_of(config, _select_present(config, choices))
     check.at_least(config, _select_present(config, MINIMUMS))
     check.positive(config, _select_present(config, POSITIVE))
     check.pairs(config, _select_present(config, PAIRS))
@@ -226,6 +240,12 @@ def _has_image_recipe(config: Any) -> bool:
 
 
 def _validate_images(config: Any) -> None:
+    if class_map.is_own(config.data.classes):
+        raise UserError(
+            f"config.data.classes is {config.data.classes!r}, but the images of "
+            f"{config.data.dataset} have the classes of MEGC 2019, and their emotions are not "
+            "stated. Fix: drop the field, or use the databases: --config=configs/composite.py"
+        )
     check.one_of(config, {"data.classes": (CLASSES[config.data.dataset],)})
     for field, value in image_recipe().items():
         if config.prep[field] != value:
@@ -233,6 +253,16 @@ def _validate_images(config: Any) -> None:
                 f"config.prep.{field} is {config.prep[field]!r}; it must be {value!r}, since the "
                 "images are finished."
             )
+
+
+def _embed_class_map(data: Any) -> None:
+    """Replace the path of a class map by its content."""
+    if data.dataset == "synthetic":
+        raise UserError(
+            f"config.data.classes is {data.classes!r}, but synthetic clips always have the same "
+            "four classes. Fix: drop the field."
+        )
+    data.classes = class_map.read(data.classes).text
 
 
 def _select_present(config: Any, fields: Iterable[str]) -> Any:

@@ -29,6 +29,7 @@ from mser_jax.storage.log import Log
 from mser_jax.train import final
 
 _PATH_FIELDS = ("manual_dir", "data_dir", "landmarks_dir", "parts", "sheet")
+_FILE_FLAGS = ("config", "config.data.classes")  # Flags that name a file; its folder is dropped.
 # Scores of single subjects and clips are left out: they stay in the run's folder.
 _EXPORTED_SCORES = (
     *("rule", "clips", "tested", "subjects", "folds", "seeds", "trainings", "class_names"),
@@ -157,13 +158,13 @@ def _command_without_paths(line: str) -> str:
     for word in words:
         name, equals, value = word.lstrip("-").partition("=")
         is_path = word.startswith("-") and (name in flags or name.startswith("config.data.parts."))
-        if not word.startswith("-") or not (is_path or name == "config"):
+        if not word.startswith("-") or not (is_path or name in _FILE_FLAGS):
             kept_words.append(word)
             continue
         value = value if equals else next(words, "")
-        if name == "config":
+        if name in _FILE_FLAGS:
             kept_words.append(
-                f"--config={Path(value).name if Path(value).is_absolute() else value}"
+                f"--{name}={Path(value).name if Path(value).is_absolute() else value}"
             )
     return shlex.join(kept_words)
 

@@ -32,7 +32,7 @@ def main(config: ConfigDict) -> None:
     logging.set_verbosity(logging.WARNING)  # JAX would list every back end it did not find.
     # Imported here so that a missing system library ends in a UserError, not a traceback.
     from mser_jax import hosts
-    from mser_jax.experiments import ablation, run, suite
+    from mser_jax.experiments import ablation, run, suite, workdir
 
     hosts.use_cores()
     if DISTRIBUTED.value:
@@ -45,6 +45,7 @@ def main(config: ConfigDict) -> None:
             f"--mode=final trains one network, but {config.name} names several. Fix: give the "
             "configuration of one, as configs/synthetic.py or configs/megc2019.py:ststnet."
         )
+    workdir.restore_class_map(config, WORKDIR.value)
     start = kinds[kind] if kind else run.run
     start(config, WORKDIR.value, MODE.value)
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_prep import class_map
 from data_prep import config as configs
 from data_prep.clip import Clip
 from data_prep.common.errors import UserError
@@ -202,7 +203,10 @@ def _fact_lines(data: Any, release_listing: Listing) -> list[str]:
     facts = folders | {
         name: fact for name, fact in release_listing.facts.items() if name != "sheet_sha256"
     }
-    return [f"  {name:<11}{fact}" for name, fact in facts.items() if fact]
+    lines = {name: f"  {name:<11}{fact}" for name, fact in facts.items() if fact}
+    if class_map.is_text(facts.get("classes", "")):  # A map of the user's own may be long.
+        lines["classes"] = _fit(lines["classes"], indent=" " * 13)
+    return [*lines.values()]
 
 
 def _class_lines(source: Source, entries: Sequence[Any], release_listing: Listing) -> list[str]:
@@ -246,8 +250,9 @@ def _print_missing(title: str, error: UserError, print_line: PrintLine) -> None:
     print_line("\n".join([f"\n{title}: missing\n", *lines]))
 
 
-def _fit(line: str) -> str:
-    indent = line[: len(line) - len(line.lstrip())]
+def _fit(line: str, indent: str | None = None) -> str:
+    if indent is None:
+        indent = line[: len(line) - len(line.lstrip())]
     fit = textwrap.TextWrapper(WIDTH, break_long_words=False, break_on_hyphens=False)
     fit.subsequent_indent = indent
     return fit.fill(line)

@@ -7,6 +7,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_prep import class_map
 from data_prep.common import fields
 from data_prep.common.errors import UserError
 from mser_jax.config import defaults as configs
@@ -68,11 +69,31 @@ def open_workdir(config: ConfigDict, workdir: str) -> Path:
             part = folder / "config.json.part"  # a power cut leaves the old file or the new one
             part.write_text(text, encoding="utf-8")
             part.replace(stored)
+        if class_map.is_own(config.data.classes):
+            text = class_map.read(config.data.classes).to_toml()
+            (folder / class_map.FILE).write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(
             f"{folder}: cannot be written ({error.strerror}). Fix: give another --workdir."
         ) from error
     return folder
+
+
+def restore_class_map(config: ConfigDict, workdir: str) -> None:
+    """Use the copy of a class map in a run's folder if the file itself is gone.
+
+    Args:
+      config: Configuration of the run; `data.classes` becomes the path of the copy.
+      workdir: Path of the folder, or ''. Without it the folder is not known: its name depends on
+        the content of the file.
+    """
+    value = config.data.classes
+    copy = Path(workdir) / class_map.FILE
+    if not (workdir and class_map.is_file(value) and copy.is_file()):
+        return
+    if not Path(value).expanduser().is_file():
+        print(f"{value}: no such file. The copy in the folder of the run is used: {copy}")
+        config.data.classes = str(copy)
 
 
 def read_config(folder: Path) -> ConfigDict:

@@ -25,6 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from data_prep import class_map as class_maps
 from data_prep.common import check
 from data_prep.common.errors import UserError
 
@@ -62,11 +63,14 @@ class DatabaseInfo:
         """Return class -> its emotions in lower case, ordered by class index.
 
         Args:
-          class_map: Name of the map from emotions to classes.
+          class_map: Name of the map from emotions to classes, or a map of the user's own: the path
+            or the content of a file (`data_prep.class_map`).
 
         Raises:
-          UserError: The database has no such map.
+          UserError: The database has no such map, or the file cannot be used.
         """
+        if class_maps.is_own(class_map):
+            return class_maps.read(class_map).emotions(self.name)
         if class_map not in self.classes:
             raise UserError(
                 check.unknown_message(
@@ -92,3 +96,17 @@ def database_info(name: str) -> DatabaseInfo:
     fields = tomllib.loads(file.read_text(encoding="utf-8"))
     fields["errors"] = tuple(KnownError(**error) for error in fields.get("errors", ()))
     return DatabaseInfo(name=name, **fields)
+
+
+@functools.cache
+def known_emotions() -> frozenset[str]:
+    """Return the emotions of all databases that have a description, in lower case."""
+    files = Path(__file__).parents[1].glob("*/database.toml")
+    infos = (database_info(file.parent.name) for file in files)
+    return frozenset(
+        word
+        for info in infos
+        for classes in info.classes.values()
+        for words in classes.values()
+        for word in words
+    )

@@ -16,10 +16,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from data_prep import class_map
 from data_prep.clip import Clip
 from data_prep.common.errors import UserError
 from data_prep.datasets.base import repairs
-from data_prep.datasets.base.about import DatabaseInfo, database_info
+from data_prep.datasets.base.about import DatabaseInfo, database_info, known_emotions
 from data_prep.datasets.base.marks import Marks, snap_marks
 from data_prep.datasets.base.repairs import Repair
 from data_prep.datasets.base.rows import FolderEntry, Row, distinct_rows, entry_key
@@ -67,7 +68,8 @@ class Database:
         Args:
           manual_dir: Folder of the release, or a folder above it.
           landmarks_dir: Folder of the landmarks, or None.
-          classes: Name of the map from emotions to classes in `database.toml`.
+          classes: Name of the map from emotions to classes in `database.toml`, or the path or the
+            content of a map of the user's own (`data_prep.class_map`).
           frames: 'raw', 'cropped', or 'auto', which takes the raw frames if both exist.
           sheet: Name of the sheet, if there are several; '' takes the best of the known names.
           corrections: Whether to correct known errors of the sheet.
@@ -76,6 +78,7 @@ class Database:
           UserError: The folder or the map of classes does not exist.
         """
         self._classes, self._frames, self._sheet = classes, frames, sheet
+        self._own_map = class_map.read(classes) if class_map.is_own(classes) else None
         self._corrections = corrections
         if not manual_dir:
             raise self.missing_error("no folder is set")
@@ -123,23 +126,23 @@ class Database:
 
     def facts(self) -> dict[str, str]:
         """Return where the rows come from, for the description of the data set."""
-        return {"classes": self._classes}
+        own_map = self._own_map
+        return {"classes": own_map.section_text(self.name) if own_map else self._classes}
 
     def entries(self) -> list[FolderEntry]:
         """List the clips of the classes in use; report the repairs in `listing`.
 
         Raises:
-          UserError: The release, its sheet or all of its frames are missing.
+          UserError: The release, its sheet or all of its frames are missing, or a map of the
+            user's own lacks an emotion.
         """
         repair_log: list[Repair] = []
         all_rows = list(self.rows(repair_log))
         if not all_rows and not repair_log:
             raise self.missing_error(f"no clip was found below {self.root}")
-        rows = [
-            row
-            for row in distinct_rows(self.name, all_rows, repair_log)
-            if self._has_class(row, repair_log)
-        ]
+        distinct = list(distinct_rows(self.name, all_rows, repair_log))
+        self._check_emotions(distinct)
+        rows = [row for row in distinct if self._has_class(row, repair_log)]
         entries = [entry for row in rows if (entry := self._entry(row, repair_log))]
         counts, source = dict(self.info.counts.get(self._classes, {})), ""
         if counts:
@@ -198,6 +201,12 @@ class Database:
             f"Fix: set its folder:\n\n  --config.data.manual_dir=/path/to/{self.name.upper()}",
         )
         return UserError("\n\n".join(filter(None, parts)))
+
+    def _check_emotions(self, rows: Iterable[Row]) -> None:
+        """Raise UserError if a map of the user's own does not sort every emotion."""
+        if self._own_map:
+            clips = collections.Counter(row.emotion.lower() for row in rows)
+            self._own_map.check_emotions(self.name, clips, known_emotions())
 
     def _has_class(self, row: Row, repair_log: list[Repair]) -> bool:
         if row.emotion.lower() in self._class_of_emotion:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from data_prep.class_map import ClassMapError
 from data_prep.clip import Clip
 from data_prep.common.errors import UserError
 from data_prep.datasets.base.about import database_info
@@ -115,14 +116,17 @@ def _part_config(config: Any, name: str) -> Any:
 
 def _map_parts(parts: Iterable[Any], make: Callable[[Any], Any]) -> list[Any]:
     """Apply `make` to each part; raise one UserError for all parts that fail."""
-    results, errors = [], []
+    results: list[Any] = []
+    errors: list[UserError] = []
     for part in parts:
         try:
             results.append(make(part))
         except UserError as error:
-            errors.append(str(error))
+            errors.append(error)
     if errors:
-        raise UserError("\n\n\n".join([*errors, _LOCATION_REMEDY]))
+        in_map_alone = all(isinstance(error, ClassMapError) for error in errors)
+        remedies = [] if in_map_alone else [_LOCATION_REMEDY]
+        raise UserError("\n\n\n".join([*dict.fromkeys(map(str, errors)), *remedies]))
     return results
 
 

@@ -20,7 +20,7 @@ from data_prep.video.decoder import MAX_FPS, MIN_FPS
 from data_prep.video.frames import Video, open_frames
 from data_prep.video.pictures import Images
 
-MAP = "emotion"  # The only map of classes: each label is a class.
+MAP = "emotion"  # The only map of classes with a name: each label is a class.
 # Field -> column of the sheet that must not be blank.
 NEEDED = {"subject": "subject", "clip": "clip", "emotion": "label", "path": "path"}
 
@@ -36,16 +36,18 @@ class Folder(SheetDatabase):
 
     @classmethod
     def classes_of(cls, config: Any) -> tuple[str, ...]:
-        """Return the labels of the sheet, sorted."""
+        """Return the classes of the user's own map, else the sheet's labels, sorted."""
         return cls.from_config(config).class_names
 
     def emotions(self) -> Mapping[str, list[str]]:
         """Return label -> [label in lower case]: each label is a class.
 
+        A map of the user's own may join labels.
+
         Raises:
           UserError: There are fewer than two labels, or another map of classes is configured.
         """
-        if self._classes != MAP:
+        if self._classes != MAP and not self._own_map:
             raise UserError(
                 check.unknown_message("value of config.data.classes", self._classes, [MAP])
             )
@@ -53,6 +55,8 @@ class Folder(SheetDatabase):
         self._check_spelling("emotion", rows)
         self._check_spelling("subject", rows)
         self._check_paths(rows)
+        if self._own_map:
+            return self._own_map.emotions(self.name)
         labels = sorted({cells["emotion"] for cells in rows} - {""})
         if len(labels) < 2:
             raise UserError(
