@@ -59,7 +59,7 @@ def _breakable(path: str) -> Markup:
 
 
 def _data_url(png: bytes) -> str:
-    """Embed a PNG image in the page."""
+    """Return the URL that embeds a PNG image in the page."""
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
