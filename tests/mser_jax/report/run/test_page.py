@@ -163,6 +163,25 @@ def test_the_gap_between_training_and_held_out_clips_is_in_words():
     assert "of the held-out clips right" not in words(oracle)
 
 
+def test_settings_beside_the_papers_and_a_baseline_are_named():
+    settings = config()
+    settings["model"] = {"name": "ststnet", "head": {"dropout": 0.5}}
+    settings["train"] |= {"optimizer": "sgd", "schedule": "cosine", "warmup": 1, "loss": "focal"}
+    settings["train"] |= {"weight_decay": 1e-4, "class_weights": "balanced"}
+    scores = scoring.score(made(), "oracle")
+    content = words(report.render(scores, settings, EVENTS[:-2]))
+    assert "0.002 (SGD with momentum), cosine, warm-up 1 epoch" in content
+    assert "weight decay 0.0001, focal loss, balanced class weights, dropout 0.5" in content
+    assert "model STSTNet (" in content
+    assert "units in blocks" not in content
+    assert "The epochs were not recorded." in content
+    fitted = {"event": "stage", "name": "fit", "seconds": 1.0, "reused": False}
+    settings["train"] = {}
+    content = words(report.render(scores, settings, [EVENTS[0], fitted]))
+    assert "Fitted to each fold's training clips at once, without epochs." in content
+    assert "learning rate" not in content.replace("train.learning_rate", "")
+
+
 def test_the_oracle_is_flagged_and_the_warnings_are_there(page):
     content = words(page[1])
     assert re.search(r"oracle\s+upper bound: uses the label", content)
