@@ -33,6 +33,7 @@ def _environment() -> jinja2.Environment:
         loader=jinja2.PackageLoader("mser_jax.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        extensions=["jinja2.ext.do"],
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -40,11 +41,15 @@ def _environment() -> jinja2.Environment:
         "breakable": _breakable,
         "data_url": _data_url,
         "number": wording.number,
+        "percent": _percent,
         "plural": wording.pluralize,
         "signed": wording.signed,
         "slug": _slug,
     }
-    environment.globals |= {"NOT_RECORDED": wording.NOT_RECORDED}
+    environment.globals |= {
+        "NOT_RECORDED": wording.NOT_RECORDED,
+        "UPPER_BOUND": wording.UPPER_BOUND,
+    }
     return environment
 
 
@@ -54,8 +59,13 @@ def _breakable(path: str) -> Markup:
 
 
 def _data_url(png: bytes) -> str:
-    """Embed a PNG image in the page."""
+    """Return the URL that embeds a PNG image in the page."""
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def _percent(share: float, digits: int = 0) -> str:
+    """Format a share (0..1) as a percentage: 0.125 becomes '12.5%' with one digit."""
+    return f"{share:.{digits}%}"
 
 
 def _slug(title: str) -> str:

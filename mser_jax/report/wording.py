@@ -9,6 +9,7 @@ from mser_jax.report.html import Markup
 
 UPPER_BOUND = "upper bound: uses the label"
 NOT_RECORDED = "not recorded"
+SAME_SCORES = "Macro F1 is UF1, and micro F1 is accuracy."
 SYNTHETIC = "Accuracy on synthetic clips says nothing about SMIC, SAMM or CASME II."
 WARNING = (
     "What a model makes of a face does not say what a person feels, least of all when it was "

@@ -1,11 +1,14 @@
 """The report of a run, as a page and as a table for the terminal.
 
-Everything is computed from the prediction table, the configuration and the log.
+Everything is computed from the prediction table, the configuration and the log. The page's
+sentences are in `report/templates/run.html` and `report/templates/run/`.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,19 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from mser_jax.evaluate import hardest, inflated, scoring
+from data_prep.common.fields import flatten
+from mser_jax.config import zoo
+from mser_jax.evaluate import calibration, hardest, inflated, scoring
+from mser_jax.evaluate.compare import published
 from mser_jax.evaluate.predictions import Predictions
-from mser_jax.report import curves, html, plots, wording
-from mser_jax.report.html import Markup
-from mser_jax.report.run import calibration as calibration_report
-from mser_jax.report.run import hardest as hardest_report
-from mser_jax.report.run import provenance as provenance_report
-from mser_jax.report.run import scores as score_report
-from mser_jax.report.run import training as training_report
-from mser_jax.report.run.scores import COLUMNS, TITLES
-from mser_jax.report.wording import number, text_row
+from mser_jax.report import curves, page, plots, terminal, wording
+from mser_jax.report.wording import number
 from mser_jax.storage import history
 
+# Columns of every table of scores. The macro F1 is UF1 and the micro F1 is the accuracy.
+COLUMNS = ("accuracy", "uf1", "uar", "f1_weighted")
+_TITLES = ("accuracy", "UF1", "UAR", "weighted F1")
 _NO_PICTURES = hardest.Pictures(missing_reason="No pictures were drawn.")
 
 
@@ -80,14 +82,16 @@ def text_table(scores: Mapping[str, Any]) -> str:
     lines = [wording.counts(scores), ""]
     if failed := wording.failure_warning(scores):
         lines += [textwrap.fill(failed, 79), ""]
-    lines += [text_row("", TITLES), *_text_rows(scores)]
+    rows = [*_text_rows(scores)]
     if len(scores["per_dataset"]) > 1:
-        lines += ["", "by database, under that rule *"]
-        lines += [
-            text_row(row["dataset"], [wording.short_number(row[c]) for c in COLUMNS])
+        rows += [[""], ["by database, under that rule *"]]
+        rows += [
+            [row["dataset"], *(wording.short_number(row[c]) for c in COLUMNS)]
             for row in scores["per_dataset"]
         ]
-    lines += ["", "* the rule that is reported; intervals: bootstrap over subjects"]
+    lines += [terminal.table(["", *_TITLES], rows), ""]
+    lines += ["* the rule that is reported; intervals: bootstrap over subjects"]
+    lines += [wording.SAME_SCORES]
     if scores["seed_std"]:
         lines.append("scores are means over the seeds; the intervals are of these means")
     if any(row["uf1"] is None for row in scores["per_dataset"]):
@@ -95,23 +99,34 @@ def text_table(scores: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _text_rows(scores: Mapping) -> Iterator[str]:
-    """Yield a line for each rule; intervals and deviations follow the reported one."""
-    for name, row, is_reported in score_report.rows(scores):
-        yield text_row(f"{name}{' *' * is_reported}", [number(row[c]) for c in COLUMNS])
+def _text_rows(scores: Mapping) -> Iterator[list[str]]:
+    """Yield a row for each rule; intervals and deviations follow the reported one."""
+    for name, row in _result_rows(scores):
+        is_reported = name == scores["rule"]
+        yield [f"{name}{' *' * is_reported}", *_score_cells(row)]
         if is_reported:
-            lows, highs = _bounds(scores)
-            yield text_row("  95 % from", lows)
-            yield text_row("  95 % to", highs)
+            intervals = [scores["interval"].get(column) for column in COLUMNS]
+            for title, end in (("from", 0), ("to", 1)):
+                yield [
+                    f"  95 % {title}",
+                    *(number(pair[end]) if pair else "" for pair in intervals),
+                ]
             if spread := scores["seed_std"]:
-                yield text_row("  deviation over seeds", [number(spread[c]) for c in COLUMNS])
+                yield ["  deviation over seeds", *_score_cells(spread)]
         if row.get("upper_bound"):
-            yield f"  ({wording.UPPER_BOUND})"
+            yield [f"  ({wording.UPPER_BOUND})"]
 
 
-def _bounds(scores: Mapping) -> list[list[str]]:
-    intervals = [scores["interval"].get(column) for column in COLUMNS]
-    return [[number(pair[end]) if pair else "" for pair in intervals] for end in (0, 1)]
+def _result_rows(scores: Mapping) -> Iterator[tuple[str, Mapping]]:
+    """Yield the name and the scores of each row of the result table."""
+    for row in scores["rules"]:
+        yield row["rule"], row
+    yield f"always {scores['majority']['class']}", scores["majority"]
+    yield "chance", scores["chance"]
+
+
+def _score_cells(row: Mapping) -> list[str]:
+    return [number(row[column]) for column in COLUMNS]
 
 
 def render(
@@ -132,43 +147,58 @@ def render(
       evaluated_each_epoch: Whether the held-out clips were also classified after every epoch.
       pictures: Pictures of the hardest clips, in files beside the page.
     """
-    return html.document(
-        f"{config['name']}: report of a run",
-        _head(scores, config, events),
-        score_report.results(scores),
-        score_report.beside_published(scores, config["data"]["dataset"]),
-        score_report.confusion(scores),
-        score_report.by_class(scores),
-        score_report.by_subject(scores),
-        hardest_report.hardest_clips(scores, pictures),
-        calibration_report.confidence(scores),
-        training_report.training(scores, events, evaluated_each_epoch),
-        *([score_report.inflated_scores(inflated_results)] if inflated_results else []),
-        training_report.run_settings(scores, config, events),
-        provenance_report.clips(scores, events),
-        provenance_report.stage_times(events),
-        provenance_report.rerun_section(config, events),
-        wording.footer(),
-        allow_local_images=bool(pictures.files),
+    epochs, start = history.epochs(events), history.start_event(events)
+    dataset, fitted = config["data"]["dataset"], scores["calibration"]
+    return page.render(
+        "run.html",
+        scores=scores,
+        config=config,
+        protocol=wording.protocol(config, scores["folds"]),
+        counts=wording.counts(scores),
+        failure_warning=wording.failure_warning(scores),
+        same_scores=wording.SAME_SCORES,
+        result_rows=list(_result_rows(scores)),
+        score_columns=COLUMNS,
+        score_titles=list(_TITLES),
+        score_cells=_score_cells,
+        published=published.rows(dataset),
+        published_caveat=published.CAVEAT,
+        clip_pictures=pictures,
+        pictures_folder=hardest.FOLDER,
+        hardest_names=hardest.clip_names(scores["hardest"]["clips"]),
+        reliability=fitted and plots.png(plots.reliability(fitted["before"], fitted["after"])),
+        temperature_at_limit=fitted and _is_temperature_at_limit(fitted["temperature"]),
+        epochs=epochs,
+        curves=_curve_pictures(epochs, len(scores["class_names"])),
+        clips_per_second=history.mean_rate(epochs, "clips_per_second"),
+        fraction_of_peak=history.mean_rate(epochs, "fraction_of_peak"),
+        evaluated_each_epoch=evaluated_each_epoch,
+        diverged=history.diverged_folds(events),
+        inflated=inflated_results,
+        baseline=zoo.MODELS.get(config["model"].get("name")),
+        start=start,
+        plan=history.last(events, "train"),
+        data=history.last(events, "data"),
+        stages=history.stages(events),
+        rerun_command=_rerun_command(start, dataset, config["preset"]),
+        fields=[(name, json.dumps(value)) for name, value in flatten(config).items()],
     )
 
 
-def _head(scores: Mapping, config: Mapping, events: list[dict]) -> Markup:
-    date = history.start_event(events).get("date", f"date {wording.NOT_RECORDED}")
-    parts = [
-        html.tag("p", "mser_jax · micro-expression recognition", class_="over"),
-        html.tag("h1", config["name"]),
-        html.tag("p", wording.protocol(config, scores["folds"]), class_="lead"),
-        html.tag("p", f"{wording.counts(scores)} · {date}", class_="small"),
-    ]
-    if failed := wording.failure_warning(scores):
-        parts.append(html.tag("p", failed, class_="note failed"))
-    if config["data"]["dataset"] == "synthetic":
-        note = f"These clips are synthetic. {wording.SYNTHETIC}"
-        parts.append(html.tag("p", note, class_="note"))
-    if scores["upper_bound"]:
-        note = (
-            f"The rule reported is {scores['rule']}: {wording.UPPER_BOUND}. This is not a result."
-        )
-        parts.append(html.tag("p", note, class_="note"))
-    return html.tag("header", html.join(parts))
+def _is_temperature_at_limit(temperature: float) -> bool:
+    return any(
+        math.isclose(temperature, end, rel_tol=0.02) for end in calibration.TEMPERATURE_RANGE
+    )
+
+
+def _curve_pictures(epochs: list[dict], classes: int) -> list[tuple[str, bytes]]:
+    """Draw each curve of the training as a title and a PNG image."""
+    if not epochs:
+        return []
+    return [(title, plots.png(figure)) for title, figure in curves.single_figures(epochs, classes)]
+
+
+def _rerun_command(start: Mapping, dataset: str, preset: str) -> str:
+    """Return the command of the whole run, without the --mode of one of its parts."""
+    default = f"python -m mser_jax.main --config=configs/{dataset}.py:{preset}"
+    return re.sub(r" --?mode[= ]\S+", "", start.get("command", default))

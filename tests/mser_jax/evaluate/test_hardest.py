@@ -234,7 +234,7 @@ def test_the_page_shows_the_pictures_and_allows_no_more(tmp_path, prepared):
     assert all((tmp_path / name).is_file() for name, _ in shown)
     assert all("in hardest/, which is not beside this page" in alt for _, alt in shown)
     assert "default-src 'none'; img-src data: 'self' file:; style-src 'unsafe-inline'\"" in page
-    assert "forbid to publish most faces" in page
+    assert "forbid publishing most faces" in page
     assert "--config.report.faces=False" in page
     for told in ("true: a, 10.0%", "answer: b, 90.0%", "1. s1/0"):
         assert told in page

@@ -8,7 +8,7 @@ import pytest
 
 from helpers import ROOT
 from helpers.made_report import EVENTS, NAMES, PNG, config, epoch, made
-from mser_jax.evaluate import scoring
+from mser_jax.evaluate import inflated, scoring
 from mser_jax.evaluate.compare import published
 from mser_jax.evaluate.predictions import Predictions
 from mser_jax.report.run import page as report
@@ -41,6 +41,17 @@ class Reader(html.parser.HTMLParser):
         self.text.append(data)
 
 
+def words(text):
+    """The text of a page, with single spaces."""
+    return " ".join(" ".join(Reader(text).text).split())
+
+
+def column_titles(text):
+    """The titles of the columns of each table."""
+    heads = re.findall(r"<thead>(.*?)</thead>", text)
+    return [re.findall(r'<th scope="col">(.*?)</th>', head) for head in heads]
+
+
 def test_the_page_needs_nothing_from_outside_and_runs_nothing(page):
     reader = Reader(page[1])
     assert not reader.open
@@ -51,6 +62,7 @@ def test_the_page_needs_nothing_from_outside_and_runs_nothing(page):
         for name, value in attributes.items()
         if name in ("src", "href") or name.startswith("on")
     ]
+    targets = [target for target in targets if not target.startswith("#")]
     assert len(targets) == 3
     assert all(target.startswith("data:image/png;base64,") for target in targets)
     assert not re.search(r"https?:|@import|url\(", page[1])
@@ -60,13 +72,13 @@ def test_the_page_needs_nothing_from_outside_and_runs_nothing(page):
 
 def test_the_page_shows_the_figures_of_the_metrics(page):
     scores, text = page
-    words = " ".join(Reader(text).text)
+    content = words(text)
     for column in ("accuracy", "uf1", "uar", "f1_weighted", "accuracy_fold_mean"):
-        assert f"{scores[column]:.3f}" in words
+        assert f"{scores[column]:.3f}" in content
     for low, high in (scores["interval"][name] for name in ("accuracy", "uf1", "uar")):
-        assert f"{low:.3f} to {high:.3f}" in words
+        assert f"{low:.3f} to {high:.3f}" in content
     for row in (*scores["rules"], scores["majority"]):
-        assert f"{row['f1_macro']:.3f}" in words
+        assert f"{row['f1_macro']:.3f}" in content
     for line in (
         "no face found",
         "codes.xlsx",
@@ -79,16 +91,103 @@ def test_the_page_shows_the_figures_of_the_metrics(page):
         "cpu:0",
         "0.002 (Adam)",
     ):
-        assert line in words
+        assert line in content
     assert EVENTS[0]["command"] in "".join(Reader(text).text)
 
 
+def test_the_contents_list_every_section(page):
+    scores, text = page
+    probabilities = np.stack([made().probabilities] * 2)
+    claimed = inflated.results(made(), probabilities, "confidence")
+    longest = report.render(scores, config("casme2"), EVENTS, claimed)
+    for text, count in ((page[1], 11), (longest, 13)):
+        (contents,) = re.findall(r'<nav aria-label="Contents">(.*?)</nav>', text, re.DOTALL)
+        links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', contents)
+        assert links == re.findall(r'<section id="([^"]+)">\s*<h2>([^<]+)</h2>', text)
+        assert len(dict(links)) == count
+
+
+def test_the_bars_of_the_intervals_have_a_scale_from_0_to_1(page):
+    scores, text = page
+    for column in ("accuracy", "uf1", "uar"):
+        low, high = scores["interval"][column]
+        bar = (
+            f'<i style="left:{low:.2%};width:{high - low:.2%}"></i>'
+            f'<u style="left:{scores[column]:.2%}"></u></span>'
+        )
+        assert f'{bar}\n<span class="scale"><small>0</small><small>1</small></span>' in text
+    assert text.count('class="scale"') == 3
+
+
+def test_no_column_repeats_another(tmp_path):
+    scores = scoring.score(made(), "mean")
+    text, table = report.render(scores, config(), EVENTS), report.text_table(scores)
+    assert column_titles(text)[0] == ["", "accuracy", "UF1", "UAR", "weighted F1"]
+    (titles,) = (line for line in table.splitlines() if "UF1 " in line and "UAR " in line)
+    assert titles.split() == ["accuracy", "UF1", "UAR", "weighted", "F1"]
+    for content in (words(text), table):
+        assert content.count("Macro F1 is UF1, and micro F1 is accuracy.") == 1
+    report.write(tmp_path, made(), config(), EVENTS)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["f1_macro"], metrics["f1_micro"]) == (metrics["uf1"], metrics["accuracy"])
+
+
+def test_heads_and_rules_are_explained_where_they_first_appear(page):
+    content = words(page[1])
+    first = content.index("A head is one of the network's 4 outputs")
+    assert not re.search(r"\bheads?\b", content[content.index("CASME II") : first])
+    rules = (
+        "confidence takes, .* mean takes .* train_loss takes, .* oracle takes .* reads the label"
+    )
+    assert re.search(rules, content[first:])
+    single = words(report.render(scoring.score(made(heads=1), "mean"), config(), EVENTS))
+    assert "This model has a single one" in single
+    assert "confidence takes" not in single
+
+
+def test_the_gap_between_training_and_held_out_clips_is_in_words():
+    scores = scoring.score(made(), "mean") | {"accuracy": 0.534}
+    events = [*EVENTS[:-1], EVENTS[-1] | {"accuracy": 0.976}]
+    content = words(report.render(scores, config(), events))
+    assert (
+        "The networks answer 98% of their training clips and 53% of the held-out clips right: a "
+        "gap of 45 points."
+    ) in content
+    assert "on augmented clips, by the mean of the heads." in content
+    events[-1]["accuracy"] = 0.53
+    content = words(report.render(scores, config(), events))
+    assert "53% of their training clips and 53% of the held-out clips right: no gap." in content
+    events[-1]["accuracy"] = None  # every fold has failed
+    assert "of the held-out clips right" not in words(report.render(scores, config(), events))
+    oracle = report.render(scoring.score(made(), "oracle"), config(select="oracle"), EVENTS)
+    assert "of the held-out clips right" not in words(oracle)
+
+
+def test_settings_beside_the_papers_and_a_baseline_are_named():
+    settings = config()
+    settings["model"] = {"name": "ststnet", "head": {"dropout": 0.5}}
+    settings["train"] |= {"optimizer": "sgd", "schedule": "cosine", "warmup": 1, "loss": "focal"}
+    settings["train"] |= {"weight_decay": 1e-4, "class_weights": "balanced"}
+    scores = scoring.score(made(), "oracle")
+    content = words(report.render(scores, settings, EVENTS[:-2]))
+    assert "0.002 (SGD with momentum), cosine, warm-up 1 epoch" in content
+    assert "weight decay 0.0001, focal loss, balanced class weights, dropout 0.5" in content
+    assert "model STSTNet (" in content
+    assert "units in blocks" not in content
+    assert "The epochs were not recorded." in content
+    fitted = {"event": "stage", "name": "fit", "seconds": 1.0, "reused": False}
+    settings["train"] = {}
+    content = words(report.render(scores, settings, [EVENTS[0], fitted]))
+    assert "Fitted to each fold's training clips at once, without epochs." in content
+    assert "learning rate" not in content.replace("train.learning_rate", "")
+
+
 def test_the_oracle_is_flagged_and_the_warnings_are_there(page):
-    words = " ".join(Reader(page[1]).text)
-    assert re.search(r"oracle\s+upper bound: uses the label", words)
-    assert "Not for decisions about people" in words
-    assert words.count("says nothing about SMIC, SAMM or CASME II") == 2
-    assert "This is not a result" not in words
+    content = words(page[1])
+    assert re.search(r"oracle\s+upper bound: uses the label", content)
+    assert "Not for decisions about people" in content
+    assert content.count("says nothing about SMIC, SAMM or CASME II") == 2
+    assert "This is not a result" not in content
 
 
 def test_a_run_that_reports_the_oracle_says_so_first():
@@ -105,14 +204,14 @@ def test_leave_one_sample_out_carries_its_warning():
 
 def test_the_confidence_is_told_with_what_it_does_not_hold_for(page):
     scores, text = page
-    words = " ".join(Reader(text).text)
+    content = words(text)
     fitted = scores["calibration"]
     for quality in (fitted["before"], fitted["after"]):
         for name in ("nll", "brier", "ece"):
-            assert f"{quality[name]:.3f}" in words
-    assert f"Temperature {fitted['temperature']:.3g}" in words
-    assert re.search(r"not hold for another camera .* other people .* posed or synthetic", words)
-    assert "cross-fitted" in words
+            assert f"{quality[name]:.3f}" in content
+    assert f"Temperature {fitted['temperature']:.3g}" in content
+    assert re.search(r"not hold for another camera .* other people .* posed or synthetic", content)
+    assert "cross-fitted" in content
 
 
 def test_the_confidence_of_one_person_and_of_the_upper_bound_is_told():
@@ -142,18 +241,18 @@ def test_every_database_has_its_confusion_and_subjects_their_database():
         )
         assert cells, "a count without its rate"
     assert "casme2/<wbr>s01" in text
-    one = report.render(scoring.score(made(), "mean"), config(), EVENTS)
-    assert one.count('class="heat"') == 1
+    single = report.render(scoring.score(made(), "mean"), config(), EVENTS)
+    assert single.count('class="heat"') == 1
 
 
 def test_the_hardest_clips_are_there_without_pictures(page):
     scores, text = page
-    words = " ".join(Reader(text).text)
+    content = words(text)
     assert scores["hardest"]["clips"]
     for place, row in enumerate(scores["hardest"]["clips"], 1):
-        assert f"{place}. {row['subject']}/{row['clip']}" in words
-        assert f"true: {row['true']}, {row['p_true']:.1%}" in words
-    assert "Pictures are missing" in words
+        assert f"{place}. {row['subject']}/{row['clip']}" in content
+        assert f"true: {row['true']}, {row['p_true']:.1%}" in content
+    assert "Pictures are missing" in content
 
 
 def test_every_text_is_escaped(page):
