@@ -63,6 +63,11 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module], lowering: str = "auto") 
     return Network(init, apply)
 
 
+def count_parameters(params: Tree) -> int:
+    """Count the parameters in a tree of arrays or of their shapes."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
 def _draw_weights(params: nnx.State, key: jax.Array) -> nnx.State:
     """Draw all weights in one call.
 
