@@ -68,11 +68,6 @@ def _weight(
     return he_normal(rngs, shape, fan_in) if deviation is None else normal(rngs, shape, deviation)
 
 
-def spatial_size(size: Size) -> Size:
-    """Return a kernel's size reduced to one time step."""
-    return 1, size[1], size[2]
-
-
 class LoweringModule(nnx.Module):
     """A module that computes by `ops.conv`, in the lowering that it was given.
 
@@ -284,7 +279,8 @@ class ConvBN(nnx.Module):
         temporal: bool = True,
         rngs: nnx.Rngs,
     ):
-        kernel = kernel if temporal else spatial_size(kernel)
+        if not temporal:
+            kernel = 1, *kernel[1:]
         self.conv = (
             DepthwiseConv(c_in, kernel, rngs=rngs)
             if depthwise
