@@ -9,7 +9,7 @@ padding, counts every elementwise operation, and counts the body of a loop once.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,7 +19,7 @@ from jax.extend.core import Jaxpr, jaxprs_in_params
 
 from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings, Upsample
 
-ModulePath = tuple[str | int, ...]
+ModulePath = tuple[Any, ...]  # of attribute names and indices, as `nnx.iter_modules` gives it
 
 # The parts of the network in its order, with the paper's names (section 3.3, figure 3). A module
 # belongs to the innermost part that contains it; `stem` without its inner parts is the max-pool.
@@ -134,18 +134,24 @@ def multiply_adds(make: Callable[[nnx.Rngs], Any], clip_shape: Sequence[int]) ->
 def _multiply_adds(jaxpr: Jaxpr) -> int:
     total = 0
     for equation in jaxpr.eqns:
-        output = equation.outvars[0].aval if equation.outvars else None
-        if equation.primitive.name == "dot_general":
-            (contracted_axes, _), _ = equation.params["dimension_numbers"]
-            left = equation.invars[0].aval
-            total += output.size * math.prod(left.shape[axis] for axis in contracted_axes)
-        elif equation.primitive.name == "conv_general_dilated":
-            kernel, numbers = equation.invars[1].aval, equation.params["dimension_numbers"]
-            total += output.size * kernel.size // kernel.shape[numbers.rhs_spec[0]]
-        else:
-            iterations = equation.params.get("length", 1)  # of a loop
-            total += iterations * sum(map(_multiply_adds, jaxprs_in_params(equation.params)))
+        inputs, outputs = ([v.aval for v in vs] for vs in (equation.invars, equation.outvars))
+        total += _equation_multiply_adds(equation.primitive.name, equation.params, inputs, outputs)
+        iterations = equation.params.get("length", 1)  # of a loop
+        total += iterations * sum(map(_multiply_adds, jaxprs_in_params(equation.params)))
     return total
+
+
+def _equation_multiply_adds(
+    primitive: str, params: Mapping[str, Any], inputs: Sequence[Any], outputs: Sequence[Any]
+) -> int:
+    """Count those of one equation, without its inner programs."""
+    if primitive == "dot_general":
+        (contracted_axes, _), _ = params["dimension_numbers"]
+        return outputs[0].size * math.prod(inputs[0].shape[axis] for axis in contracted_axes)
+    if primitive == "conv_general_dilated":
+        kernel, output_axis = inputs[1], params["dimension_numbers"].rhs_spec[0]
+        return outputs[0].size * kernel.size // kernel.shape[output_axis]
+    return 0
 
 
 def parts(module_calls: Sequence[Call]) -> list[Part]:
