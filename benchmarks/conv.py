@@ -76,7 +76,7 @@ def _layers(flags: argparse.Namespace) -> list[Sequence[object]]:
         forward, with_backward = (
             _measure({name: pair[part] for name, pair in runs.items()}, flags) for part in (0, 1)
         )
-        auto = conv.lowering_for(*operands, strides)
+        auto = conv.auto_lowering(*operands, strides)
         cells = [f"{1e3 * forward[name]:.1f} / {1e3 * with_backward[name]:.1f}" for name in names]
         sizes = f"{_format_sizes(shape)}, {_format_sizes(kernel)}, {_format_sizes(strides)}"
         rows.append((sizes, auto, *cells))
@@ -93,8 +93,7 @@ def _ours(name: str, x: jax.Array, weights: jax.Array, strides: conv.Size) -> tu
     needs_input_gradient = x.shape[-1] != 3
 
     def forward(x: jax.Array, weights: jax.Array) -> jax.Array:
-        with conv.lowering(name):
-            return conv.conv3d(x, weights, strides)
+        return conv.conv3d(x, weights, strides, name)
 
     def forward_and_backward(x: jax.Array, weights: jax.Array, cotangent: jax.Array):
         outputs, backward = jax.vjp(forward, x, weights)

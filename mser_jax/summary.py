@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from absl import flags
 from flax import nnx
 from ml_collections import ConfigDict
@@ -18,12 +19,13 @@ from data_prep.common.errors import UserError
 from mser_jax.config import validation
 from mser_jax.models import cost
 from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings
-from mser_jax.models.network import Network, functional
+from mser_jax.models.network import Network, count_parameters, functional
 
-LAYERS = flags.DEFINE_bool("layers", False, "List every layer: kernel, strides, shape, cost.")
+LAYERS = flags.DEFINE_bool("layers", False, "List every layer: input, output, weights.")
 FOLDS = flags.DEFINE_integer("folds", 0, "Number of folds, to print the size of all their states.")
 
 _WIDTH = 79
+_LAYERS_WIDTH = 160  # of the table of `nnx.tabulate`, which shortens what does not fit
 _MOMENTS = 2  # Adam keeps two moments per parameter.
 
 
@@ -43,20 +45,17 @@ def main(config: ConfigDict) -> None:
     classes, clip = len(class_names(config)), networks.clip_shape(config)
     shape = _format_shape(clip)
     print(f"{config.name}, preset {config.preset}: a clip is {shape}; {classes} classes\n")
+    make = networks.constructor(config, classes)
+    if LAYERS.value:
+        print(layer_table(make, clip))
     if networks.is_baseline_network(config):
-        make = networks.constructor(config, classes)
         return print(baseline_summary(make, clip, FOLDS.value))
     settings = networks.model_settings(config, classes)
-    print(summary(settings, clip, config.train.batch_size, FOLDS.value, layers=LAYERS.value))
+    print(summary(settings, clip, config.train.batch_size, FOLDS.value))
 
 
 def summary(
-    settings: MSRes3DSettings,
-    clip_shape: Sequence[int],
-    batch_size: int,
-    folds: int,
-    *,
-    layers: bool,
+    settings: MSRes3DSettings, clip_shape: Sequence[int], batch_size: int, folds: int
 ) -> str:
     """Describe the network in plain text, at most 80 columns wide.
 
@@ -65,17 +64,17 @@ def summary(
       clip_shape: Shape `[t, h, w, c]` of its input.
       batch_size: Clips of one fold in a training step.
       folds: Number of folds, or 0 if unknown.
-      layers: Whether to list every layer.
     """
     calls = cost.calls(settings, clip_shape)
-    parts = cost.parts(calls)
-    blocks = [_stage_table(parts), _counting_note()]
-    if layers:
-        blocks.insert(0, _layer_table(parts))
     memory = [batch_size * cost.activation_bytes(calls, remat=remat) for remat in (False, True)]
     network = functional(lambda rngs: MSRes3D(settings, rngs=rngs))
     return "\n\n".join(
-        [*blocks, _memory_note(memory, settings, batch_size), _state_note(network, folds)]
+        [
+            _stage_table(cost.parts(calls)),
+            _counting_note(),
+            _memory_note(memory, settings, batch_size),
+            _state_note(network, folds),
+        ]
     )
 
 
@@ -89,7 +88,7 @@ def baseline_summary(make: Callable[[nnx.Rngs], Any], clip_shape: Sequence[int],
     """
     network = functional(make)
     params, _ = jax.eval_shape(network.init, jax.random.key(0))
-    counts = {name: sum(leaf.size for leaf in jax.tree.leaves(own)) for name, own in params.items()}
+    counts = {name: count_parameters(part) for name, part in params.items()}
     total = sum(counts.values())
     rows = [("part", "parameters", "share")]
     rows += [(name, f"{count:,}", f"{count / total:.1%}") for name, count in counts.items()]
@@ -100,6 +99,36 @@ def baseline_summary(make: Callable[[nnx.Rngs], Any], clip_shape: Sequence[int],
         "times that."
     )
     return "\n\n".join([_table(rows, left_columns=1), _wrap(note), _state_note(network, folds)])
+
+
+def layer_table(make: Callable[[nnx.Rngs], Any], clip_shape: Sequence[int]) -> str:
+    """List every layer that has weights, in the order of the forward pass.
+
+    Args:
+      make: Constructor of the network.
+      clip_shape: Shape `[t, h, w, c]` of its input.
+    """
+    tables: list[str] = []
+
+    def forward(x: jax.Array) -> jax.Array:
+        model = make(nnx.Rngs(0))
+        paths = {
+            path
+            for path, module in nnx.iter_modules(model)
+            if any(isinstance(value, nnx.Param) for value in vars(module).values())
+        }
+        table = nnx.tabulate(
+            model,
+            x,
+            row_filter=lambda row: row.path in paths,
+            console_kwargs={"width": _LAYERS_WIDTH, "force_terminal": False},
+        )
+        tables.append(table)
+        return x
+
+    # Without `eval_shape`, `tabulate` would compute the forward pass.
+    jax.eval_shape(forward, jax.ShapeDtypeStruct((1, *clip_shape), jnp.float32))
+    return tables[0]
 
 
 def _stage_table(parts: Sequence[cost.Part]) -> str:
@@ -122,25 +151,6 @@ def _stage_table(parts: Sequence[cost.Part]) -> str:
     sums = (f"{macs / divisor:.3f}", f"{2 * macs / divisor:.3f}")
     rows.append(("total", "", f"{parameters:,}", "100.0%", *sums, "100.0%"))
     return _table(rows, left_columns=2)
-
-
-def _layer_table(parts: Sequence[cost.Part]) -> str:
-    rows = [("layer", "kernel", "strides", "output", "parameters", "MMAC")]
-    for part in parts:
-        rows.append((part.name, "", "", "", "", ""))
-        rows += [
-            (
-                "  " + _layer_name(call.path),
-                _format_shape(call.kernel, "x") if call.kernel else "",
-                _format_shape(call.strides, "x") if call.strides else "",
-                _format_shape(call.output, "x"),
-                f"{call.parameters:,}",
-                f"{call.macs / 1e6:,.3f}",
-            )
-            for call in part.calls
-            if call.parameters
-        ]
-    return _table(rows, left_columns=4)
 
 
 def _counting_note() -> str:
@@ -184,13 +194,6 @@ def _format_bytes(size: float) -> str:
 
 def _format_shape(sizes: Iterable[int], separator: str = " x ") -> str:
     return separator.join(map(str, sizes))
-
-
-def _layer_name(path: cost.ModulePath) -> str:
-    """Join the path below its part, without the names that every layer has."""
-    below = path[1:] if path[0] == "stem" else path[2:]
-    names = [str(name) for name in below if name not in ("layers", "body")]
-    return ".".join(names) or "weights"
 
 
 def _table(rows: Sequence[Sequence[str]], left_columns: int) -> str:

@@ -1,24 +1,50 @@
 """The cost of a network: its multiply-adds and its memory in the backward pass, from shapes.
 
-The calls of the modules are recorded while JAX traces the network, so that no weight is drawn and
-nothing is compiled. The lowering of the convolutions (`ops.conv`) does not affect these counts,
-except in `multiply_adds`.
+JAX only traces the network, so no weight is drawn and nothing is compiled. The lowering of the
+convolutions (`ops.conv`) does not affect these counts, except in `multiply_adds`.
+
+XLA's own count (`jax.stages.Lowered.cost_analysis`) is another one: it leaves out the products of
+padding, counts every elementwise operation, and counts the body of a loop once.
 """
 
-import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.extend.core import Jaxpr, jaxprs_in_params
 
 from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings, Upsample
-from mser_jax.models.ops.conv import Size
 
-ModulePath = tuple[str | int, ...]
+ModulePath = tuple[Any, ...]  # of attribute names and indices, as `nnx.iter_modules` gives it
+
+# The parts of the network in its order, with the paper's names (section 3.3, figure 3). A module
+# belongs to the innermost part that contains it; `stem` without its inner parts is the max-pool.
+_PARTS: dict[ModulePath, str] = {
+    ("stem", "conv"): "block 1",
+    ("stem", "attention"): "attention",
+    ("stem",): "max-pool",
+    ("blocks", 0): "block 2",
+    ("rc", 0): "RC1",
+    ("blocks", 1): "block 3",
+    ("rc", 1): "RC2",
+    ("blocks", 2): "block 4",
+    ("rc", 2): "RC3",
+    ("blocks", 3): "block 5",
+    ("up", 0): "up to X4",
+    ("affa", 0): "AFFA, O2",
+    ("up", 1): "up to X3",
+    ("affa", 1): "AFFA, O3",
+    ("up", 2): "up to X2",
+    ("affa", 2): "AFFA, O4",
+    ("heads", 0): "head on O1",
+    ("heads", 1): "head on O2",
+    ("heads", 2): "head on O3",
+    ("heads", 3): "head on O4",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +54,6 @@ class Call:
     Attributes:
       path: Path of the module in the network.
       output: Shape of its output, without the batch axis.
-      kernel: Time, height and width of its kernel; None without a kernel, or if the kernel is a
-        matrix.
-      strides: Strides of the kernel.
       parameters: Number of its own parameters, without those of its submodules.
       macs: Multiply-adds of its own kernel over all positions. Those of normalisations, poolings
         and sums are not counted.
@@ -40,8 +63,6 @@ class Call:
 
     path: ModulePath
     output: tuple[int, ...]
-    kernel: Size | None
-    strides: Size | None
     parameters: int
     macs: int
     output_bytes: int
@@ -56,34 +77,42 @@ class Part:
     output: tuple[int, ...]
     parameters: int
     macs: int
-    calls: Sequence[Call]
 
 
 def calls(settings: MSRes3DSettings, clip_shape: Sequence[int]) -> list[Call]:
-    """List every call of every module for one clip, inner calls before outer ones.
+    """List the call of every module for one clip.
 
     Args:
       settings: Options of the network.
       clip_shape: Shape of the clip, `[t, h, w, c]`.
     """
-    # With remat, copies of the modules would be called, whose paths are not known.
+    # With remat, copies of the modules would be called, whose outputs are not captured.
     settings = dataclasses.replace(settings, remat=False)
     module_calls: list[Call] = []
-    returned: list[jax.Array] = []  # Keeps the outputs alive, so that their ids stay unique.
-
-    def record(
-        path: ModulePath, module: nnx.Module, inputs: Sequence[Any], output: jax.Array
-    ) -> None:
-        is_new = not any(output is earlier for earlier in returned)
-        returned.append(output)
-        module_calls.append(_make_call(path, module, inputs[0], output, is_new))
 
     def forward(x: jax.Array) -> jax.Array:
         model = MSRes3D(settings, rngs=nnx.Rngs(0))
-        with _intercept_calls(model, record):
-            return model(x)
+        capture = nnx.capture(model, nnx.Intermediate, method_outputs=nnx.Intermediate)
+        logits, captured = capture(x)
+        module_calls.extend(_module_calls(model, captured))
+        return logits
 
     jax.eval_shape(forward, jax.ShapeDtypeStruct((1, *clip_shape), jnp.float32))
+    return module_calls
+
+
+def _module_calls(model: MSRes3D, captured: nnx.State) -> list[Call]:
+    """Make the calls of the modules from their captured outputs."""
+    flat = nnx.to_flat_state(captured)
+    outputs = {path[:-1]: v.get_value() for path, v in flat if path[-1] == "__call__"}
+    module_calls = []
+    returned: set[int] = set()  # ids of the outputs of the submodules, which come first
+    for path, module in nnx.iter_modules(model):
+        # A dropout gets no key here and so returns its input.
+        if path in outputs and not isinstance(module, nnx.Dropout):
+            (output,) = outputs[path]
+            module_calls.append(_make_call(path, module, output, id(output) not in returned))
+            returned.add(id(output))
     return module_calls
 
 
@@ -102,30 +131,27 @@ def multiply_adds(make: Callable[[nnx.Rngs], Any], clip_shape: Sequence[int]) ->
     return _multiply_adds(traced(jax.ShapeDtypeStruct((1, *clip_shape), jnp.float32)).jaxpr)
 
 
-def _multiply_adds(jaxpr: Any) -> int:
+def _multiply_adds(jaxpr: Jaxpr) -> int:
     total = 0
-    for step in jaxpr.eqns:
-        if step.primitive.name == "dot_general":
-            (contracted_axes, _), _ = step.params["dimension_numbers"]
-            left_shape, output_size = step.invars[0].aval.shape, step.outvars[0].aval.size
-            total += output_size * math.prod(left_shape[axis] for axis in contracted_axes)
-        elif step.primitive.name == "conv_general_dilated":
-            kernel, numbers = step.invars[1].aval, step.params["dimension_numbers"]
-            total += step.outvars[0].aval.size * kernel.size // kernel.shape[numbers.rhs_spec[0]]
-        else:
-            inner = sum(_multiply_adds(body) for body in _inner_jaxprs(step.params.values()))
-            total += inner * step.params.get("length", 1)
+    for equation in jaxpr.eqns:
+        inputs, outputs = ([v.aval for v in vs] for vs in (equation.invars, equation.outvars))
+        total += _equation_multiply_adds(equation.primitive.name, equation.params, inputs, outputs)
+        iterations = equation.params.get("length", 1)  # of a loop
+        total += iterations * sum(map(_multiply_adds, jaxprs_in_params(equation.params)))
     return total
 
 
-def _inner_jaxprs(params: Iterable[Any]) -> Iterator[Any]:
-    for param in params:
-        if isinstance(param, tuple | list):
-            yield from _inner_jaxprs(param)
-        elif hasattr(param, "jaxpr"):  # a ClosedJaxpr
-            yield param.jaxpr
-        elif hasattr(param, "eqns"):
-            yield param
+def _equation_multiply_adds(
+    primitive: str, params: Mapping[str, Any], inputs: Sequence[Any], outputs: Sequence[Any]
+) -> int:
+    """Count those of one equation, without its inner programs."""
+    if primitive == "dot_general":
+        (contracted_axes, _), _ = params["dimension_numbers"]
+        return outputs[0].size * math.prod(inputs[0].shape[axis] for axis in contracted_axes)
+    if primitive == "conv_general_dilated":
+        kernel, output_axis = inputs[1], params["dimension_numbers"].rhs_spec[0]
+        return outputs[0].size * kernel.size // kernel.shape[output_axis]
+    return 0
 
 
 def parts(module_calls: Sequence[Call]) -> list[Part]:
@@ -137,19 +163,21 @@ def parts(module_calls: Sequence[Call]) -> list[Part]:
     Returns:
       The parts. Their `macs` and `parameters` add up to those of the network.
     """
-    outputs = {name: call.output for call in module_calls if (name := _paper_name(call.path))}
-    grouped = {
-        name: [call for call in module_calls if _part_name(call.path) == name] for name in outputs
-    }
+    groups: dict[ModulePath, list[Call]] = {path: [] for path in _PARTS}
+    for call in module_calls:
+        if call.path:  # The network itself only stacks the logits of its heads.
+            part = next(call.path[:length] for length in (2, 1) if call.path[:length] in _PARTS)
+            groups[part].append(call)
+    outputs = {call.path: call.output for call in module_calls}
     return [
         Part(
             name,
-            outputs[name],
-            sum(call.parameters for call in group),
-            sum(call.macs for call in group),
-            group,
+            outputs[path],
+            sum(call.parameters for call in groups[path]),
+            sum(call.macs for call in groups[path]),
         )
-        for name, group in grouped.items()
+        for path, name in _PARTS.items()
+        if path in outputs
     ]
 
 
@@ -177,74 +205,19 @@ def activation_bytes(module_calls: Sequence[Call], *, remat: bool) -> int:
     return heads + outputs + max(rematerialised.values())
 
 
-def _make_call(
-    path: ModulePath, module: Any, x: jax.Array, output: jax.Array, is_new: bool
-) -> Call:
+def _make_call(path: ModulePath, module: nnx.Module, output: jax.Array, is_new: bool) -> Call:
     params = {name: v for name, v in vars(module).items() if isinstance(v, nnx.Param)}
-    kernel = params["kernel"].shape if "kernel" in params else ()
-    # A transposed convolution applies its kernel at each position of its input, before the crop.
-    positions = math.prod((x if isinstance(module, Upsample) else output).shape[1:-1])
+    sides = output.shape[1:-1]
+    if isinstance(module, Upsample):
+        # Its kernel is applied at each position of the input. It doubles the sides of the input,
+        # then crops what the halving before had rounded up.
+        sides = [(side + 1) // 2 for side in sides]
     size = output.size * output.dtype.itemsize
     return Call(
         path=path,
         output=output.shape[1:],
-        kernel=kernel[:3] if len(kernel) > 2 else None,
-        strides=getattr(module, "strides", None),
         parameters=sum(variable.size for variable in params.values()),
-        macs=positions * math.prod(kernel) if kernel else 0,
+        macs=math.prod(sides) * params["kernel"].size if "kernel" in params else 0,
         output_bytes=size,
         kept_bytes=size if is_new else 0,
     )
-
-
-@contextlib.contextmanager
-def _intercept_calls(model: nnx.Module, record: Callable[..., None]) -> Iterator[None]:
-    """Call `record(path, module, inputs, output)` after each call of a module."""
-    paths = {id(module): path for path, module in nnx.iter_modules(model)}
-    kinds: set[Any] = {type(module) for _, module in nnx.iter_modules(model)}
-    originals = {kind: kind.__call__ for kind in kinds if "__call__" in vars(kind)}
-
-    def wrap(original: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-        def call(module: nnx.Module, *inputs: Any, **options: Any) -> jax.Array:
-            output = original(module, *inputs, **options)
-            record(paths[id(module)], module, inputs, output)
-            return output
-
-        return call
-
-    try:
-        for kind, original in originals.items():
-            kind.__call__ = wrap(original)
-        yield
-    finally:
-        for kind, original in originals.items():
-            kind.__call__ = original
-
-
-def _part_name(path: ModulePath) -> str | None:
-    """Return the name of the innermost part that contains a module."""
-    names = (_paper_name(path[:length]) for length in range(len(path), 0, -1))
-    return next((name for name in names if name), None)
-
-
-def _paper_name(path: ModulePath) -> str | None:
-    """Return the paper's name of a module (section 3.3, figure 3), or None."""
-    match path:
-        case ("stem", "conv"):
-            return "block 1"
-        case ("stem", "attention"):
-            return "attention"
-        case ("stem",):
-            return "max-pool"
-        case ("blocks", int(stage)):
-            return f"block {stage + 2}"
-        case ("rc", int(stage)):
-            return f"RC{stage + 1}"
-        case ("up", int(step)):
-            return f"up to X{4 - step}"
-        case ("affa", int(step)):
-            return f"AFFA, O{step + 2}"
-        case ("heads", int(step)):
-            return f"head on O{step + 1}"
-        case _:
-            return None

@@ -68,12 +68,23 @@ def _weight(
     return he_normal(rngs, shape, fan_in) if deviation is None else normal(rngs, shape, deviation)
 
 
-def spatial_size(size: Size) -> Size:
-    """Return a kernel's size reduced to one time step."""
-    return 1, size[1], size[2]
+class LoweringModule(nnx.Module):
+    """A module that computes by `ops.conv`, in the lowering that it was given.
+
+    The lowering changes no parameter. So it is no argument of the constructors: like the use of the
+    running averages, `nnx.view` gives it to every module of a network.
+    """
+
+    lowering = "auto"
+
+    def set_view(self, lowering: str | None = None) -> None:
+        """Choose the lowering, 'auto' or one of `conv.LOWERINGS`; `nnx.view` calls this."""
+        if lowering is not None:
+            conv.check_lowering(lowering)
+            self.lowering = lowering
 
 
-class Conv(nnx.Module):
+class Conv(LoweringModule):
     """A 3-D convolution, by default without bias (as before a batch normalisation).
 
     Weights are drawn by He's rule, or with the given standard deviation. Without padding, the
@@ -102,7 +113,10 @@ class Conv(nnx.Module):
     def __call__(self, x: Map) -> Map:
         """Convolve `[b, t, h, w, c_in]` to `[b, t', h', w', c_out]`."""
         kernel = self.kernel[...].astype(x.dtype)
-        y = conv.conv3d(x, kernel, self.strides) if self.padded else self._conv_valid(x, kernel)
+        if self.padded:
+            y = conv.conv3d(x, kernel, self.strides, self.lowering)
+        else:
+            y = self._conv_valid(x, kernel)
         return y if self.bias is None else y + self.bias[...].astype(x.dtype)
 
     def _conv_valid(self, x: Map, kernel: Array) -> Map:
@@ -112,7 +126,7 @@ class Conv(nnx.Module):
             slice(margin, side - margin, stride)
             for margin, side, stride in zip(margins, x.shape[1:4], self.strides)
         )
-        return conv.conv3d(x, kernel)[:, *slices]
+        return conv.conv3d(x, kernel, lowering=self.lowering)[:, *slices]
 
 
 class DepthwiseConv(nnx.Module):
@@ -265,7 +279,8 @@ class ConvBN(nnx.Module):
         temporal: bool = True,
         rngs: nnx.Rngs,
     ):
-        kernel = kernel if temporal else spatial_size(kernel)
+        if not temporal:
+            kernel = 1, *kernel[1:]
         self.conv = (
             DepthwiseConv(c_in, kernel, rngs=rngs)
             if depthwise
@@ -303,27 +318,6 @@ class Chain(nnx.Module):
         for layer in self.layers:
             x = layer(x, mask)  # pyright: ignore[reportCallIssue]
         return x
-
-
-def dropout(x: Float[Array, "b c"], rate: float, key: Key) -> Float[Array, "b c"]:
-    """Set a random share of the entries to 0 and scale the others to keep the mean.
-
-    Args:
-      x: Entries, each kept or dropped independently.
-      rate: Probability that an entry is dropped, at least 0 and less than 1.
-      key: Random key; None drops nothing.
-
-    Returns:
-      The kept entries of x divided by `1 - rate`, and 0 for the others; x itself without a key.
-
-    References:
-      Srivastava et al. (2014), Dropout: a simple way to prevent neural networks from overfitting;
-      section 10, the variant whose test network needs no scaling.
-    """
-    if key is None:
-        return x
-    keep = jax.random.bernoulli(key, 1 - rate, x.shape)
-    return jnp.where(keep, x / (1 - rate), 0.0)
 
 
 def mean(x: Map, axes: Sequence[int]) -> Map:

@@ -9,7 +9,16 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from mser_jax.models.affa import AFFA
-from mser_jax.models.layers import BatchNorm, Dense, Key, Map, Mask, dropout, global_mean, he_normal
+from mser_jax.models.layers import (
+    BatchNorm,
+    Dense,
+    Key,
+    LoweringModule,
+    Map,
+    Mask,
+    global_mean,
+    he_normal,
+)
 from mser_jax.models.multiscale import RC1, RC2, RC3, BranchStyle
 from mser_jax.models.ops import conv
 from mser_jax.models.resnet3d import UNITS, Stem, block
@@ -45,7 +54,7 @@ class MSRes3DSettings:
         return 4 if self.fusion else 1
 
 
-class Upsample(nnx.Module):
+class Upsample(LoweringModule):
     """A transposed 2x2x2 convolution of stride 2, a crop to the target's size, and BN (3.3.3)."""
 
     def __init__(self, c_in: int, c_out: int, *, temporal: bool = True, rngs: nnx.Rngs):
@@ -65,7 +74,7 @@ class Upsample(nnx.Module):
           mask: `[b]`, False where a slot is empty; None if the batch is full.
         """
         _, t, h, w, _ = like.shape
-        upsampled = conv.conv_transpose3d(x, self.kernel[...].astype(x.dtype))
+        upsampled = conv.conv_transpose3d(x, self.kernel[...].astype(x.dtype), self.lowering)
         return self.norm(upsampled[:, :t, :h, :w], mask)
 
 
@@ -77,7 +86,7 @@ class Head(nnx.Module):
     ):
         self.first = Dense(channels, hidden, rngs=rngs)
         self.second = Dense(hidden, classes, rngs=rngs)
-        self.dropout = dropout
+        self.dropout = nnx.Dropout(dropout)
 
     def __call__(self, x: Map, key: Key = None) -> Float[Array, "b n"]:
         """Compute logits, in float32 or wider.
@@ -90,7 +99,7 @@ class Head(nnx.Module):
           Logits `[b, classes]`.
         """
         hidden = jax.nn.relu(self.first(global_mean(x).reshape(x.shape[0], -1)))
-        return self.second(dropout(hidden, self.dropout, key))
+        return self.second(self.dropout(hidden, deterministic=key is None, rngs=key))
 
 
 def _call_module(module: Any, *inputs: Map | Mask) -> Map:
@@ -181,7 +190,7 @@ class MSRes3D(nnx.Module):
     def _head_keys(self, key: Key) -> list[Key]:
         """Return a key for each head, or None for a head without dropout."""
         return [
-            jax.random.fold_in(key, index) if key is not None and head.dropout else None
+            jax.random.fold_in(key, index) if key is not None and head.dropout.rate else None
             for index, head in enumerate(self.heads)
         ]
 

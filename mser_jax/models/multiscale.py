@@ -144,8 +144,14 @@ class RC3(nnx.Module):
     """
 
     names = (
-        *("short chain, 1x1x3", "short chain, 1x3x1", "short chain, 3x1x1"),
-        *("1x1x3", "1x3x1", "3x1x1", "1x1x1", AVERAGE),
+        "short chain, 1x1x3",
+        "short chain, 1x3x1",
+        "short chain, 3x1x1",
+        "1x1x3",
+        "1x3x1",
+        "3x1x1",
+        "1x1x1",
+        AVERAGE,
     )
 
     def __init__(self, channels: int, style: BranchStyle, *, temporal: bool = True, rngs: nnx.Rngs):

@@ -8,7 +8,6 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from mser_jax.models.layers import Key, Map, Mask
-from mser_jax.models.ops import conv
 
 Tree = Any
 
@@ -49,7 +48,7 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module], lowering: str = "auto") 
       lowering: Lowering of its convolutions, 'auto' or one of `conv.LOWERINGS`.
     """
     shapes = nnx.eval_shape(lambda: build(nnx.Rngs(0)))
-    graphs = {train: _graph(_view(shapes, train)) for train in (True, False)}
+    graphs = {train: _graph(_view(shapes, train, lowering)) for train in (True, False)}
 
     def init(key: jax.Array) -> tuple[Tree, Tree]:
         _, params, stats = nnx.split(build(nnx.Rngs(key)), nnx.Param, nnx.BatchStat)
@@ -58,11 +57,15 @@ def functional(build: Callable[[nnx.Rngs], nnx.Module], lowering: str = "auto") 
 
     def apply(params: Tree, stats: Tree, x: Map, mask: Mask, train: bool, key: Key = None):
         model: Any = nnx.merge(graphs[train], params, stats)
-        with conv.lowering(lowering):
-            logits = model(x, mask, key if train else None)
+        logits = model(x, mask, key if train else None)
         return logits, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))
 
     return Network(init, apply)
+
+
+def count_parameters(params: Tree) -> int:
+    """Count the parameters in a tree of arrays or of their shapes."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def _draw_weights(params: nnx.State, key: jax.Array) -> nnx.State:
@@ -82,9 +85,12 @@ def _draw_weights(params: nnx.State, key: jax.Array) -> nnx.State:
     return params
 
 
-def _view(model: nnx.Module, train: bool) -> nnx.Module:
-    """Return the module in training mode, or with running averages if it has any."""
-    return nnx.view(model, use_running_average=not train, raise_if_not_found=False)
+def _view(model: nnx.Module, train: bool, lowering: str) -> nnx.Module:
+    """Return the module with a lowering, in training mode or with running averages."""
+    # A network may have neither a normalisation nor a convolution.
+    return nnx.view(
+        model, use_running_average=not train, lowering=lowering, raise_if_not_found=False
+    )
 
 
 def _graph(model: nnx.Module) -> nnx.GraphDef:

@@ -4,11 +4,11 @@ import jax
 from flax import nnx
 
 from mser_jax.models.attention import TemporalSpatialAttention
-from mser_jax.models.layers import CUBE, POINT, Chain, ConvBN, Map, Mask
+from mser_jax.models.layers import CUBE, POINT, Chain, ConvBN, LoweringModule, Map, Mask
 from mser_jax.models.ops import conv
 
 
-class Stem(nnx.Module):
+class Stem(LoweringModule):
     """Block 1: a 3x7x7 convolution, attention, and a 3x3x3 max-pool of stride 2."""
 
     def __init__(
@@ -24,7 +24,7 @@ class Stem(nnx.Module):
         x = self.conv(x, mask)
         if self.attention is not None:
             x = self.attention(x)
-        return conv.max_pool3d(x)
+        return conv.max_pool3d(x, self.lowering)
 
 
 class Basic(nnx.Module):

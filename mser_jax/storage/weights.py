@@ -66,11 +66,6 @@ def load(path: Path, network: Network) -> tuple[Tree, Tree]:
     )
 
 
-def count(params: Tree) -> int:
-    """Count the parameters."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
 def _check(path: Path, stored: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
     for name in [*expected, *stored]:
         stored_spec, expected_spec = (

@@ -208,7 +208,7 @@ class Engine:
             plan, program = planning.choose_plan(trainer, self.feed, folds_per_device, limit)
             if hosts.is_first():
                 plan.write(self._plan_path)
-        note = ", as when training began" * bool(resumed)
+        note = ", as when training began" if resumed else ""
         print(
             f"Compiled in {time.perf_counter() - start:.0f} s: {plan.at_once} folds at once "
             f"({plan.lift}){note}; {program.memory / 1e9:.2f} GB per device.",
@@ -264,4 +264,4 @@ def _format_fold_count(trainer: Trainer) -> str:
     seeds = len({fold.seed for fold in trainer.folds})
     per_seed = f" ({seeds} seeds of {len(trainer.folds) // seeds})" if seeds > 1 else ""
     count = len(trainer.folds)
-    return f"{count} fold{'s' * (count != 1)}{per_seed}"
+    return f"{count} {'fold' if count == 1 else 'folds'}{per_seed}"

@@ -16,6 +16,7 @@ import numpy as np
 from data_prep.common import files
 from data_prep.common.errors import UserError
 from mser_jax import parallel
+from mser_jax.models.network import count_parameters
 from mser_jax.storage import weights
 from mser_jax.train.engine import Engine
 from mser_jax.train.state import State
@@ -63,7 +64,7 @@ def save(
         **dataset_facts,
         "seed": engine.trainer.folds[0].seed,
         "epochs": engine.trainer.settings.epochs,
-        "parameters": weights.count(state.params),
+        "parameters": count_parameters(state.params),
         "train_loss": _train_loss(engine, labels),
         **run_facts,
     }

@@ -14,7 +14,7 @@ from mser_jax.data import schedule
 from mser_jax.data.augment import View
 from mser_jax.data.folds import Fold
 from mser_jax.data.schedule import Batch
-from mser_jax.models.network import Network
+from mser_jax.models.network import Network, count_parameters
 from mser_jax.train import optimizer
 from mser_jax.train import state as states
 from mser_jax.train.state import State
@@ -198,7 +198,7 @@ class Trainer:
     def parameter_count(self) -> int:
         """Count the parameters of one fold's network."""
         params, _ = jax.eval_shape(self.network.init, jax.random.key(0))
-        return sum(leaf.size for leaf in jax.tree.leaves(params))
+        return count_parameters(params)
 
     def _optimizer(self) -> optax.GradientTransformation:
         return optimizer.make(self.settings.optimizer, self.settings.weight_decay)

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from data_prep.stages import identity
 from mser_jax.config import defaults, networks
 from mser_jax.evaluate import predictions, predictions_csv
+from mser_jax.models.network import count_parameters
 from mser_jax.storage import weights
 from mser_jax.train import final
 
@@ -50,7 +51,7 @@ def write(folder: Path, config: ConfigDict, *, held_out: bool = True, seed: int 
         "digest": DIGEST,
         "seed": 0,
         "epochs": 3,
-        "parameters": weights.count(params),
+        "parameters": count_parameters(params),
         "train_loss": [0.4, 0.2, 0.3, 0.5],
         "command": "python -m mser_jax.main --config=configs/synthetic.py --mode=final",
         "date": "2026-11-28 12:00 UTC",

@@ -7,15 +7,18 @@ import subprocess
 import sys
 
 import pytest
+from flax import nnx
 
 from data_prep.common.errors import UserError
 from data_prep.datasets import registry
 from helpers import ROOT
 from mser_jax.config.defaults import get_config
-from mser_jax.models import MSRes3DSettings
-from mser_jax.summary import summary
+from mser_jax.models import MSRes3D, MSRes3DSettings
+from mser_jax.models.network import count_parameters
+from mser_jax.summary import layer_table, summary
 
 PAPER = MSRes3DSettings(classes=4)
+SMALL = MSRes3DSettings(classes=3, block="basic", width=2, depths=(1, 1, 1, 1), hidden=5)
 
 
 def command(*arguments):
@@ -31,13 +34,13 @@ def command(*arguments):
 
 
 def test_full_size_in_plain_text_of_eighty_columns():
-    text = summary(PAPER, (16, 134, 134, 3), 8, 28, layers=True)
+    text = summary(PAPER, (16, 134, 134, 3), 8, 28)
     assert text.isascii()
     assert max(map(len, text.splitlines())) <= 80
     lines = [" ".join(line.split()) for line in text.splitlines()]
     assert "total 82,056,394 100.0% 28.283 56.566 100.0%" in lines
     assert "RC1 8 x 34 x 34 x 256 1,095,556 1.3% 10.114 20.228 35.8%" in lines
-    assert "conv.conv 3x7x7 1x2x2 16x67x67x64 28,224 2,027.161" in lines
+    assert "block 1 16 x 67 x 67 x 64 28,352 0.0% 2.027 4.054 7.2%" in lines
     floats = 3 * 82_056_394 + 2 * statistics()
     assert f"State of a fold: {4 * floats / 1e6:.2f} MB" in text
     assert f"28 folds: {28 * 4 * floats / 1e9:.2f} GB" in text
@@ -53,10 +56,34 @@ def statistics():
     return backbone + rc1 + rc2 + rc3 + fusion
 
 
-def test_layers_and_folds_are_told_only_when_asked_for():
-    text = summary(dataclasses.replace(PAPER, width=2), (4, 20, 20, 3), 8, 0, layers=False)
-    assert "kernel" not in text
+def test_folds_are_told_only_when_asked_for():
+    text = summary(dataclasses.replace(PAPER, width=2), (4, 20, 20, 3), 8, 0)
     assert "All" not in text
+
+
+def test_the_table_of_layers_has_every_module_with_weights():
+    """Of a small network, with its stages computed anew: each with its path, shapes and weights."""
+    small = dataclasses.replace(SMALL, remat=True)
+    text = layer_table(lambda rngs: MSRes3D(small, rngs=rngs), (4, 20, 20, 3))
+    assert max(map(len, text.splitlines())) <= 160
+    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in text.splitlines()]
+    paths = [row[0] for row in cells if row and "/" in row[0]]
+    model = nnx.eval_shape(lambda: MSRes3D(small, rngs=nnx.Rngs(0)))
+    wanted = {
+        "/".join(map(str, path))
+        for path, module in nnx.iter_modules(model)
+        if any(isinstance(value, nnx.Param) for value in vars(module).values())
+    }
+    assert len(paths) == len(set(paths))
+    assert set(paths) == wanted
+    assert paths[:2] == ["stem/conv/conv", "stem/conv/norm"]
+    assert paths[-1] == "heads/3/second"
+    assert any("float32[3,7,7,3,2]" in cell for row in cells for cell in row)
+    convolution = ["stem/conv/conv", "Conv", "float32[1,4,20,20,3]", "float32[1,4,10,10,2]"]
+    assert convolution in [row[:4] for row in cells]
+    counts = [row[4].split(" (")[0] for row in cells if len(row) > 4 and row[4].endswith("B)")]
+    assert counts[0] == f"{3 * 7 * 7 * 3 * 2}"
+    assert counts[-1] == f"{count_parameters(nnx.state(model, nnx.Param)):,}"  # of all
 
 
 def test_the_command_counts_the_configured_network():
@@ -68,8 +95,9 @@ def test_the_command_counts_the_configured_network():
 
 
 def test_the_command_counts_a_network_of_the_field():
-    status, out, _ = command("--config=configs/megc2019.py:ststnet", "--folds=68")
+    status, out, _ = command("--config=configs/megc2019.py:ststnet", "--folds=68", "--layers")
     assert status == 0
+    assert re.search(r"^│ fc +│ Dense +│ float32\[1,400\] +│ float32\[1,3\] ", out, re.MULTILINE)
     assert re.search(r"^fc +1,203 ", out, re.MULTILINE)
     assert re.search(r"^total +1,683 ", out, re.MULTILINE)
     assert re.search(r"Multiply-adds of a clip, forward: 0\.[3-5]\d\d M\.", out)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mser_jax.models.layers import Conv, Dense, Key, Map, Mask, dropout
+from mser_jax.models.layers import Conv, Dense, Key, Map, Mask
 from mser_jax.models.ops.pool import max_pool2d
 
 FILTERS = (6, 16)
@@ -63,6 +63,7 @@ class OFFApexNet(nnx.Module):
         self.first = Dense(2 * FILTERS[-1] * (side // 4) ** 2, HIDDEN, rngs=rngs)
         self.second = Dense(HIDDEN, HIDDEN, rngs=rngs)
         self.last = Dense(HIDDEN, classes, rngs=rngs)
+        self.dropout = nnx.Dropout(DROPOUT)
 
     def __call__(self, x: Map, mask: Mask = None, key: Key = None) -> Float[Array, "b 1 n"]:
         """Compute logits.
@@ -82,7 +83,8 @@ class OFFApexNet(nnx.Module):
         hidden = flatten_maps(self.u(u), self.v(v))
         keys = (None, None) if key is None else jax.random.split(key)
         for layer, layer_key in zip((self.first, self.second), keys):
-            hidden = dropout(jax.nn.relu(layer(hidden)), DROPOUT, layer_key)
+            hidden = jax.nn.relu(layer(hidden))
+            hidden = self.dropout(hidden, deterministic=key is None, rngs=layer_key)
         return self.last(hidden)[:, None]
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from mser_jax.models.layers import ConvBN, Dense, Key, Map, Mask, dropout, maximum
+from mser_jax.models.layers import ConvBN, Dense, Key, Map, Mask, maximum
 from mser_jax.models.ops.pool import max_pool2d
 
 CELLS = 5
@@ -65,6 +65,7 @@ class RCN(nnx.Module):
         self.conv = ConvBN(3, maps, (1, 5, 5), padded=False, rngs=rngs)
         self.rcl = RecurrentConv(maps, rngs=rngs)
         self.fc = Dense(CELLS**2 * maps, classes, deviation=0.01, rngs=rngs)
+        self.dropout = nnx.Dropout(DROPOUT)
 
     def __call__(self, x: Map, mask: Mask = None, key: Key = None) -> Float[Array, "b 1 n"]:
         """Compute logits.
@@ -79,12 +80,15 @@ class RCN(nnx.Module):
           Logits `[b, 1, classes]` of the one head.
         """
         first, second = (None, None) if key is None else jax.random.split(key)
-        x = _pool_and_drop(self.conv(x, mask), first)
-        y = _pool_and_drop(self.rcl(x, mask), second)
+        x = self._pool_and_drop(self.conv(x, mask), first)
+        y = self._pool_and_drop(self.rcl(x, mask), second)
         weighted = adaptive_average_pool(y, CELLS) * attention(
             adaptive_average_pool(x, CELLS), self.fc.kernel[...]
         )
         return self.fc(weighted.reshape(len(x), -1))[:, None]
+
+    def _pool_and_drop(self, x: Map, key: Key) -> Map:
+        return self.dropout(max_pool2d(x, 2, 2), deterministic=key is None, rngs=key)
 
 
 def attention(x: Map, kernel: Float[Array, "k n"]) -> Float[Array, "b t h w 1"]:
@@ -129,8 +133,3 @@ def _pool_weights(side: int, count: int) -> Float[np.ndarray, "count side"]:
     cell, pixel = np.arange(count)[:, None], np.arange(side)[None]
     inside = (pixel >= cell * side // count) & (pixel < -(-(cell + 1) * side // count))
     return inside / inside.sum(axis=1, keepdims=True)
-
-
-def _pool_and_drop(x: Map, key: Key) -> Map:
-    pooled = max_pool2d(x, 2, 2)
-    return dropout(pooled.reshape(len(x), -1), DROPOUT, key).reshape(pooled.shape)

@@ -10,10 +10,7 @@ Layout: x `[b, t, h, w, c]`, kernels `[kt, kh, kw, c_in, c_out]`, zero padding o
 sides, as in PyTorch.
 """
 
-import contextlib
-import contextvars
 import math
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -34,26 +31,12 @@ LOWERINGS = ("xla", "einsum", "frames")
 CACHE_BYTES, MIN_POSITIONS = 2**21, 128
 
 _LAYOUT = ("NDHWC", "DHWIO", "NDHWC")
-_requested_lowering = contextvars.ContextVar("lowering", default="auto")
 
 
-@contextlib.contextmanager
-def lowering(name: str) -> Iterator[None]:
-    """Use a lowering for everything traced in this `with` block.
-
-    Args:
-      name: One of `LOWERINGS`, or 'auto' to let `choose_lowering` decide.
-
-    Raises:
-      ValueError: If there is no such lowering.
-    """
+def check_lowering(name: str) -> None:
+    """Raise ValueError if a name is neither 'auto' nor one of `LOWERINGS`."""
     if name not in ("auto", *LOWERINGS):
         raise ValueError(f"unknown lowering {name!r}; choose auto, {', '.join(LOWERINGS)}")
-    token = _requested_lowering.set(name)
-    try:
-        yield
-    finally:
-        _requested_lowering.reset(token)
 
 
 def choose_lowering(platform: str, positions: int, patch_bytes: int) -> str:
@@ -72,7 +55,10 @@ def choose_lowering(platform: str, positions: int, patch_bytes: int) -> str:
 
 
 def conv3d(
-    x: Float[Array, "b t h w c"], kernel: Float[Array, "kt kh kw c o"], strides: Size = (1, 1, 1)
+    x: Float[Array, "b t h w c"],
+    kernel: Float[Array, "kt kh kw c o"],
+    strides: Size = (1, 1, 1),
+    lowering: str = "auto",
 ) -> Float[Array, "b t2 h2 w2 o"]:
     """Compute a 3-D convolution (cross-correlation) with padding `k // 2`.
 
@@ -80,6 +66,7 @@ def conv3d(
       x: Input.
       kernel: Weights. The sizes are odd, so that stride 1 keeps the input's size.
       strides: Strides over time, height and width.
+      lowering: One of `LOWERINGS`, or 'auto' to choose by the platform and the sizes.
 
     Returns:
       The output; each side is `(n - 1) // stride + 1`.
@@ -91,17 +78,18 @@ def conv3d(
         raise ValueError(f"the sizes of a kernel must be odd; these are {kernel.shape[:3]}")
     kernel = _drop_dead_taps(kernel, x.shape[1])
     kt, kh, kw, _, c_out = kernel.shape
-    name = lowering_for(x, kernel, strides)
-    if name == "xla":
+    if lowering == "auto":
+        lowering = auto_lowering(x, kernel, strides)
+    if lowering == "xla":
         return _xla_conv3d(x, kernel, strides)
     if strides[0] == 1 and 1 < kt == 2 * x.shape[1] - 1:
-        return _dense_over_time(x, kernel, strides, name)
+        return _dense_over_time(x, kernel, strides, lowering)
     if _time_taps_in_products(kernel, strides):
         matrix = kernel.transpose(1, 2, 3, 0, 4).reshape(-1, kt * c_out)
-        products = _convolve_frames(x, matrix, (kh, kw), strides[1:], name)
+        products = _convolve_frames(x, matrix, (kh, kw), strides[1:], lowering)
         return _sum_over_time(products, kt)
     stacked = _time_neighbours(x, kt, strides[0])
-    return _convolve_frames(stacked, _kernel_matrix(kernel), (kh, kw), strides[1:], name)
+    return _convolve_frames(stacked, _kernel_matrix(kernel), (kh, kw), strides[1:], lowering)
 
 
 def _kernel_matrix(kernel: Array) -> Array:
@@ -122,10 +110,8 @@ def _time_taps_in_products(kernel: Array, strides: Size) -> bool:
     return strides[0] == 1 and kt * c_out <= kh * kw * c_in
 
 
-def lowering_for(x: Array, kernel: Array, strides: Size) -> str:
-    """Return the lowering that `conv3d` uses for these operands."""
-    if (requested := _requested_lowering.get()) != "auto":
-        return requested
+def auto_lowering(x: Array, kernel: Array, strides: Size) -> str:
+    """Return the lowering that `conv3d` chooses for these operands."""
     steps, *sides = ((n - 1) // s + 1 for n, s in zip(x.shape[1:4], strides))
     positions = math.prod(sides)
     kt, kh, kw, c_in, _ = kernel.shape
@@ -147,14 +133,14 @@ def _time_neighbours(x: Array, taps: int, stride: int) -> Array:
     return y.reshape(b, -1, h, w, taps * c)
 
 
-def _dense_over_time(x: Array, kernel: Array, strides: Size, name: str) -> Array:
+def _dense_over_time(x: Array, kernel: Array, strides: Size, lowering: str) -> Array:
     """Convolve without products of padding if every output step sees all input steps."""
     _, kh, kw, _, _ = kernel.shape
     steps = x.shape[1]
     step_kernels = [kernel[steps - 1 - step :][:steps] for step in range(steps)]
     stacked = jnp.concatenate([x[:, step] for step in range(steps)], axis=-1)[:, None]
     matrix = jnp.concatenate([_kernel_matrix(taps) for taps in step_kernels], axis=-1)
-    products = _convolve_frames(stacked, matrix, (kh, kw), strides[1:], name)
+    products = _convolve_frames(stacked, matrix, (kh, kw), strides[1:], lowering)
     return jnp.stack(jnp.split(products[:, 0], steps, axis=-1), axis=1)
 
 
@@ -170,14 +156,14 @@ def _sum_over_time(products: Array, taps: int) -> Array:
 
 
 def _convolve_frames(
-    x: Array, matrix: Array, size: tuple[int, int], strides: tuple[int, int], name: str
+    x: Array, matrix: Array, size: tuple[int, int], strides: tuple[int, int], lowering: str
 ) -> Array:
     """Convolve frames over height and width with a matrix `[kh * kw * c, o]`.
 
     x is `[b, t, h, w, c]`.
     """
     b, t, *frame = x.shape
-    convolve: Any = _frame_by_frame if name == "frames" else _all_frames
+    convolve: Any = _frame_by_frame if lowering == "frames" else _all_frames
     y = convolve(x.reshape(b * t, *frame), matrix, size, strides)
     return y.reshape(b, t, *y.shape[1:])
 
@@ -241,21 +227,21 @@ def depthwise_conv3d(
 
 
 def conv_transpose3d(
-    x: Float[Array, "b t h w c"], kernel: Float[Array, "kt kh kw c o"]
+    x: Float[Array, "b t h w c"], kernel: Float[Array, "kt kh kw c o"], lowering: str = "auto"
 ) -> Float[Array, "b t2 h2 w2 o"]:
     """Compute a transposed convolution whose stride is its kernel's size.
 
-    Its outputs do not overlap, so it is a matrix product and a reshape. The lowering 'xla' uses
-    XLA's own operation.
+    Its outputs do not overlap, so it is a matrix product and a reshape.
 
     Args:
       x: Input.
       kernel: Weights.
+      lowering: 'xla' for XLA's own operation, or any other for the product.
 
     Returns:
       The output, of sides `t * kt`, `h * kh` and `w * kw`.
     """
-    if _requested_lowering.get() == "xla":
+    if lowering == "xla":
         # XLA's transposed convolution, unlike PyTorch's, applies the kernel mirrored.
         mirrored = kernel[::-1, ::-1, ::-1]
         sizes = kernel.shape[:3]
@@ -271,14 +257,19 @@ def conv_transpose3d(
     return jnp.stack(frames, axis=2).reshape(b, t * kt, h * kh, w * kw, c_out)
 
 
-def max_pool3d(x: Float[Array, "b t h w c"]) -> Float[Array, "b t2 h2 w2 c"]:
+def max_pool3d(
+    x: Float[Array, "b t h w c"], lowering: str = "auto"
+) -> Float[Array, "b t2 h2 w2 c"]:
     """Compute a 3x3x3 max-pool at stride 2 with padding 1.
 
-    The maximum is taken by slices, along one axis after the other. The lowering 'xla' uses XLA's
-    own operation. Equal values share a gradient in the slices; in XLA's operation one of them gets
-    all of it.
+    The maximum is taken by slices, along one axis after the other. Equal values share a gradient in
+    the slices; in XLA's operation one of them gets all of it.
+
+    Args:
+      x: Input.
+      lowering: 'xla' for XLA's own operation, or any other for the slices.
     """
-    if _requested_lowering.get() == "xla":
+    if lowering == "xla":
         padding = ((0, 0), (1, 1), (1, 1), (1, 1), (0, 0))
         return lax.reduce_window(x, -jnp.inf, lax.max, (1, 3, 3, 3, 1), (1, 2, 2, 2, 1), padding)
     for axis in (1, 2, 3):

@@ -25,7 +25,6 @@ from mser_jax.models.layers import Map
 from mser_jax.models.msres3d import MSRes3D, MSRes3DSettings
 from mser_jax.models.multiscale import RC1, RC2, RC3
 from mser_jax.models.network import Tree
-from mser_jax.models.ops import conv
 
 STAGES = ("X2", "X3", "X4", "X5")  # section 3.3.3; X2, X3 and X4 are outputs of RC modules
 _BRANCHES = {"RC1": RC1.names, "RC2": RC2.names, "RC3": RC3.names}
@@ -141,17 +140,17 @@ def _make_explain_fn(settings: MSRes3DSettings, lowering: str) -> Callable[..., 
     """
     settings = dataclasses.replace(settings, remat=False, dropout=0.0)
     abstract = nnx.eval_shape(lambda: MSRes3D(settings, rngs=nnx.Rngs(0)))
-    graph = nnx.split(nnx.view(abstract, use_running_average=True), nnx.Param, nnx.BatchStat)[0]
+    viewed = nnx.view(abstract, use_running_average=True, lowering=lowering)
+    graph = nnx.split(viewed, nnx.Param, nnx.BatchStat)[0]
 
     def explain(params: Tree, stats: Tree, clip: Array, target: Array) -> _Raw:
         model: Any = nnx.merge(graph, params, stats)
         x = jnp.asarray(clip)[None]
-        with conv.lowering(lowering):
-            logits, maps, vjp_fn = _forward(model, x)
-            most_confident = logits[jax.nn.softmax(logits).max(axis=1).argmax()].argmax()
-            chosen = jnp.where(target < 0, most_confident, target)
-            cams = _cams(maps, vjp_fn, logits.shape, chosen)
-            attention = _attention(model, x)
+        logits, maps, vjp_fn = _forward(model, x)
+        most_confident = logits[jax.nn.softmax(logits).max(axis=1).argmax()].argmax()
+        chosen = jnp.where(target < 0, most_confident, target)
+        cams = _cams(maps, vjp_fn, logits.shape, chosen)
+        attention = _attention(model, x)
         return _Raw(
             chosen, logits, cams, attention, [rc.fuse.normalised_weights() for rc in model.rc]
         )

@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from mser_jax.models import BranchStyle, MSRes3D, MSRes3DSettings, cost, functional
+from mser_jax.models.network import count_parameters
 
 FULL = MSRes3DSettings(classes=4)
 PLAIN = dataclasses.replace(FULL, attention=False, rc=None, fusion=False)
@@ -89,7 +90,7 @@ def test_parts_hold_every_parameter_of_the_network(settings):
     network = functional(lambda rngs: MSRes3D(settings, rngs=rngs))
     params, _ = jax.eval_shape(network.init, jax.random.key(0))
     calls = cost.calls(settings, (4, 20, 20, 3))
-    total = sum(leaf.size for leaf in jax.tree.leaves(params))
+    total = count_parameters(params)
     assert sum(part.parameters for part in cost.parts(calls)) == total
     assert sum(call.parameters for call in calls) == total
 

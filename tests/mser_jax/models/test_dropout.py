@@ -11,10 +11,13 @@ import pytest
 from flax import nnx
 
 from mser_jax.models import MSRes3D, MSRes3DSettings, functional
-from mser_jax.models.layers import dropout
 from mser_jax.models.msres3d import Head
 
 X = np.random.default_rng(0).standard_normal((2, 1, 2, 2, 6)).astype(np.float32)
+
+
+def dropout(x, rate, key):
+    return nnx.Dropout(rate)(x, rngs=key)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +79,8 @@ def test_each_head_draws_from_a_key_of_its_own(head, logits):
     """Four times the same head on the same map: what differs is the key."""
     four = types.SimpleNamespace(
         heads=[head] * 4,
-        fused=lambda maps, mask: [jnp.asarray(X)] * 4,
-        _keys=lambda key: MSRes3D._head_keys(cast(MSRes3D, four), key),
+        fuse=lambda maps, mask: [jnp.asarray(X)] * 4,
+        _head_keys=lambda key: MSRes3D._head_keys(cast(MSRes3D, four), key),
     )
     of_all = jax.jit(lambda key: MSRes3D.head_logits(cast(MSRes3D, four), [], None, key))
     key = jax.random.key(0)

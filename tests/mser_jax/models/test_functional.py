@@ -8,6 +8,7 @@ from flax import nnx
 
 from mser_jax.models import functional
 from mser_jax.models.layers import ConvBN, Dense, global_mean
+from mser_jax.models.ops import conv
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -89,6 +90,20 @@ def test_statistics_move_in_training_alone(network, start, x):
     assert not np.allclose(evaluated, logits, atol=1e-3)
     alone = network.apply(params, moved, x[:1], None, False)[0]
     np.testing.assert_allclose(alone, evaluated[:1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", conv.LOWERINGS)
+def test_every_convolution_takes_the_lowering_that_is_asked_for(name, start, x):
+    network = functional(lambda rngs: Small(rngs=rngs), name)
+    forward = jax.make_jaxpr(lambda params: network.apply(params, start[1], x, None, True))
+    program = str(forward(start[0]))
+    assert program.count("conv_general_dilated[") == (2 if name == "xla" else 0)
+    assert program.count("scan[") == (2 if name == "frames" else 0)
+
+
+def test_a_lowering_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="unknown lowering 'fast'; choose auto, xla, einsum"):
+        functional(lambda rngs: Small(rngs=rngs), "fast")
 
 
 def test_empty_slots_change_no_other_clip_and_no_statistic(network, start, x):

@@ -1,6 +1,5 @@
 """How many weights each part has: formulas of its channels and kernels, not calls into the code."""
 
-import jax
 import pytest
 from flax import nnx
 
@@ -10,13 +9,14 @@ from mser_jax.models.affa import AFFA, CAM
 from mser_jax.models.attention import TemporalSpatialAttention
 from mser_jax.models.msres3d import Head, Upsample
 from mser_jax.models.multiscale import RC1, RC2, RC3
+from mser_jax.models.network import count_parameters
 from mser_jax.models.resnet3d import Basic, Bottleneck, Stem
 
 
 def parameters(make):
     """The weights of what `make(rngs)` builds, without any arithmetic."""
     module = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
-    return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(module, nnx.Param)))
+    return count_parameters(nnx.state(module, nnx.Param))
 
 
 def network(**switches):

@@ -6,6 +6,7 @@ from safetensors.numpy import load_file, save_file
 from data_prep.common.errors import UserError
 from helpers.made_run import small
 from mser_jax.config import networks
+from mser_jax.models.network import count_parameters
 from mser_jax.storage import weights
 
 NETWORK = networks.network(small(), 3)
@@ -29,7 +30,7 @@ def test_names_say_where_an_array_belongs(file):
     names = load_file(file)
     assert "params.heads.0.first.kernel" in names
     assert any(name.startswith("stats.stem.conv") for name in names)
-    assert weights.count(PARAMS) == sum(
+    assert count_parameters(PARAMS) == sum(
         array.size for name, array in names.items() if name.startswith("params.")
     )
 

@@ -17,6 +17,7 @@ from mser_jax.models.baselines.rcn import RCN
 from mser_jax.models.layers import Conv
 from mser_jax.models.msres3d import msres2d
 from mser_jax.models.multiscale import RC1, RC2, RC3
+from mser_jax.models.network import count_parameters
 
 pytestmark = pytest.mark.usefixtures("unoptimised")
 
@@ -51,7 +52,7 @@ def counts(make):
     """The parameters of each part of a module."""
     module = nnx.eval_shape(lambda: make(rngs=nnx.Rngs(0)))
     return {
-        name: sum(leaf.size for leaf in jax.tree.leaves(nnx.state(part, nnx.Param)))
+        name: count_parameters(nnx.state(part, nnx.Param))
         for name, part in vars(module).items()
         if isinstance(part, nnx.Module)
     }
@@ -341,7 +342,7 @@ def test_parameters_of_msres2d():
         total += 4 * deep * c + 2 * c + 2 * cam(c) + head(c)
     total += head(2048)
     model = nnx.eval_shape(lambda: msres2d(3, rngs=nnx.Rngs(0)))
-    assert total == sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+    assert total == count_parameters(nnx.state(model, nnx.Param))
 
 
 def test_multiply_adds_of_msres2d():

@@ -65,11 +65,7 @@ def agree(function, wanted, *operands):
 
 
 def in_lowering(name, strides):
-    def function(x, kernel):
-        with conv.lowering(name):
-            return conv.conv3d(x, kernel, strides)
-
-    return function
+    return lambda x, kernel: conv.conv3d(x, kernel, strides, name)
 
 
 @pytest.mark.parametrize("name", ["einsum", "frames"])
@@ -125,17 +121,21 @@ def test_what_auto_takes(platform, positions, patches, name):
     assert conv.choose_lowering(platform, positions, patches) == name
 
 
-def test_auto_looks_at_the_shapes_and_a_block_can_ask_for_another():
+def test_auto_looks_at_the_shapes_and_a_call_can_ask_for_another():
     x, weights = drawn((4, 8, 34, 34, 16), (3, 3, 3, 16, 4))
     wanted = conv.choose_lowering(jax.default_backend(), 34 * 34, 4 * 4 * 8 * 34 * 34 * 9 * 16)
-    assert conv.lowering_for(x, weights, (1, 1, 1)) == wanted
-    with conv.lowering("einsum"):
-        assert conv.lowering_for(x, weights, (1, 1, 1)) == "einsum"
-    assert conv.lowering_for(x, weights, (1, 1, 1)) == wanted
+    assert conv.auto_lowering(x, weights, (1, 1, 1)) == wanted
+
+    def program(name):
+        return str(jax.make_jaxpr(in_lowering(name, (1, 1, 1)))(x, weights))
+
+    programs = {name: program(name) for name in conv.LOWERINGS}
+    assert len(set(programs.values())) == len(conv.LOWERINGS)
+    assert program("auto") == programs[wanted]
     if jax.default_backend() == "cpu":
         assert wanted == "frames"
-        assert conv.lowering_for(x[:, :, ::8, ::8], weights, (1, 1, 1)) == "einsum"
-        assert conv.lowering_for(x, weights[:, :1, :1], (1, 1, 1)) == "einsum"  # no patches at all
+        assert conv.auto_lowering(x[:, :, ::8, ::8], weights, (1, 1, 1)) == "einsum"
+        assert conv.auto_lowering(x, weights[:, :1, :1], (1, 1, 1)) == "einsum"  # no patches at all
 
 
 @pytest.mark.parametrize("kernel", [(3, 1, 1), (1, 7, 1), (1, 1, 3)])
@@ -151,12 +151,7 @@ def test_depthwise_is_a_convolution_of_as_many_groups_as_channels(kernel):
 
 def in_every_lowering(function):
     """`function` as it is, and in the lowering 'xla'."""
-
-    def compilers_own(*operands):
-        with conv.lowering("xla"):
-            return function(*operands)
-
-    return function, compilers_own
+    return function, lambda *operands: function(*operands, lowering="xla")
 
 
 @pytest.mark.parametrize("function", in_every_lowering(conv.conv_transpose3d))
@@ -193,12 +188,12 @@ def test_equal_values_receive_a_gradient_once(function):
     np.testing.assert_allclose(by_x.sum((1, 2, 3, 4)), 2 * 3 * 3)  # one for each output
 
 
-def layers(x, weights):
+def layers(x, weights, name):
     """Every primitive of the module, one after the other."""
     cube, narrow, deep, up = weights
-    x = conv.max_pool3d(conv.conv3d(x, cube, (1, 2, 2)))
-    x = conv.depthwise_conv3d(conv.conv3d(x, narrow), deep)
-    return conv.conv_transpose3d(x, up)
+    x = conv.max_pool3d(conv.conv3d(x, cube, (1, 2, 2), name), name)
+    x = conv.depthwise_conv3d(conv.conv3d(x, narrow, lowering=name), deep)
+    return conv.conv_transpose3d(x, up, name)
 
 
 def stacked(folds):
@@ -211,8 +206,8 @@ def stacked(folds):
     )
 
 
-def gradients(x, weights):
-    return jax.grad(lambda x, w: jnp.sum(layers(x, w) ** 2), (0, 1))(x, weights)
+def gradients(x, weights, name):
+    return jax.grad(lambda x, w: jnp.sum(layers(x, w, name) ** 2), (0, 1))(x, weights)
 
 
 @pytest.mark.parametrize("name", conv.LOWERINGS)
@@ -220,8 +215,7 @@ def test_lifted_over_folds_each_fold_is_as_alone(name):
     x, *weights = stacked(4)
 
     def of_fold(x, weights):
-        with conv.lowering(name):
-            return gradients(x, weights)
+        return gradients(x, weights, name)
 
     mesh = parallel.fold_mesh()
     lifts = [parallel.over_folds(of_fold, mesh, lift, num_fold_args=2) for lift in ("vmap", "map")]
@@ -240,8 +234,7 @@ def test_no_convolution_is_grouped_under_vmap_but_xlas():
     for name in conv.LOWERINGS:
 
         def of_fold(x, kernel, name=name):
-            with conv.lowering(name):
-                return conv.conv3d(x, kernel)
+            return conv.conv3d(x, kernel, lowering=name)
 
         program = jax.jit(jax.vmap(of_fold)).lower(x, weights[0]).compile().as_text()
         for word in ("feature_group_count", "convolution("):
