@@ -408,7 +408,7 @@ def test_the_recipe_and_the_clips_are_of_one_kind(drawn):
 def test_what_the_images_are_cannot_be_set(drawn, field, value):
     made = config(drawn[0])
     made.prep[field] = value
-    with pytest.raises(UserError, match=rf"config\.prep\.{field} is {value}; the images are"):
+    with pytest.raises(UserError, match=rf"config\.prep\.{field} is {value}; it must be"):
         prepare(made)
 
 

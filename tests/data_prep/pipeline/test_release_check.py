@@ -199,7 +199,7 @@ def test_every_part_of_the_composite_is_checked(samm, casme2, tmp_path):
 def test_release_without_a_sheet(smic):
     said, good = told(config("smic", smic))
     assert not good
-    assert "prepared, but not trained on: no clip of class positive" in said
+    assert "prepared but not trained on: no clip of class positive" in said
     assert "frames SMIC/HS" in said
     assert "2 apex: no apex is marked: s01/s1_ne_01, s03/s3_sur_02" in said
 

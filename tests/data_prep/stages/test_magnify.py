@@ -275,7 +275,7 @@ def test_memory_is_a_small_multiple_of_the_clip():
     [
         ({"band": (8.0, 0.5)}, 50, "magnify.band"),
         ({"band": (60.0, 80.0)}, 50, "magnify.band"),
-        ({"band": (3.1, 3.9)}, 50, "test/s/c: 50 frames at 100 a second"),
+        ({"band": (3.1, 3.9)}, 50, "test/s/c: 50 frames at 100 per second"),
         ({}, 4, "stages"),
         ({"filter": "box"}, 50, "magnify.filter"),
     ],

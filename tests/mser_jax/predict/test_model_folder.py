@@ -139,7 +139,7 @@ def test_a_changed_file_is_refused_by_name(folder, name, fault):
 def test_another_format_is_refused_with_both_numbers(folder, found):
     told = described(folder) | {"format": found, "version": "9.9"}
     (folder / model_folder.MODEL).write_text(json.dumps(told))
-    with pytest.raises(UserError, match=rf"is {found!r}, this program reads 1.*9\.9"):
+    with pytest.raises(UserError, match=rf"is {found!r}, but this version reads 1.*9\.9"):
         load(folder)
 
 

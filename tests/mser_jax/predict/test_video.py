@@ -448,18 +448,18 @@ def test_a_folder_stands_for_its_frames_or_its_videos(tmp_path):
 @pytest.mark.parametrize(
     ("frames", "fps", "told"),
     [
-        ("face.mp4", 50, "is a path, and frames are arrays"),
-        ([], 50, "not one frame"),
-        ([np.zeros((8, 8, 4))], 50, r"Frame 0 is of shape \[8, 8, 4\]"),
-        ([np.zeros(8)], 50, "Frame 0 is of shape"),
+        ("face.mp4", 50, "this is a path, but frames must be arrays"),
+        ([], 50, "There are no frames"),
+        ([np.zeros((8, 8, 4))], 50, r"Frame 0 has the shape \[8, 8, 4\]"),
+        ([np.zeros(8)], 50, "Frame 0 has the shape"),
         ([np.zeros((64, 64), np.uint8), np.zeros((60, 64), np.uint8)], 50, "of one size"),
         ([np.zeros((8, 8), np.uint8)], 0, "fps is 0"),
         ([np.zeros((8, 8), np.uint8)], float("nan"), "fps is nan"),
         ([np.zeros((8, 8), np.uint8)], "25", "fps is '25'"),
-        ([np.full((8, 8), np.nan)], 50, "holds what is no number"),
+        ([np.full((8, 8), np.nan)], 50, "holds NaN or infinity"),
         ([[["a"]]], 50, "Frame 0 holds <U1"),
         ([np.full((8, 8), 0.5)], 50, "Frame 0 holds 0..1"),
-        ([np.zeros((0, 8))], 50, "Frame 0 is of shape"),
+        ([np.zeros((0, 8))], 50, "Frame 0 has the shape"),
     ],
 )
 def test_what_are_no_frames_is_said(model, drawn, frames, fps, told):
@@ -519,5 +519,5 @@ def test_a_movement_that_cannot_be_classified_leaves_the_others(
 def test_a_network_for_images_refuses_videos(model):
     loaded = load(model)
     loaded.config.input.kind = "images"
-    with pytest.raises(UserError, match="sees images of flow"):
+    with pytest.raises(UserError, match="was trained on precomputed flow images"):
         loaded.predict(np.zeros((3, 64, 64), np.uint8), 50, onset=0)

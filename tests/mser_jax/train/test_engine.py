@@ -71,7 +71,7 @@ def in_rounds(tmp_path_factory):
 def test_rounds_give_the_states_of_all_folds_at_once(in_rounds, expected):
     of, _ = in_rounds
     assert [len(each.trainer.folds) for each in of.rounds()] == [2, 2, 1]
-    assert not any(each.left() for each in of.rounds())
+    assert not any(each.updates_left() for each in of.rounds())
     assert_same_bits(states(of), expected)
 
 
