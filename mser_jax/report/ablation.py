@@ -157,4 +157,4 @@ def _notes(results: Mapping) -> list[str]:
 
 def _member_label(row: Mapping) -> str:
     same = row["folder"] != row["member"]
-    return row["member"] + f" (is {row['folder']})" * same
+    return row["member"] + f" (same as {row['folder']})" * same
