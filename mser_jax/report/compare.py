@@ -1,4 +1,7 @@
-"""The comparison of two runs as a page, as a table for the terminal, and as files."""
+"""The comparison of two runs as a page, as a table for the terminal, and as files.
+
+The page's own sentences are in `templates/comparison.html` and `templates/comparison/`.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,18 @@ import csv
 import json
 import shlex
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from data_prep.common.errors import UserError
 from mser_jax.evaluate import metrics
 from mser_jax.evaluate.compare.runs import NAMES
-from mser_jax.report import html, wording
-from mser_jax.report import paired as paired_report
-from mser_jax.report.html import Markup
+from mser_jax.report import page, paired, terminal, wording
 
-_READ = paired_report.READ.format(second="B", first="A", gain="B")
-_LIMITS = (
-    "The intervals speak of other subjects, not of other seeds: another training of the same "
-    "settings scores differently too. With few subjects they tend to be too narrow."
+_NOTES = (
+    paired.DIFFERENCES.format(second="B", first="A", gain="B"),
+    paired.LIMITS.format(same="settings"),
 )
 _UNDEFINED = "-: a class has no clip there, and UF1 and UAR are not defined."
 
@@ -64,7 +64,7 @@ def _flat_row(row: Mapping) -> dict[str, object]:
     cells = {name: row[name] for name in ("dataset", "clips", "subjects")}
     for score in metrics.HEADLINE:
         cells |= {f"{score}_{run}": row[run][score] for run in NAMES}
-        cells |= paired_report.csv_cells(row, score)
+        cells |= paired.csv_cells(row, score)
     return cells | {name: row[name] for name in ("gained", "lost", "mcnemar_p")}
 
 
@@ -76,18 +76,17 @@ def text_table(results: Mapping[str, Any]) -> str:
     Args:
       results: Results as returned by `runs.results`.
     """
-    lines = []
+    lines, rows = [], []
     for run in results["runs"]:
         lines += [f"{run['run']}: {run['folder']}", f"   {_format_run(run)}"]
-    lines += ["", wording.text_row("", paired_report.TITLES)]
     for row in _rows(results):
-        lines.append(f"{row['dataset']}: {_format_counts(row)}")
+        rows.append([f"{row['dataset']}: {_format_counts(row)}"])
         for run in NAMES:
-            lines += paired_report.score_lines(f"  {run}", row[run])
-        lines += paired_report.text_lines("  B less A", row)
+            rows += paired.score_rows(f"  {run}", row[run])
+        rows += paired.difference_rows("  B minus A", row)
     messages = [*_warnings(results["runs"]), *_notes(results)]
-    notes = (textwrap.fill(note, 79) for note in messages)
-    return "\n".join([*lines, *(f"\n{note}" for note in notes)])
+    notes = (f"\n{textwrap.fill(note, 79)}" for note in messages)
+    return "\n".join([*lines, "", terminal.table(["", *paired.TITLES], rows), *notes])
 
 
 def render(results: Mapping[str, Any]) -> str:
@@ -97,98 +96,48 @@ def render(results: Mapping[str, Any]) -> str:
       results: Results as returned by `runs.results`.
     """
     rows = _rows(results)
-    limit = paired_report.common_limit(rows)
-    scores = [
-        [f"{row['dataset']}: {run}", *paired_report.score_cells(row[run])]
-        for row in rows
-        for run in NAMES
-    ]
-    differences = [
-        [
-            html.join([row["dataset"], html.tag("small", _format_counts(row), class_="under")]),
-            *paired_report.cells(row, limit),
-        ]
-        for row in rows
-    ]
-    return html.document(
-        "Comparison of two runs",
-        _head(results),
-        html.section("Difference: B less A", html.table(["", *paired_report.TITLES], differences)),
-        html.section("Scores", html.table(["", *paired_report.SCORES], scores)),
-        html.section("How to read it", *(html.tag("p", text) for text in _notes(results))),
-        _changed_clips(results),
-        _different_fields(results),
-        html.section("How to run it again", html.command(_command(results))),
-        wording.footer(),
+    return page.render(
+        "comparison.html",
+        results=results,
+        rows=rows,
+        names=NAMES,
+        limit=paired.common_limit(rows),
+        warnings=list(_warnings(results["runs"])),
+        notes=_notes(results),
+        format_counts=_format_counts,
+        differing=[[field, json.dumps(a), json.dumps(b)] for field, a, b in results["differing"]],
+        rerun_command="python -m mser_jax.compare "
+        + shlex.join(run["folder"] for run in results["runs"]),
     )
-
-
-def _head(results: Mapping) -> Markup:
-    header = ["", "run", "protocol", "head that answers", "folds", "seeds", "clips", "not shared"]
-    keys = ("folder", "protocol", "rule", "folds", "seeds", "clips", "not_shared")
-    rows = [[run["run"], *(_format_cell(run[key]) for key in keys)] for run in results["runs"]]
-    return html.tag(
-        "header",
-        html.tag("p", "mser_jax · micro-expression recognition", class_="over"),
-        html.tag("h1", "Comparison of two runs"),
-        html.tag("p", f"On {_format_counts(results['full'])} that both tested.", class_="lead"),
-        html.table(header, rows),
-        *(html.tag("p", note, class_="note") for note in _warnings(results["runs"])),
-    )
-
-
-def _format_cell(value: object) -> object:
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
-
-
-def _changed_clips(results: Mapping) -> Markup:
-    parts = []
-    for run, clips in (("B", results["gained_clips"]), ("A", results["lost_clips"])):
-        if clips:
-            summary = f"{wording.pluralize(len(clips), 'clip')} that only {run} gets right"
-            names = ", ".join("/".join(clip) for clip in clips)
-            parts.append(
-                html.tag(
-                    "details", html.tag("summary", summary), html.tag("p", names, class_="small")
-                )
-            )
-    return html.section("Clips that differ", *parts) if parts else Markup("")
-
-
-def _different_fields(results: Mapping) -> Markup:
-    rows = [[field, json.dumps(a), json.dumps(b)] for field, a, b in results["differing"]]
-    body = (
-        html.tag("div", html.table(["field", *NAMES], rows), class_="config")
-        if rows
-        else html.tag("p", "In nothing that the configuration holds.")
-    )
-    return html.section("What the runs differ in", body)
 
 
 def _notes(results: Mapping) -> list[str]:
-    notes = [_READ, _LIMITS]
+    notes = [*_NOTES]
     if any(row["difference"]["uf1"] is None for row in results["per_dataset"]):
         notes.append(_UNDEFINED)
     if results["full"]["mcnemar_p"] is None:
-        notes.append(paired_report.SEVERAL_SEEDS)
+        notes.append(paired.SEVERAL_SEEDS)
     return notes
 
 
-def _warnings(runs: Sequence[Mapping]) -> Iterable[str]:
+def _warnings(runs: Sequence[Mapping]) -> Iterator[str]:
     """Yield what a reader must know before reading the scores."""
     for run in runs:
         if run["not_shared"]:
             yield (
                 f"{run['run']} tested {wording.pluralize(run['not_shared'], 'clip')} that the "
-                "other did not: left out here."
+                "other run did not test. They are left out here."
             )
         if run["upper_bound"]:
-            yield f"The rule of {run['run']} is an {wording.UPPER_BOUND}. It is not a result."
+            yield (
+                f"The rule of {run['run']} is {run['rule']} ({wording.UPPER_BOUND}). Its scores "
+                "are not a result."
+            )
     protocols = [run["protocol"] for run in runs]
     if protocols[0] != protocols[1]:
         yield (
-            f"The protocols differ ({protocols[0]} and {protocols[1]}), and so do the clips that "
-            "were trained on: a difference may come from that alone."
+            f"The protocols differ ({protocols[0]} and {protocols[1]}), and so do the clips of the "
+            "training. This alone may cause a difference."
         )
     if "leave_one_sample_out" in protocols:
         yield "leave_one_sample_out trains on other clips of the tested subject."
@@ -213,8 +162,3 @@ def _format_counts(row: Mapping) -> str:
         f"{wording.pluralize(row['clips'], 'clip')} of "
         f"{wording.pluralize(row['subjects'], 'subject')}"
     )
-
-
-def _command(results: Mapping) -> str:
-    folders = [run["folder"] for run in results["runs"]]
-    return "python -m mser_jax.compare " + shlex.join(folders)

@@ -1,4 +1,7 @@
-"""The table of all models as a page, as a table for the terminal, and as JSON and CSV files."""
+"""The table of all models as a page, as a table for the terminal, and as JSON and CSV files.
+
+The page's own sentences are in `templates/suite.html` and `templates/suite/`.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +12,18 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from mser_jax.config import zoo
 from mser_jax.evaluate import metrics
 from mser_jax.evaluate.compare import published
 from mser_jax.evaluate.compare.models import ALL_DATASETS
-from mser_jax.report import html, wording
-from mser_jax.report import paired as paired_report
-from mser_jax.report.html import Markup
+from mser_jax.report import page, paired, terminal, wording
 from mser_jax.storage import history
 
-_READ = (
-    "Each clip is answered after the last epoch, which was fixed in advance; a score "
-    "is of one confusion matrix pooled over all folds, and of several seeds their mean, with the "
-    "standard deviation after ±. Intervals: 95\u00a0% bootstrap over subjects. As one: the seeds "
-    "answer together, by the mean of their probabilities. To the best: the difference to the model "
-    "with the highest UF1, with the interval of a bootstrap that draws the same subjects for both; "
-    "nothing is corrected for the number of models, and the best of many is flattered."
+_BOUND = (
+    f"The rule for the head that answers: {{rule}} ({wording.UPPER_BOUND}). This is not a result."
 )
-_BOUND = f"The head that answers: {{rule}} ({wording.UPPER_BOUND}). This is not a result."
-_OTHERS = (
-    "The published CapsuleNet saw other pictures through a network that was trained before; the "
-    "one here sees images of 28 px. HTNet's areas are at fixed places here."
-)
-_MARK = "Published: UF1 / UAR in the papers; with *, known to be chosen on the test subject."
+_MARK = "publ.: the published UF1. With *: chosen on the test subject. "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,39 +89,36 @@ def text_table(results: Mapping[str, Any]) -> str:
     Args:
       results: Results as returned by `models.results`.
     """
-    lines = [wording.text_row("", (*paired_report.SCORES, "UF1 from", "to", "publ."))]
-    for row in _rows_by_score(results):
-        lines += _text_lines(row)
-    names = _database_names(results)
-    lines += ["", "UF1 of each database", wording.text_row("", names)]
-    for row in _rows_by_score(results):
-        cells = [wording.short_number(row["scores"][name]["uf1"]) for name in names]
-        lines.append(wording.text_row(row["model"], cells))
+    rows, names = _rows_by_score(results), _database_names(results)
+    by_database = [
+        [row["model"], *(wording.short_number(row["scores"][name]["uf1"]) for name in names)]
+        for row in rows
+    ]
+    lines = [textwrap.fill(_BOUND.format(**results), 79), ""] if results["upper_bound"] else []
+    titles = ["", *paired.SCORES, "UF1 from", "to", "publ."]
+    lines += [terminal.table(titles, [cells for row in rows for cells in _text_rows(row)])]
+    lines += ["", "UF1 of each database", terminal.table(["", *names], by_database)]
     for row in _failed_rows(results):
-        lines.append(
-            f"{row['model']}: {wording.pluralize(len(row['failed']), 'training')} diverged"
-        )
-    if results["upper_bound"]:
-        lines = [textwrap.fill(_BOUND.format(**results), 79), "", *lines]
-    mark = "publ.: the published UF1; with *: chosen on the test subject. "
-    if any(_published_score(row, "uf1") for row in _rows_by_score(results)):
-        lines += ["", textwrap.fill(mark + published.COMPOSITE_CAVEAT, 79)]
+        failed = wording.pluralize(len(row["failed"]), "training")
+        lines.append(f"{row['model']}: {failed} diverged")
+    if any(_published_score(row, "uf1") for row in rows):
+        lines += ["", textwrap.fill(_MARK + published.COMPOSITE_CAVEAT, 79)]
     return "\n".join(lines)
 
 
-def _text_lines(row: Mapping) -> Iterator[str]:
+def _text_rows(row: Mapping) -> Iterator[list[str]]:
+    """Yield a model's scores, their deviation over the seeds, and those of the averaged seeds."""
     scores, bounds = row["scores"][ALL_DATASETS], row["scores"][ALL_DATASETS]["interval"]["uf1"]
     ends = [wording.number(end) for end in bounds] if bounds else ["", ""]
-    cells = [wording.short_number(scores[name]) for name in metrics.HEADLINE]
-    yield wording.text_row(row["model"], [*cells, *ends, _published_score(row, "uf1")])
+    yield [row["model"], *_score_cells(scores), *ends, _published_score(row, "uf1")]
     if spread := row["seed_std"]:
-        deviations = [wording.short_number(spread[name]) for name in metrics.HEADLINE]
-        yield wording.text_row(f"  deviation, {len(row['seeds'])} seeds", deviations)
+        yield [f"  deviation, {len(row['seeds'])} seeds", *_score_cells(spread)]
     if row["as_one"]:
-        together = [
-            wording.short_number(row["as_one"][ALL_DATASETS][name]) for name in metrics.HEADLINE
-        ]
-        yield wording.text_row("  seeds as one", together)
+        yield ["  seeds averaged", *_score_cells(row["as_one"][ALL_DATASETS])]
+
+
+def _score_cells(scores: Mapping) -> list[str]:
+    return [wording.short_number(scores[name]) for name in metrics.HEADLINE]
 
 
 def render(
@@ -145,132 +132,25 @@ def render(
       events: Events of the suite's log.jsonl.
       context: What else is known about the models.
     """
-    return html.document(
-        f"{config['name']}: models",
-        _head(results, config),
-        _overview(results),
-        *(_database_section(results, name) for name in _database_names(results)),
-        _seeds(results, context),
-        html.section("How to read it", html.tag("p", _READ)),
-        _published_section(),
-        _missing_models(results, context),
-        paired_report.rerun_section(events),
-        wording.footer(),
+    rows = _rows_by_score(results)
+    return page.render(
+        "suite.html",
+        results=results,
+        config=config,
+        rows=rows,
+        protocol=wording.protocol(config, rows[0]["folds"]) if rows else "",
+        bound=_BOUND.format(**results) if results["upper_bound"] else "",
+        all_datasets=ALL_DATASETS,
+        databases=_database_names(results),
+        titles={name: model.title for name, model in zoo.MODELS.items()},
+        settings_sources={name: model.settings_source for name, model in zoo.MODELS.items()},
+        published_score=_published_score,
+        published=published.COMPOSITE,
+        published_caveat=published.COMPOSITE_CAVEAT,
+        context=context,
+        failed=_failed_rows(results),
+        start=history.start_event(events),
     )
-
-
-def _head(results: Mapping, config: Mapping) -> Markup:
-    parts = [
-        html.tag("p", "mser_jax · models of the field", class_="over"),
-        html.tag("h1", config["name"]),
-    ]
-    if first := next(_rows_by_score(results), None):
-        counts = [
-            wording.pluralize(first[f"{name}s"], name) for name in ("clip", "subject", "fold")
-        ]
-        parts.append(html.tag("p", wording.protocol(config, first["folds"]), class_="lead"))
-        parts.append(html.tag("p", ", ".join(counts), class_="small"))
-    if results["upper_bound"]:
-        parts.append(html.tag("p", _BOUND.format(**results), class_="note"))
-    return html.tag("header", html.join(parts))
-
-
-def _overview(results: Mapping) -> Markup:
-    header = ["", *paired_report.SCORES, "to the best, UF1", "published"]
-    cells = [
-        [
-            _model_link(row["model"]),
-            *(
-                _score_cell(row["scores"][ALL_DATASETS], row["seed_std"], name)
-                for name in metrics.HEADLINE
-            ),
-            paired_report.difference_cell(row["to_best"], "uf1") if row["to_best"] else "the best",
-            " / ".join(filter(None, (_published_score(row, score) for score in ("uf1", "uar")))),
-        ]
-        for row in _rows_by_score(results)
-    ]
-    return html.section(
-        "Models",
-        html.table(header, cells, 0),
-        html.tag("p", f"A name leads to the report of its run. {_MARK} {_OTHERS}", class_="small"),
-    )
-
-
-def _seeds(results: Mapping, context: Context) -> Markup:
-    """Show the scores of each model's averaged seeds, and the cost of its training."""
-    cells = [
-        [
-            _model_link(row["model"]),
-            len(row["seeds"]),
-            *(_ensemble_score(row, name) for name in metrics.HEADLINE),
-            "" if (count := context.parameters(row["model"])) is None else f"{count:,}",
-            "" if (taken := context.seconds(row["model"])) is None else f"{taken:,.0f}",
-            zoo.MODELS[row["model"]].settings_source,
-        ]
-        for row in _rows_by_score(results)
-    ]
-    header = ["", "seeds", "as one: accuracy", "UF1", "UAR"]
-    header += ["parameters", "training, s", "settings"]
-    return html.section("Seeds and cost", html.table(header, cells))
-
-
-def _ensemble_score(row: Mapping, name: str) -> str:
-    return wording.number(row["as_one"][ALL_DATASETS][name]) if row["as_one"] else ""
-
-
-def _database_section(results: Mapping, name: str) -> Markup:
-    rows = [
-        [
-            _model_link(row["model"]),
-            *(_score_cell(row["scores"][name], None, s) for s in metrics.HEADLINE),
-        ]
-        for row in _rows_by_score(results)
-    ]
-    return html.section(f"Of {name} alone", html.table(["", *paired_report.SCORES], rows))
-
-
-def _score_cell(scores: Mapping, spread: Mapping | None, name: str) -> Markup:
-    """Return a cell with a score, its deviation over the seeds, and its interval."""
-    text = wording.short_number(scores[name]) + (
-        f" ± {wording.short_number(spread[name])}" if spread else ""
-    )
-    bounds = scores["interval"][name]
-    below = f"{wording.number(bounds[0])} to {wording.number(bounds[1])}" if bounds else ""
-    return html.join([text, html.tag("small", below, class_="under")])
-
-
-def _published_section() -> Markup:
-    rows = [
-        (
-            row.method,
-            f"{row.uf1:.3f}",
-            f"{row.uar:.3f}",
-            "published",
-            _chosen_note(row.chosen_on_test),
-        )
-        for row in published.COMPOSITE
-    ]
-    return html.section(
-        "Published figures",
-        html.table(["method", "UF1", "UAR", "source", ""], rows),
-        html.tag("p", published.COMPOSITE_CAVEAT, class_="small"),
-    )
-
-
-def _chosen_note(chosen_on_test: bool) -> str:
-    return "chosen on the test subject" * chosen_on_test
-
-
-def _missing_models(results: Mapping, context: Context) -> Markup:
-    rows = [(zoo.MODELS[name].title, reason) for name, reason in context.not_run.items()]
-    rows += [
-        (
-            zoo.MODELS[row["model"]].title,
-            f"{wording.pluralize(len(row['failed']), 'training')} diverged",
-        )
-        for row in _failed_rows(results)
-    ]
-    return html.section("Without a result", html.table(["", ""], rows)) if rows else Markup("")
 
 
 def _csv_cells(row: Mapping, context: Context) -> dict[str, object]:
@@ -292,13 +172,9 @@ def _csv_cells(row: Mapping, context: Context) -> dict[str, object]:
     for score in metrics.HEADLINE:
         cells[f"{score}_seed_std"] = row["seed_std"][score] if row["seed_std"] else ""
         cells[f"{score}_as_one"] = row["as_one"][ALL_DATASETS][score] if row["as_one"] else ""
-        difference = row["to_best"] and paired_report.csv_cells(row["to_best"], score)
+        difference = row["to_best"] and paired.csv_cells(row["to_best"], score)
         cells |= {f"to_best_{key}": value for key, value in (difference or {}).items()}
     return cells
-
-
-def _model_link(name: str) -> Markup:
-    return html.tag("a", zoo.MODELS[name].title, href=f"{quote(name)}/report.html")
 
 
 def _published_score(row: Mapping, score: str) -> str:
@@ -309,10 +185,10 @@ def _published_score(row: Mapping, score: str) -> str:
     return f"{getattr(figures, score):.3f}" + "*" * figures.chosen_on_test
 
 
-def _rows_by_score(results: Mapping) -> Iterator[Mapping]:
+def _rows_by_score(results: Mapping) -> list[Mapping]:
     """Sort the models that have scores by UF1, highest first."""
     scored = [row for row in results["models"] if not row["failed"]]
-    yield from sorted(scored, key=lambda row: -row["scores"][ALL_DATASETS]["uf1"])
+    return sorted(scored, key=lambda row: -row["scores"][ALL_DATASETS]["uf1"])
 
 
 def _failed_rows(results: Mapping) -> list[Mapping]:

@@ -41,9 +41,10 @@ class PublishedComposite:
 
 COMPOSITE_CAVEAT = (
     "Published: copied from the papers, nothing of it computed here. Their flow, their crops and "
-    "their rule for the epoch differ, and few say which clip chose what. Those marked "
-    "'chosen on the test subject' are known to have picked the best epoch of each fold by the "
-    "clips that they report: no result that an unknown person would get."
+    "their rule for the epoch differ, and few of them say which clips decided their settings. The "
+    "methods marked 'chosen on the test subject' are known to have picked the best epoch of each "
+    "fold on the clips that they report. Such a score is higher than what an unknown person would "
+    "get."
 )
 COMPOSITE_CLIPS = 442  # clips of these scores; runs on fewer (drawn clips) do not show them
 # Not all of these methods are models here.

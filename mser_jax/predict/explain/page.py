@@ -1,20 +1,43 @@
-"""The page of one movement: the input, the answers of the heads, and where the network looked."""
+"""The page of one movement: the input, the answers of the heads, and where the network looked.
+
+Its sentences are in `report/templates/movement.html` and `report/templates/movement/`. This module
+computes the pictures.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from data_prep.common import files
+from data_prep.preview import flow_colour
 from mser_jax.predict.answers import Answer
-from mser_jax.predict.explain import sections as reason_sections
-from mser_jax.predict.explain import words
-from mser_jax.predict.explain.gradcam import Reason
+from mser_jax.predict.explain import pictures
+from mser_jax.predict.explain.gradcam import STAGES, Reason
 from mser_jax.predict.explain.shown import ReasonView
 from mser_jax.predict.views.common import format_time
-from mser_jax.report import html, wording
-from mser_jax.report.html import Markup
+from mser_jax.report import page
+
+_MIN_REACH = 0.1  # px of the full colour: else the noise of a clip at rest would glow
+_MIN_STRAIN = 0.01
+_UNUSED = 236  # grey of a stage that the head does not see
+
+
+class StepPicture(NamedTuple):
+    """A picture of one key frame or time step.
+
+    Attributes:
+      index: Number of the key frame, or of the key frame that ends the step.
+      label: Name of the key frame, with its time.
+      png: The picture.
+    """
+
+    index: int
+    label: str
+    png: bytes
 
 
 def write(
@@ -50,59 +73,78 @@ def write(
       UserError: The file cannot be written.
     """
     view = ReasonView(answer, record, reason, faces)
-    content = html.document(
-        f"{title}: {answer.label}",
-        *_header(answer, title, temperature_note),
-        _heads_section(view, rule, "answer, calibrated" if temperature_note else "answer"),
-        *reason_sections.key_frames(view),
-        reason_sections.flow_and_strain(view, channels, alpha),
-        reason_sections.gradcam_grid(view),
-        reason_sections.gradcam_over_time(view),
-        reason_sections.attention(view),
-        reason_sections.branches(reason),
-        words.how_to_read(reason),
-        wording.footer(),
+    marks = zip(answer.times, (answer.onset, answer.apex, answer.offset))
+    steps = list(range(1, len(view.flow) + 1))
+    reach = max(float(np.quantile(np.hypot(*np.moveaxis(view.flow, -1, 0)), 0.99)), _MIN_REACH)
+    strains = [flow_colour.strain(flow) for flow in view.flow]
+    max_strain = max(float(np.quantile(strains, 0.995)), _MIN_STRAIN)
+    frames = range(len(record["frames"]) if faces else 0)
+    # X2, the finest stage, has an entry for several steps: show the first step of each.
+    stride = -(-len(steps) // reason.sizes[0][0])
+    content = page.render(
+        "movement.html",
+        title=title,
+        answer=answer,
+        view=view,
+        faces=faces,
+        temperature_note=temperature_note,
+        rule=rule,
+        channels=channels,
+        alpha=alpha,
+        marks=[f"{format_time(seconds)} (frame {frame})" for seconds, frame in marks],
+        stages=STAGES,
+        cascaded=bool(reason.uses_stage.all()),
+        key_frames=_pictures(view, frames, map(view.face, frames)),
+        reach=reach,
+        flows=_pictures(view, steps, (flow_colour.colours(flow, reach) for flow in view.flow)),
+        max_strain=max_strain,
+        strains=_pictures(view, steps, (pictures.strain(s, max_strain) for s in strains)),
+        wheel=pictures.png(flow_colour.legend(160)),
+        colour_bars={name: pictures.colour_bar(name) for name in ("heat", "weights", "strain")},
+        cams=[
+            [_draw_cam(view, head, stage) for stage in range(len(STAGES))]
+            for head in range(len(reason.cams))
+        ],
+        has_support=reason.cams.any(axis=(2, 3, 4)).tolist(),
+        stride=stride,
+        cam_steps=_pictures(
+            view,
+            steps[::stride],
+            (
+                pictures.overlay_heat(view.face(step), reason.cams[view.head, 0, step - 1])
+                for step in steps[::stride]
+            ),
+        ),
+        attention=_draw_attention(view),
+        branches=[
+            (name, pictures.branch_chart(name, weights))
+            for name, weights in reason.branches.items()
+        ],
     )
     with files.atomic_file(path) as part:
         part.write_text(content, encoding="utf-8")
 
 
-def _header(answer: Answer, title: str, temperature_note: str) -> Iterator[Markup]:
-    yield html.tag("p", title, class_="over")
-    yield html.tag("h1", answer.label)
-    kind = temperature_note or "Not calibrated: it is what the network itself gives."
-    yield html.tag(
-        "p", html.tag("strong", f"Confidence {answer.confidence:.1%}"), f". {kind}", class_="lead"
-    )
-    marks = zip(
-        ("onset", "apex", "offset"), answer.times, (answer.onset, answer.apex, answer.offset)
-    )
-    rows = [(name, f"{format_time(seconds)} (frame {frame})") for name, seconds, frame in marks]
-    if answer.apex_estimated:
-        rows[1] = "apex, estimated", rows[1][1]
-    if answer.movement is not None:
-        rows.append(("movement at the apex", f"{answer.movement:.2f} px of the crop"))
-    yield html.definition_list(rows)
-    yield from (html.tag("p", note, class_="note") for note in answer.notes)
-
-
-def _heads_section(view: ReasonView, rule: str, answer_name: str) -> Markup:
-    """Show the probabilities of each head, and below them the answer's."""
-    answer, names = view.answer, list(view.answer.probabilities)
-    rows = [
-        [words.head_name(number, view.reason.uses_stage), *_probability_cells(probabilities, names)]
-        for number, probabilities in enumerate(answer.heads)
-    ]
-    rows.append([answer_name, *_probability_cells(answer.probabilities, names)])
-    return html.section(
-        "What each head says",
-        html.tag("p", words.why_this_head(answer, rule)),
-        html.tag("p", f"The heads are as the network gives them; below them the {answer_name}."),
-        html.table(["", *names], rows, marked_row=len(rows) - 1),
-    )
-
-
-def _probability_cells(probabilities: Mapping[str, float], names: Sequence[str]) -> list[Markup]:
+def _pictures(view: ReasonView, frames: Sequence[int], images) -> list[StepPicture]:
     return [
-        html.join([f"{probabilities[name]:.1%}", html.bar(probabilities[name])]) for name in names
+        StepPicture(index, view.time_label(index), pictures.png(image))
+        for index, image in zip(frames, images, strict=True)
     ]
+
+
+def _draw_cam(view: ReasonView, head: int, stage: int) -> bytes:
+    """Draw the maximum over time of a head's Grad-CAM at a stage, as PNG."""
+    face = view.face(view.background_frame)
+    if not view.reason.uses_stage[head, stage]:
+        face = np.full_like(face, _UNUSED)
+    return pictures.png(pictures.overlay_heat(face, view.reason.cams[head, stage].max(axis=0)))
+
+
+def _draw_attention(view: ReasonView) -> tuple[bytes, bytes] | None:
+    """Draw the attention over time and over the face, as PNG, or None without attention."""
+    time, space = view.reason.time_weights, view.reason.space_weights
+    if time is None or space is None:
+        return None
+    apex = None if view.apex in (None, 0) else view.apex - 1
+    face = pictures.overlay_weights(view.face(view.background_frame), space)
+    return pictures.attention_chart(time, apex), pictures.png(face)

@@ -1,6 +1,7 @@
 import csv
 import importlib.util
 import json
+import re
 from urllib.parse import unquote
 
 import numpy as np
@@ -199,8 +200,9 @@ def test_published_gains_stand_beside_the_series_of_the_paper_only(tmp_path, dat
     assert told == {"flow": "about 4", "attention": None, "rc": None, "fusion": fusion}
     assert not any(row["published_points"] for row in results["left_out"])
     text = ablation_report.text_table(results)
-    assert f"  published gain in accuracy: {fusion} points" in text
-    assert "Nothing of it was computed here" in " ".join(text.split())
+    assert f"  published gain {fusion} points" in re.sub(r"(?<=\S) +", " ", text)
+    assert "published: the gain in accuracy" in " ".join(text.split()).lower()
+    assert "It was not computed here" in " ".join(text.split())
     assert '<th scope="col">published</th>' in written(tmp_path, results, dataset)
 
 
@@ -224,11 +226,11 @@ def test_the_table_fits_a_terminal_and_says_what_is_what():
     low, high = row["interval"]["accuracy"]
     assert lines[at + 1].split()[:4] == ["95", "%", "from", f"{low:+.3f}"]
     assert lines[at + 2].split()[:4] == ["95", "%", "to", f"{high:+.3f}"]
-    assert any(line.startswith("no_fusion (is +rc) ") for line in lines)
+    assert any(line.startswith("no_fusion (same as +rc) ") for line in lines)
     told = " ".join(" ".join(lines).split())
     assert "p tends to be too small" in told
-    assert "not of other seeds" in told
-    assert "nothing is corrected for their number" in told
+    assert "not for other seeds" in told
+    assert "Nothing is corrected for the number of comparisons" in told
 
 
 def test_an_upper_bound_is_called_so_wherever_it_shows(tmp_path):
@@ -248,7 +250,7 @@ def test_an_upper_bound_is_called_so_wherever_it_shows(tmp_path):
 def test_the_page_links_to_every_members_report_and_needs_nothing_else(tmp_path):
     results = ablation.results(tables(), "confidence", "synthetic")
     html = written(tmp_path, results)
-    links = [part.split('"')[0] for part in html.split('href="')[1:]]
+    links = [part.split('"')[0] for part in html.split('href="')[1:] if part[0] != "#"]
     assert [unquote(link) for link in links] == [
         f"{ablation.canonical_member(name)}/report.html" for name in MEMBERS
     ]
@@ -268,6 +270,24 @@ def test_equal_intervals_are_drawn_alike_in_both_series(tmp_path):
     assert widest in results["added"]
     assert len(strips) == len(rows) == 8
     assert strips[3] == strips[7], "+rc -> +fusion and no_fusion -> +fusion"
+
+
+def test_every_strip_says_what_its_ends_are(tmp_path):
+    results = ablation.results(tables(), "confidence", "synthetic")
+    html = written(tmp_path, results)
+    rows = [*results["added"], *results["left_out"]]
+    limit = max(abs(end) for row in rows for end in row["interval"]["accuracy"])
+    ends = re.findall(r'<span class="scale"><small>(.*?)</small><small>(.*?)</small>', html)
+    assert ends == [(f"{-limit:+.3f}", f"{limit:+.3f}")] * 8
+
+
+def test_the_list_of_contents_leads_to_every_section_that_is_there(tmp_path):
+    for members, series in ((tuple(MEMBERS), 2), (("base", "+flow", "no_rc"), 1)):
+        results = ablation.results(tables(members), "confidence", "smic")
+        html = written(tmp_path, results)
+        links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', html)
+        assert links == re.findall(r'<section id="([^"]+)">\s*<h2>([^<]+)</h2>', html)
+        assert len(links) == series + 3
 
 
 def test_the_files_hold_every_comparison(tmp_path):
@@ -292,4 +312,4 @@ def test_members_that_are_not_there_are_not_compared():
     results = ablation.results(tables(("base", "+flow", "no_rc")), "confidence", "smic")
     assert [row["with"] for row in results["added"]] == ["+flow"]
     assert results["left_out"] == []
-    assert "What each part adds to all others" not in ablation_report.text_table(results)
+    assert "What each part adds to all other parts" not in ablation_report.text_table(results)

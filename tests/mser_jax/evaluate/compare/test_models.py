@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -126,6 +127,26 @@ def test_files_say_the_same(results, tmp_path):
     assert page.count("chosen on the test subject") == 6  # four methods, the mark, the caveat
 
 
+def test_the_list_of_contents_leads_to_every_section(results):
+    page = suite_report.render(results, CONFIG, [], context())
+    links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', page)
+    assert links == re.findall(r'<section id="([^"]+)">\s*<h2>([^<]+)</h2>', page)
+    assert ("scores-by-database", "Scores by database") in links
+    assert re.findall(r"<h3>([^<]+)</h3>", page) == ["samm", "smic"]
+
+
+def test_the_page_links_to_every_models_report_and_needs_nothing_else(results):
+    bad = "<b onclick=x>&"
+    faults = suite_report.Context(context().logs, {"htnet": bad})
+    events = [{"event": "start", "command": bad, "versions": {bad: bad}, "devices": [bad]}]
+    page = suite_report.render(results, CONFIG | {"name": bad}, events, faults)
+    assert bad not in page
+    assert page.count("&lt;b onclick=x&gt;&amp;") == 6  # title, h1, reason, version twice, devices
+    assert not re.search(r"https?:|javascript:|url\(|src=|<script|<link|<iframe|@import", page)
+    links = re.findall(r'href="([^#"][^"]*)"', page)
+    assert set(links) == {f"{name}/report.html" for name in TABLES}
+
+
 def test_published_figures_stand_in_columns_that_say_so(results, tmp_path):
     page = suite_report.write(tmp_path, results, CONFIG, [], context()).read_text(encoding="utf-8")
     assert '<th scope="col">published</th>' in page
@@ -136,6 +157,8 @@ def test_published_figures_stand_in_columns_that_say_so(results, tmp_path):
     assert max(map(len, text.splitlines())) <= 80
     (line,) = [line for line in text.splitlines() if line.startswith("ststnet")][:1]
     assert line.endswith("0.735")
+    assert "  seeds averaged " in text
+    assert "UF1 of each database" in text
 
 
 def test_beside_other_clips_no_published_figure_stands(results, tmp_path, monkeypatch):

@@ -97,7 +97,9 @@ def test_clips_that_one_run_did_not_test_are_left_out_and_counted():
     assert results["full"]["clips"] == 30
     assert results["full"] == of_both()["per_dataset"][0] | {"dataset": "all clips"}
     text = compare_report.text_table(results)
-    assert "A tested 24 clips that the other did not: left out here." in " ".join(text.split())
+    assert "A tested 24 clips that the other run did not test. They are left out here." in " ".join(
+        text.split()
+    )
     assert "The protocols differ (loso and hold_out)" in text
     assert "\nsamm:" not in text, "the one database is all clips"
 
@@ -182,7 +184,10 @@ def test_the_table_fits_a_terminal_and_shows_the_figures():
     assert lines[at + 5].split()[:4] == ["95", "%", "to", f"{high:+.3f}"]
     told = " ".join(" ".join(lines).split())
     assert "p tends to be too small" in told
-    assert "The rule of B is an upper bound: uses the label." in told
+    assert (
+        "The rule of B is oracle (upper bound: uses the label). Its scores are not a result."
+        in told
+    )
 
 
 def test_the_page_and_the_files_hold_the_results(tmp_path):
@@ -190,10 +195,14 @@ def test_the_page_and_the_files_hold_the_results(tmp_path):
     results = of_both(b=b)
     path = compare_report.write(tmp_path / "out", results)
     text = path.read_text(encoding="utf-8")
-    assert not re.search(r"https?:|src=|href=|<script|<b>", text)
-    for part in ("runs/&lt;b&gt;", "trains on other clips of the tested subject", "10 clips that"):
+    assert not re.search(r'https?:|src=|href="(?!#)|<script|<b>', text)
+    for part in (
+        "runs/<wbr>&lt;b&gt;",
+        "trains on other clips of the tested subject",
+        "10 clips that",
+    ):
         assert part.replace("10", str(results["full"]["gained"])) in text
-    assert '<th scope="row">evaluation.protocol</th><td>&quot;loso&quot;</td>' in text
+    assert '<th scope="row">evaluation.protocol</th><td>&#34;loso&#34;</td>' in text
     command = "python -m mser_jax.compare runs/a 'runs/<b>'"
     assert command in html.unescape(re.sub("<.*?>", "", text))
     assert json.loads((path.parent / "compare.json").read_text()) == json.loads(json.dumps(results))
@@ -206,6 +215,18 @@ def test_the_page_and_the_files_hold_the_results(tmp_path):
         )
         assert float(row["uar_low"]) == source["interval"]["uar"][0]
         assert float(row["mcnemar_p"]) == source["mcnemar_p"]
+
+
+def test_the_page_names_the_ends_of_its_strips_and_lists_its_contents():
+    results = of_both()
+    text = compare_report.render(results)
+    rows = [results["full"], *results["per_dataset"]]
+    limit = max(abs(end) for row in rows for end in row["interval"]["accuracy"])
+    ends = re.findall(r'<span class="scale"><small>(.*?)</small><small>(.*?)</small>', text)
+    assert ends == [(f"{-limit:+.3f}", f"{limit:+.3f}")] * len(rows)
+    links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', text)
+    assert links == re.findall(r'<section id="([^"]+)">\s*<h2>([^<]+)</h2>', text)
+    assert ("clips-with-different-answers", "Clips with different answers") in links
 
 
 def left_behind(folder, of, **evaluation):
@@ -225,7 +246,7 @@ def test_the_command_reads_two_folders_and_leaves_a_page(tmp_path, monkeypatch, 
     ]
     monkeypatch.chdir(tmp_path)
     assert compare.main(folders) == 0
-    assert "B less A" in capsys.readouterr().out
+    assert "B minus A" in capsys.readouterr().out
     written = json.loads((tmp_path / "runs/compare-one-two/compare.json").read_text())
     assert [each["folder"] for each in written["runs"]] == folders
     assert [each["rule"] for each in written["runs"]] == ["confidence", "train_loss"]

@@ -91,14 +91,23 @@ def test_the_sections_come_in_order(write):
     assert len(titles) == len(SECTIONS)
     assert all(title.startswith(wanted) for title, wanted in zip(titles, SECTIONS))
     assert titles[3].endswith("surprise")
-    assert words(text).endswith(words(wording.footer()))
+    assert words(text).endswith(f"{wording.WARNING} {wording.SYNTHETIC}")
+
+
+def test_the_list_of_contents_leads_to_every_section(write):
+    text = write()
+    contents = re.search(r'<nav aria-label="Contents">(.*?)</nav>', text, re.DOTALL)
+    assert contents
+    links = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', contents[1])
+    assert links == re.findall(r'<section id="([^"]+)">\s*<h2>([^<]+)</h2>', text)
+    assert len(links) == len(SECTIONS)
 
 
 def test_the_page_needs_nothing_from_outside_and_runs_nothing(write):
     text = write()
     assert "<script" not in text
     assert not re.search(r"https?:|javascript:|url\(|\son\w+=|<link|<iframe|@import", text)
-    assert not re.search(r'(?:src|href)="(?!data:image/png;base64,)', text)
+    assert not re.search(r'(?:src|href)="(?!data:image/png;base64,|#)', text)
     assert "default-src 'none'" in text
 
 
@@ -109,6 +118,31 @@ def test_texts_are_escaped(write):
     text = write(of, why=reason(target=0), title=bad, temperature_note=bad)
     assert bad not in text
     assert text.count("&lt;b onclick=x&gt;&amp;") >= 6
+
+
+def test_the_answered_class_is_in_the_first_column_and_marked(write):
+    heads = tuple(
+        dict(zip(CLASSES, (at / 10, 0.9 - at / 10 - 0.05, 0.15))) for at in range(1, HEADS + 1)
+    )
+    given = answer(heads=heads)
+    grid = re.search(r'<div class="scroll heads".*?</table>', write(given), re.DOTALL)
+    assert grid
+    header, *rows = re.findall(r"<tr.*?</tr>", grid[0], re.DOTALL)
+    shown = ["surprise", "happiness", "others"]
+    assert re.findall(r"<th[^>]*>([^<]*)</th>", header) == ["", *shown]
+    assert re.findall(r'class="answered">([^<]+)<', header) == ["surprise"]
+    assert len(rows) == HEADS + 1
+    for row, probabilities in zip(rows, (*heads, given.probabilities)):
+        wanted = [f"{probabilities[name]:.1%}" for name in shown]
+        assert re.findall(r"<td[^>]*>([^<]+)<", row) == wanted
+        assert re.findall(r'<td class="answered">([^<]+)<', row) == wanted[:1]
+
+
+def test_a_head_is_explained_before_the_first_is_named(write):
+    text = words(write())
+    explained = text.index("A head is one of the network's outputs")
+    assert text.index("What each head says", text.index("How to read this")) < explained
+    assert explained < text.index("Head 3 answers") < text.index("head 1, on X5")
 
 
 def test_the_header_says_what_when_and_how_sure(write):
@@ -193,7 +227,7 @@ def test_a_network_with_none_of_the_parts(write):
         **{"time_weights": None, "space_weights": None},
     )
     text = words(write(answer(heads=answer().heads[:1], head=1), why=why))
-    for told in ("has no attention", "has no RC modules", "one head", "the only head, on X5"):
+    for told in ("has no attention", "has no RC modules", "has one head", "the only head, on X5"):
         assert told in text
 
 
@@ -212,7 +246,8 @@ def test_what_the_network_sees_is_said(write):
 
 def test_the_limits_name_the_sizes_of_the_maps(write):
     text = words(write())
-    assert "Of 4 time steps x 24 x 24 pixels X2 has 2 x 6 x 6; X3 has 1 x 3 x 3" in text
+    assert "The input has 4 time steps x 24 x 24 pixels. The stages have fewer entries" in text
+    assert "entries: X2 has 2 x 6 x 6; X3 has 1 x 3 x 3; X4 has 1 x 2 x 2; X5 has 1 x 1 x 1." in text
     assert "Adebayo" in text
 
 
