@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from data_prep.common.errors import UserError
 
@@ -25,13 +27,27 @@ def atomic_file(path: Path, suffix: str = "") -> Iterator[Path]:
     """
     part = path.with_name(f"{path.name}.part{suffix}")
     try:
-        yield part
-        part.replace(path)
+        with replaced_by(path, part):
+            yield part
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error}).\n"
             "Fix: free disk space or choose another folder, then run the same command again."
         ) from error
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write values as indented JSON, as `atomic_file` does."""
+    with atomic_file(path) as part:
+        part.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replaced_by(path: Path, part: Path) -> Iterator[None]:
+    """Rename `part` to `path` when the block ends without error, else remove `part`."""
+    try:
+        yield
+        part.replace(path)
     finally:
         with contextlib.suppress(OSError):  # A failure here must not hide the first error.
             part.unlink(missing_ok=True)

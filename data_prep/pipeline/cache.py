@@ -6,13 +6,14 @@ A file holds named values: arrays, and everything else as JSON.
 from __future__ import annotations
 
 import json
-import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from data_prep.common import files
 
 UNFINISHED = ".tmp"  # Suffix of a file that is being written.
 _REST = "rest"  # Name of the member that holds everything but the arrays, as JSON.
@@ -44,12 +45,8 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not the process id: two containers that share the folder may have the same one.
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{UNFINISHED}")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez(file, **members)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with files.replaced_by(path, unfinished), unfinished.open("wb") as file:
+        np.savez(file, **members)
 
 
 def sweep(folder: Path) -> None:

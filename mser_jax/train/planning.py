@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from data_prep.common import files
 from data_prep.common.errors import UserError
 from mser_jax import hosts, parallel
 from mser_jax.data.feed import Feed
@@ -39,15 +40,7 @@ class Plan:
         Raises:
           UserError: The file cannot be written.
         """
-        part = path.with_suffix(".part")  # a killed process leaves a complete file or none
-        try:
-            part.write_text(json.dumps(dataclasses.asdict(self)) + "\n", encoding="utf-8")
-            part.replace(path)
-        except OSError as error:
-            raise UserError(
-                f"{path}: cannot be written ({error.strerror}). Fix: free disk space, or choose "
-                "another --workdir."
-            ) from error
+        files.write_json(path, dataclasses.asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> "Plan | None":
