@@ -5,7 +5,9 @@ A file holds named values: arrays, and everything else as JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +17,7 @@ import numpy as np
 
 from data_prep.common import files
 
+_ABANDONED_SECONDS = 3600  # Age of an unfinished file that nobody writes any more.
 UNFINISHED = ".tmp"  # Suffix of a file that is being written.
 _REST = "rest"  # Name of the member that holds everything but the arrays, as JSON.
 
@@ -50,9 +53,8 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the unfinished files of killed processes.
-
-    Call it only while no other process writes into the folder.
-    """
+    """Remove the unfinished files of killed processes; those of living ones are younger."""
     for unfinished in folder.rglob(f"*{UNFINISHED}"):
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - unfinished.stat().st_mtime > _ABANDONED_SECONDS:
+                unfinished.unlink()
