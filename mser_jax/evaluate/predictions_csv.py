@@ -35,7 +35,10 @@ def write_csv(path: Path, predictions: Predictions, rule: str) -> None:
     """
     chosen, head = selection.choose(predictions, rule)
     answers = chosen.argmax(axis=1)
-    with files.atomic_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with (
+        files.atomic_file(path, alternative="another --workdir") as part,
+        part.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_header(predictions.class_names, predictions.train_loss.shape[1]))
         for row, failed in enumerate(predictions.failed):

@@ -65,7 +65,7 @@ def open_workdir(config: ConfigDict, workdir: str) -> Path:
             _check_same_settings(stored, config)
         text = json.dumps(config.to_dict(), indent=2) + "\n"
         if not (stored.is_file() and stored.read_text(encoding="utf-8") == text):
-            with files.atomic_file(stored) as part:
+            with files.atomic_file(stored, alternative="another --workdir") as part:
                 part.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from humanize import naturalsize
 from jaxtyping import Float
 
 from data_prep.common.errors import UserError
@@ -208,10 +209,10 @@ class Engine:
             plan, program = planning.choose_plan(trainer, self.feed, folds_per_device, limit)
             if hosts.is_first():
                 plan.write(self._plan_path)
-        note = ", as when training began" * bool(resumed)
+        note = ", as when training began" if resumed else ""
         print(
             f"Compiled in {time.perf_counter() - start:.0f} s: {plan.at_once} folds at once "
-            f"({plan.lift}){note}; {program.memory / 1e9:.2f} GB per device.",
+            f"({plan.lift}){note}; {naturalsize(program.memory)} per device.",
             flush=True,
         )
         return plan, program

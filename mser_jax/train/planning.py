@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from humanize import naturalsize
 
 from data_prep.common import files
 from data_prep.common.errors import UserError
@@ -160,8 +161,8 @@ def choose_plan(
     _, smallest = _compile_plan(trainer, feed, 1)
     if smallest.total_memory > limit:
         raise UserError(
-            f"One fold needs {smallest.total_memory / 1e9:.1f} GB, but a device offers "
-            f"{limit / 1e9:.1f} GB. Fix: use a smaller --config.train.batch_size, "
+            f"One fold needs {naturalsize(smallest.total_memory)}, but a device offers "
+            f"{naturalsize(limit)}. Fix: use a smaller --config.train.batch_size, "
             "--config.model.remat=True (not on CPUs), --config.model.dtype=bfloat16, or "
             "--config.parallel.data=streamed."
         )
