@@ -51,10 +51,14 @@ LEAN = (
     *("mser_jax.models", "mser_jax.parallel", "mser_jax.train", "mser_jax.storage.checkpoints"),
     *("mser_jax.data", "data_prep.stages.flow"),
 )
-LIBRARIES = ("jax", "flax", "optax", "orbax", "numpy", "scipy", "safetensors", "jaxtyping")
+LIBRARIES = (
+    *("jax", "flax", "optax", "orbax", "numpy", "scipy", "safetensors", "jaxtyping"),
+    "humanize",  # which orbax needs
+)
 BLOCKED = (
     *("tensorflow", "tensorflow_datasets", "grain", "ml_collections", "array_record", "cv2"),
     *("matplotlib", "skimage", "sklearn", "openpyxl", "tqdm", "flatbuffers", "tensorboard", "dlib"),
+    *("filelock", "tensorboardX"),
 )
 IMPORT_ALL = """
 import importlib, json, sys

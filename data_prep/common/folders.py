@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import filelock
+
 from data_prep.common.errors import UserError
 
-try:
-    import fcntl
-except ImportError:  # Windows, which has no ArrayRecord either.
-    fcntl = None
-
 INCOMPLETE = "incomplete."  # Prefix of the name of a folder that is being written.
+LOCK = ".lock"  # File that `lock` leaves in a folder.
 SUMS = "SHA256SUMS"  # `sha256sum --check` reads this format.
 _LINE = re.compile(r"([0-9a-f]{64})  ([\w.-]+)")
 
@@ -149,69 +146,45 @@ def damaged_file_error(file: Path, reason: str, remedy: str = "") -> UserError:
 
 
 @contextlib.contextmanager
-def claim(folder: Path, sweep: Callable[[], None]) -> Iterator[None]:
-    """Hold a shared lock on a folder until the block or the process ends.
+def lock(
+    folder: Path,
+    alternative: str = "another --workdir",
+    print_line: Callable[[str], None] | None = None,
+) -> Iterator[None]:
+    """Hold an exclusive lock on a folder until the block or the process ends.
 
-    Several processes can hold it at once. The system releases the lock however its process ends, so
-    unfinished files found while nobody holds the lock are leftovers.
+    The system releases the lock however the process ends; the lock file stays.
 
     Args:
       folder: Folder to lock; created if missing.
-      sweep: Removes leftovers. Called first, and only if no other process holds the lock. Never
-        called on a file system without locks.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY) if fcntl else None
-    try:
-        if handle is not None and fcntl:
-            if _try_flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):
-                sweep()
-            _try_flock(handle, fcntl.LOCK_SH)
-        yield
-    finally:
-        if handle is not None:
-            os.close(handle)
-
-
-@contextlib.contextmanager
-def lock(folder: Path, alternative: str = "another --workdir") -> Iterator[None]:
-    """Hold an exclusive lock on a folder until the block or the process ends.
-
-    The system releases the lock however the process ends. On a file system without locks, nothing
-    is locked.
-
-    Args:
-      folder: Existing folder to lock.
       alternative: What the user may give instead, for the message.
+      print_line: Prints a line for the user before waiting for another process. By default, the
+        lock of another process is an error.
 
     Raises:
-      UserError: Another process holds the lock.
+      UserError: Another process holds the lock, or the folder cannot be locked.
     """
-    handle = os.open(folder, os.O_RDONLY) if fcntl else None
+    file_lock = filelock.FileLock(folder / LOCK)
     try:
-        if handle is not None and fcntl:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file_lock.acquire(blocking=False)
+        except filelock.Timeout as error:
+            if print_line is None:
                 raise UserError(
                     f"{folder}: another process is using this folder. Fix: wait for it, stop "
                     f"it, or give {alternative}."
                 ) from error
-            except OSError:  # The file system has no locks.
-                pass
+            print_line(f"Waiting: another process is using {folder}.")
+            file_lock.acquire()
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be locked ({error.strerror or error}). Fix: give {alternative}."
+        ) from error
+    try:
         yield
     finally:
-        if handle is not None:
-            os.close(handle)
-
-
-def _try_flock(handle: int, kind: int) -> bool:
-    assert fcntl
-    try:
-        fcntl.flock(handle, kind)
-    except OSError:  # Another process holds it, or the file system has no locks.
-        return False
-    return True
+        file_lock.release()
 
 
 def _write_checksums(folder: Path) -> None:

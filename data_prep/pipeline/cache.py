@@ -5,8 +5,9 @@ A file holds named values: arrays, and everything else as JSON.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
+import time
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.common import files
+
+_ABANDONED_SECONDS = 3600  # Age of an unfinished file that nobody writes any more.
 UNFINISHED = ".tmp"  # Suffix of a file that is being written.
 _REST = "rest"  # Name of the member that holds everything but the arrays, as JSON.
 
@@ -44,18 +48,13 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not the process id: two containers that share the folder may have the same one.
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}{UNFINISHED}")
-    try:
-        with unfinished.open("wb") as file:
-            np.savez(file, **members)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with files.replaced_by(path, unfinished), unfinished.open("wb") as file:
+        np.savez(file, **members)
 
 
 def sweep(folder: Path) -> None:
-    """Remove the unfinished files of killed processes.
-
-    Call it only while no other process writes into the folder.
-    """
+    """Remove the unfinished files of killed processes; those of living ones are younger."""
     for unfinished in folder.rglob(f"*{UNFINISHED}"):
-        unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - unfinished.stat().st_mtime > _ABANDONED_SECONDS:
+                unfinished.unlink()

@@ -98,7 +98,11 @@ def prepare(config: Any, print_line: Callable[[str], None] = print) -> PreparedS
         if not reused:  # An existing set may be in a read-only folder.
             _check_writable(job.data_dir)
             check_landmarks(config)
-            computed = _make(job)
+            _sweep(job)
+            remedy = "another --config.data.data_dir"
+            with folders.lock(job.path.parent, remedy, print_line):
+                reused = shards.is_finished(job.path)  # Perhaps made while this process waited.
+                computed = 0 if reused else _make(job)
         prepared_set = shards.load_shards(job.path, job.recipe)
         counts = prepared_set.info.counts
         _print_counts(counts, computed, reused, job.path, print_line)
@@ -182,16 +186,15 @@ def _make(job: _Job) -> int:
     """Write the set and return the number of clips that were not cached."""
     tally = pipeline.Tally()
     outcomes = pipeline.progress(_outcomes(job), len(job.entries), f"Preparing {job.source.name}")
-    with _claim(job):
-        shards.write(
-            pipeline.good_records(outcomes, tally, job.path.parent),
-            data_dir=job.data_dir,
-            name=job.source.name,
-            fingerprint=job.path.parent.name,
-            recipe=job.recipe,
-            class_names=job.source.class_names,
-            describe=lambda: _description(job, tally),
-        )
+    shards.write(
+        pipeline.good_records(outcomes, tally, job.path.parent),
+        data_dir=job.data_dir,
+        name=job.source.name,
+        fingerprint=job.path.parent.name,
+        recipe=job.recipe,
+        class_names=job.source.class_names,
+        describe=lambda: _description(job, tally),
+    )
     return tally.computed
 
 
@@ -208,15 +211,11 @@ def _outcomes(job: _Job) -> Iterator[pipeline.Outcome]:
     )
 
 
-def _claim(job: _Job) -> contextlib.AbstractContextManager[None]:
-    """Hold a lock that keeps other processes from sweeping this process's files."""
-    return folders.claim(job.path.parents[1], functools.partial(_sweep, job))
-
-
 def _sweep(job: _Job) -> None:
     """Remove unfinished files of killed preparations of this data set."""
     for unfinished in job.path.parents[1].glob(f"*/{folders.INCOMPLETE}*"):
-        shutil.rmtree(unfinished, ignore_errors=True)
+        with contextlib.suppress(UserError), folders.lock(unfinished.parent):
+            shutil.rmtree(unfinished, ignore_errors=True)
     cache.sweep(job.cache_dir / job.source.name)
 
 
@@ -288,8 +287,7 @@ def _preview(job: _Job, prepared_set: shards.Shards, print_line: Callable[[str],
     written_entries = [
         entry for entry in job.entries if entry.name not in prepared_set.info.quarantined
     ]
-    with _claim(job):  # `history` caches the results of stages that are missing.
-        for index, entry in enumerate(written_entries[:count]):
-            history = record.history(job.source, job.recipe, entry, stages_dir)
-            preview.write(folder, history, prepared_set[index])
+    for index, entry in enumerate(written_entries[:count]):
+        history = record.history(job.source, job.recipe, entry, stages_dir)
+        preview.write(folder, history, prepared_set[index])
     print_line(f"Drew {count} clips: {folder}")

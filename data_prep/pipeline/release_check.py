@@ -18,6 +18,7 @@ from typing import Any
 from data_prep import class_map
 from data_prep import config as configs
 from data_prep.clip import Clip
+from data_prep.common import terminal
 from data_prep.common.errors import UserError
 from data_prep.datasets import registry
 from data_prep.datasets.base import repairs
@@ -214,16 +215,18 @@ def _class_lines(source: Source, entries: Sequence[Any], release_listing: Listin
     clips = Counter(entry.label for entry in entries)
     class_subjects = {(entry.label, _subject(entry)) for entry in entries}
     subjects = Counter(label for label, _ in class_subjects)
-    rows = [(name, clips[name], subjects[name]) for name in source.class_names]
-    rows.append(("all", len(entries), len({subject for _, subject in class_subjects})))
-    lines = [f"  {'class':<12}{'clips':>6}{'subjects':>10}"]
-    lines += [f"  {name:<12}{count:6d}{subject_count:10d}" for name, count, subject_count in rows]
-    if not release_listing.stated:
-        return lines
-    stated = [_stated_count(release_listing, name) for name in source.class_names]
-    column = ["stated", *stated, sum(release_listing.stated.values())]
-    lines = [f"{line}{count:>8}" for line, count in zip(lines, column, strict=True)]
-    return [*lines, f"  stated: {release_listing.source}"]
+    rows = [
+        (name, clips[name], subjects[name], _stated_count(release_listing, name))
+        for name in source.class_names
+    ]
+    total = len({subject for _, subject in class_subjects})
+    rows.append(("all", len(entries), total, sum(release_listing.stated.values())))
+    columns = 4 if release_listing.stated else 3
+    header = ("class", "clips", "subjects", "stated")[:columns]
+    text = terminal.table(header, [[*map(str, row[:columns])] for row in rows])
+    if release_listing.stated:
+        text += f"\nstated: {release_listing.source}"
+    return textwrap.indent(text, "  ").splitlines()
 
 
 def _stated_count(release_listing: Listing, name: str) -> int | str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from data_prep.common.strain import strain as optical_strain
+
 # Arcs of the colour wheel, from red over yellow, green, cyan, blue and magenta back to red: number
 # of colours, channel that changes, and whether it rises (1) or falls (-1) (Baker et al. 2007).
 _ARCS = ((15, 1, 1), (6, 0, -1), (4, 2, 1), (11, 1, -1), (13, 0, 1), (6, 2, -1))
@@ -54,21 +56,8 @@ def legend(side: int) -> np.ndarray:
 
 
 def strain(flow: np.ndarray) -> np.ndarray:
-    """Compute the optical strain of a flow (Shreve et al. 2011).
-
-    It is the norm of the symmetric gradient, for each pixel: sqrt(exx^2 + eyy^2 + 2 exy^2) with
-    exx = du/dx, eyy = dv/dy, exy = (du/dy + dv/dx) / 2.
-
-    Args:
-      flow: Flow `[h, w, 2]` (u right, v down) in px.
-
-    Returns:
-      float32 `[h, w]`.
-    """
-    flow = np.asarray(flow, np.float32)
-    down, right = (np.gradient(flow, axis=axis) for axis in (0, 1))
-    shear = (down[..., 0] + right[..., 1]) / 2
-    return np.sqrt(right[..., 0] ** 2 + down[..., 1] ** 2 + 2 * shear**2)
+    """Compute the optical strain of a stored flow `[h, w, 2]`, float32 `[h, w]`."""
+    return optical_strain(np.asarray(flow, np.float32))
 
 
 def _wheel() -> np.ndarray:

@@ -203,28 +203,22 @@ def write(
         raise UserError(f"{path}: not a complete set of clips. Fix: remove this folder.")
     features = _features(recipe, class_names)
     serialized = (shard_files.serialize(features, record) for record in records)
-    try:
-        with folders.atomic_folder(path) as folder, _quiet():
-            split = shard_files.write(serialized, folder, name)
-            if not split.num_examples:
-                raise UserError(_no_clips_message(name, describe()["quarantined"]))
-            metadata = {"source": name, "class_names": list(class_names), **describe()}
-            tfds.folder_dataset.write_metadata(
-                data_dir=str(folder),
-                features=features,
-                split_infos=[split],
-                version=VERSION,
-                filename_template=shard_files.file_template(folder, name),
-                check_data=False,  # The check would need TensorFlow.
-                disable_shuffling=True,
-                metadata=tfds.core.MetadataDict(
-                    metadata | {"recipe": fields.json_roundtrip(recipe)}
-                ),
-                **_documents(name),
-            )
-    except OSError:
-        if not is_finished(path):  # Otherwise another process has finished the same set.
-            raise
+    with folders.atomic_folder(path) as folder, _quiet():
+        split = shard_files.write(serialized, folder, name)
+        if not split.num_examples:
+            raise UserError(_no_clips_message(name, describe()["quarantined"]))
+        metadata = {"source": name, "class_names": list(class_names), **describe()}
+        tfds.folder_dataset.write_metadata(
+            data_dir=str(folder),
+            features=features,
+            split_infos=[split],
+            version=VERSION,
+            filename_template=shard_files.file_template(folder, name),
+            check_data=False,  # The check would need TensorFlow.
+            disable_shuffling=True,
+            metadata=tfds.core.MetadataDict(metadata | {"recipe": fields.json_roundtrip(recipe)}),
+            **_documents(name),
+        )
     return path
 
 

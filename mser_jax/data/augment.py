@@ -17,6 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from data_prep.common.strain import strain as optical_strain
+
 # variant -> (row shift, column shift, mirror, flip); shifts of the window, in units of the margin
 _EFFECTS = {
     "original": (0, 0, False, False),
@@ -141,15 +143,28 @@ def _channel_signs(values: tuple[int, ...]) -> Array:
 
 
 def strain(flow: Float[Array, "t h w 2"]) -> Float[Array, "t h w 1"]:
-    """Compute the optical strain of flow (Shreve et al. 2011), per pixel.
+    """Compute the optical strain of flow, per pixel."""
+    return optical_strain(flow, jnp)[..., None]
 
-    It is the norm of the symmetric gradient of the flow: sqrt(exx^2 + eyy^2 + 2 exy^2) with
-    exx = du/dx, eyy = dv/dy, exy = (du/dy + dv/dx) / 2.
+
+def scale_factor(pixels: Any, scale: str, size: int, xp: Any) -> Any:
+    """Return the factor of a clip's pixels `[t, s, s, d]`, for any scale.
+
+    Args:
+      pixels: Pixels of the clip; flow if `scale` is 'clip'.
+      scale: 'none'; 'unit' (divide by 255); or 'clip' (divide by the 95th percentile of the flow's
+        magnitude in the window).
+      size: Side of the window, px.
+      xp: Module of the array, `numpy` or `jax.numpy`.
     """
-    down, right = jnp.gradient(flow, axis=(1, 2))
-    exx, eyy = right[..., 0], down[..., 1]
-    exy = (down[..., 0] + right[..., 1]) / 2
-    return jnp.sqrt(exx**2 + eyy**2 + 2 * exy**2)[..., None]
+    if scale == "unit":
+        return 1 / 255
+    if scale == "none":
+        return 1.0
+    margin = (pixels.shape[1] - size) // 2
+    window = pixels[:, margin : margin + size, margin : margin + size].astype(xp.float32)
+    lengths = xp.sqrt(xp.sum(window**2, axis=-1))
+    return 1 / xp.maximum(xp.percentile(lengths, PERCENTILE), MIN_MAGNITUDE)
 
 
 def magnitude(flow: Float[Array, "t h w 2"]) -> Float[Array, "t h w 1"]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from data_prep.common.errors import UserError
 from data_prep.shards import dataset as shards
-from mser_jax.data.augment import MIN_MAGNITUDE, PERCENTILE, Clips
+from mser_jax.data.augment import Clips, scale_factor
 
 THREADS = 4
 
@@ -109,6 +109,7 @@ def load(
       UserError: The set does not exist or has another recipe, or the flow of a clip is not finite.
     """
     source = shards.load_shards(path, recipe)
+    scale = "unit" if kind == "frames" else scale
     stored = StoredPixels(source, kind)
     size = math.prod(stored.shape) * stored.dtype.itemsize
     pixels = np.empty(stored.shape, stored.dtype) if fits_in_memory(size) else stored
@@ -118,7 +119,7 @@ def load(
         clip = _pixels(record, kind)
         digest.update(np.ascontiguousarray(clip).data)
         finite = bool(np.isfinite(clip).all())
-        factor = _scale(clip, kind, scale, recipe["size"]) if finite else 0.0
+        factor = float(scale_factor(clip, scale, recipe["size"], np)) if finite else 0.0
         facts.append(_facts(record, factor, finite))
         if isinstance(pixels, np.ndarray):
             pixels[index] = clip
@@ -185,14 +186,3 @@ def _check_finite(facts: Sequence[_Facts]) -> None:
             f"The flow of these clips is not finite: {', '.join(broken)}.\n"
             "Fix: check their frames, then prepare them again (python -m data_prep ...)."
         )
-
-
-def _scale(pixels: np.ndarray, kind: str, scale: str, size: int) -> float:
-    if kind == "frames" or scale == "unit":
-        return 1 / 255
-    if scale == "none":
-        return 1.0
-    margin = (pixels.shape[1] - size) // 2
-    window = pixels[:, margin : margin + size, margin : margin + size].astype(np.float32)
-    lengths = np.sqrt(np.sum(window**2, axis=-1))
-    return float(1 / max(np.percentile(lengths, PERCENTILE), MIN_MAGNITUDE))

@@ -8,12 +8,12 @@ much it adds to the scores of the same training.
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data_prep.common import files
 from data_prep.common.errors import UserError
 from mser_jax.evaluate import failures, metrics, selection
 from mser_jax.evaluate.predictions import Predictions
@@ -49,8 +49,7 @@ def write(workdir: Path, predictions: Predictions, epochs: int, rule: str) -> di
       UserError: A file in inflated/ is missing or belongs to another training.
     """
     content = results(predictions, read(workdir, predictions, epochs), rule)
-    path = workdir / "metrics_inflated.json"
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    files.write_json(workdir / "metrics_inflated.json", content)
     return content
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_prep.common import files
 from data_prep.common.errors import UserError
 from mser_jax.evaluate import selection
 from mser_jax.evaluate.predictions import Predictions
@@ -34,8 +35,10 @@ def write_csv(path: Path, predictions: Predictions, rule: str) -> None:
     """
     chosen, head = selection.choose(predictions, rule)
     answers = chosen.argmax(axis=1)
-    part = Path(f"{path}.part")  # an interruption leaves either the old file or the new one
-    with part.open("w", newline="", encoding="utf-8") as file:
+    with (
+        files.atomic_file(path, alternative="another --workdir") as part,
+        part.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_header(predictions.class_names, predictions.train_loss.shape[1]))
         for row, failed in enumerate(predictions.failed):
@@ -46,7 +49,6 @@ def write_csv(path: Path, predictions: Predictions, rule: str) -> None:
                     *format_cells(predictions, row, answers[row], head[row]),
                 ]
             )
-    part.replace(path)
 
 
 def read_csv(path: Path) -> Predictions:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from data_prep.common import check
@@ -36,24 +38,36 @@ def choose(predictions: Predictions, rule: str) -> tuple[np.ndarray, np.ndarray]
     Raises:
       UserError: The rule does not exist.
     """
-    probabilities = predictions.probabilities
-    mean = probabilities.mean(axis=1)
-    if rule == "confidence":
-        head = probabilities.max(axis=2).argmax(axis=1)
-    elif rule == "mean":
-        head = np.full(len(probabilities), ALL_HEADS)
-    elif rule == "train_loss":
-        head = predictions.train_loss.argmin(axis=1)
-    elif rule == UPPER_BOUND:
-        head = _oracle(probabilities, mean, predictions.label)
-    else:
+    if rule not in RULES:
         raise UserError(check.unknown_message("selection rule", rule, RULES))
+    if rule == UPPER_BOUND:
+        best = _oracle(predictions.probabilities, predictions.label)
+    else:
+        best = predictions.train_loss.argmin(axis=1)
+    return choose_heads(predictions.probabilities, rule, best, np)
+
+
+def choose_heads(probabilities: Any, rule: str, best: Any, xp: Any) -> tuple[Any, Any]:
+    """Choose the answer of every row without its label, as `choose`.
+
+    Args:
+      probabilities: Probabilities of each head, `[n, k, c]`.
+      rule: 'confidence', 'mean', or another name, for which `best` answers.
+      best: Head of every row, or of each row, `[n]`.
+      xp: Module of the arrays, `numpy` or `jax.numpy`.
+    """
+    if rule == "confidence":
+        best = probabilities.max(axis=2).argmax(axis=1)
+    elif rule == "mean":
+        best = ALL_HEADS
+    head = xp.broadcast_to(xp.asarray(best), len(probabilities))
     # The mean comes last, so that ALL_HEADS (-1) indexes it.
-    answers = np.concatenate([probabilities, mean[:, None]], axis=1)
-    return answers[np.arange(len(head)), head], head
+    mean = probabilities.mean(axis=1, keepdims=True)
+    answers = xp.concatenate([probabilities, mean], axis=1)
+    return answers[xp.arange(len(head)), head], head
 
 
-def _oracle(probabilities: np.ndarray, mean: np.ndarray, label: np.ndarray) -> np.ndarray:
+def _oracle(probabilities: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Choose the right head with the highest probability of the label.
 
     The mean is chosen if it is right and no head is. If nothing is right, the head with the highest
@@ -61,5 +75,6 @@ def _oracle(probabilities: np.ndarray, mean: np.ndarray, label: np.ndarray) -> n
     """
     label_probability = np.take_along_axis(probabilities, label[:, None, None], axis=2)[..., 0]
     correct = probabilities.argmax(axis=2) == label[:, None]
-    only_mean_correct = (mean.argmax(axis=1) == label) & ~correct.any(axis=1)
+    mean_correct = probabilities.mean(axis=1).argmax(axis=1) == label
+    only_mean_correct = mean_correct & ~correct.any(axis=1)
     return np.where(only_mean_correct, ALL_HEADS, (label_probability + correct).argmax(axis=1))

@@ -321,7 +321,7 @@ def _format_stage_times(log: Log, seconds: float) -> str:
     events = log.read()
     start = max(index for index, event in enumerate(events) if event["event"] == "start")
     parts = [
-        f"{event['name']} {event['seconds']:.0f}{_NBSP}s" + " (reused)" * event["reused"]
+        f"{event['name']} {event['seconds']:.0f}{_NBSP}s{' (reused)' if event['reused'] else ''}"
         for event in events[start:]
         if event["event"] == "stage"
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from data_prep.common import folders
+from data_prep.common import files, folders
 from data_prep.common.errors import UserError
 from data_prep.pipeline.prepare import prepare
 from mser_jax import hosts, parallel
@@ -120,7 +120,7 @@ def _estimate_all(
         except _MODEL_ERRORS as error:
             faults[name] = str(error)
             print(f"{name} cannot be estimated: {error}", flush=True)
-        _write(folder / ESTIMATES, estimates)
+        files.write_json(folder / ESTIMATES, estimates)
     return {name: estimates["seconds"][name] for name in members if name in estimates["seconds"]}
 
 
@@ -134,12 +134,6 @@ def _read_estimates(path: Path, conditions: Mapping[str, Any]) -> dict[str, Any]
         if isinstance(estimates, dict) and estimates.get("of") == conditions:
             return estimates
     return {"of": conditions, "seconds": {}}
-
-
-def _write(path: Path, content: Mapping[str, Any]) -> None:
-    part = path.with_suffix(".part")  # a kill leaves either the old file or the new one
-    part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    part.replace(path)
 
 
 def _estimate(config: ConfigDict, dataset: Any, limit: int) -> float:

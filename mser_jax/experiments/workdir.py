@@ -8,7 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from data_prep import class_map
-from data_prep.common import fields
+from data_prep.common import fields, files
 from data_prep.common.errors import UserError
 from mser_jax.config import defaults as configs
 
@@ -66,9 +66,8 @@ def open_workdir(config: ConfigDict, workdir: str) -> Path:
             _check_same_settings(stored, config)
         text = json.dumps(config.to_dict(), indent=2) + "\n"
         if not (stored.is_file() and stored.read_text(encoding="utf-8") == text):
-            part = folder / "config.json.part"  # a power cut leaves the old file or the new one
-            part.write_text(text, encoding="utf-8")
-            part.replace(stored)
+            with files.atomic_file(stored, alternative="another --workdir") as part:
+                part.write_text(text, encoding="utf-8")
         if class_map.is_own(config.data.classes):
             text = class_map.read(config.data.classes).to_toml()
             (folder / class_map.FILE).write_text(text, encoding="utf-8")

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 from jax import export
 from jaxtyping import Array, Float, Int
 
-from mser_jax.data.augment import MIN_MAGNITUDE, PERCENTILE, Clips, View
+from mser_jax.data.augment import Clips, View, scale_factor
 from mser_jax.evaluate.calibration import MIN_PROBABILITY
+from mser_jax.evaluate.selection import choose_heads
 from mser_jax.models.network import Network
 
 Tree = Any
@@ -53,14 +54,8 @@ class HeadSelector:
     temperature: float = 1.0
 
     def __call__(self, heads: Float[Array, "b k n"]) -> Output:
-        """Select as `mser_jax.evaluate.selection.choose`, then scale (Guo et al. 2017)."""
-        if self.name == "mean":
-            head = jnp.full(len(heads), -1)
-            answer = heads.mean(axis=1)
-        else:
-            most_confident = heads.max(axis=2).argmax(axis=1)
-            head = most_confident if self.name == "confidence" else jnp.full(len(heads), self.best)
-            answer = jnp.take_along_axis(heads, head[:, None, None], axis=1)[:, 0]
+        """Choose the answer, then scale it (Guo et al. 2017)."""
+        answer, head = choose_heads(heads, self.name, self.best, jnp)
         scaled = jax.nn.softmax(jnp.log(jnp.maximum(answer, MIN_PROBABILITY)) / self.temperature)
         return Output(scaled, heads, head)
 
@@ -90,26 +85,18 @@ def make_predict_fn(
 
 def make_preprocess_fn(view: View, scale: str) -> Callable[[Array], Array]:
     """Make a function from pixels `[b, t, s, s, d]` to the input `[b, t, h, w, c]`."""
+    scale = scale if view.channels else "unit"
+
+    def factor(pixels: Array) -> Array:
+        return jnp.float32(scale_factor(pixels, scale, view.size, jnp))
 
     def preprocess(pixels: Array) -> Array:
         pixels = pixels.astype(jnp.float32)
         clips = jnp.arange(len(pixels))
-        factors = jax.vmap(lambda clip: _scale_factor(clip, view, scale))(pixels)
+        factors = jax.vmap(factor)(pixels)
         return view(Clips(pixels, factors, clips), clips, jnp.zeros_like(clips))
 
     return preprocess
-
-
-def _scale_factor(pixels: Float[Array, "t s s d"], view: View, scale: str) -> Array:
-    """Return the factor of a clip's pixels, as in `mser_jax.data.dataset`."""
-    if not view.channels or scale == "unit":
-        return jnp.float32(1 / 255)
-    if scale == "none":
-        return jnp.float32(1)
-    margin = (pixels.shape[1] - view.size) // 2
-    window = pixels[:, margin : margin + view.size, margin : margin + view.size]
-    lengths = jnp.sqrt(jnp.sum(window**2, axis=-1))
-    return 1 / jnp.maximum(jnp.percentile(lengths, PERCENTILE), MIN_MAGNITUDE)
 
 
 def export_stablehlo(predict_fn: Callable[[Array], Output], shape: tuple[int, ...]) -> bytes:

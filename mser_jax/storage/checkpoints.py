@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from humanize import naturalsize
 from orbax.checkpoint import v1 as ocp
 
 from data_prep.common.errors import UserError
@@ -113,7 +114,7 @@ class Checkpoints:
         """
         count = self.max_to_keep * rounds_left + 1
         used = disk.folder_size(self.folder) if self.folder.is_dir() else 0
-        contents = f"{count} checkpoints of {disk.format_size(_size(tree))}"
+        contents = f"{count} checkpoints of {naturalsize(_size(tree))}"
         disk.check_space(self.folder, count * _size(tree) - used, contents)
 
     def save(self, position: int, tree: Tree, wait: bool = False) -> None:
@@ -168,11 +169,11 @@ class Checkpoints:
 
     def _failure_message(self, position: int, size: int) -> str:
         free = disk.free_space(self.folder)
-        free_text = "" if free is None else f", {disk.format_size(free)} free"
+        free_text = "" if free is None else f", {naturalsize(free)} free"
         safe_position = self._writer.safe_position
         return (
             f"{self.folder}: {self.format_position(position)} cannot be saved: "
-            f"{self._writer.disk_error} ({disk.format_size(size)} needed{free_text}); "
+            f"{self._writer.disk_error} ({naturalsize(size)} needed{free_text}); "
             + (
                 f"{self.format_position(safe_position)} is safe"
                 if safe_position
@@ -183,7 +184,7 @@ class Checkpoints:
     def format_position(self, position: int) -> str:
         """Return a position as epochs, such as 'epoch 3 and 5 updates'."""
         epoch, updates = divmod(position, self.updates_per_epoch)
-        return f"epoch {epoch}" + f" and {updates} updates" * bool(updates)
+        return f"epoch {epoch} and {updates} updates" if updates else f"epoch {epoch}"
 
     @contextlib.contextmanager
     def _open_orbax(self) -> Iterator[ocp.training.Checkpointer | None]:

@@ -6,6 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from humanize import naturalsize
+
 from data_prep.common.errors import UserError
 
 _TENSORSTORE = re.compile(r"os_error_code='(\d+)'")
@@ -25,14 +27,6 @@ def error_message(error: BaseException) -> str | None:
 def folder_size(folder: Path) -> int:
     """Return the total bytes of the files in a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def format_size(size: int) -> str:
-    """Format a number of bytes for a reader, such as '12.9 MB'."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}"
-    return f"{size / 1e3:.1f} kB"
 
 
 def free_space(folder: Path) -> int | None:
@@ -66,7 +60,7 @@ def check_space(folder: Path, size: int, contents: str) -> None:
     free = free_space(folder)
     if free is not None and free < size:
         raise UserError(
-            f"{folder}: not enough disk space for {contents} ({format_size(size)} needed, "
-            f"{format_size(free)} free). Fix: free {format_size(size - free)}, or give a "
+            f"{folder}: not enough disk space for {contents} ({naturalsize(size)} needed, "
+            f"{naturalsize(free)} free). Fix: free {naturalsize(size - free)}, or give a "
             "--workdir on another disk."
         )

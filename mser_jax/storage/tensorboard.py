@@ -1,8 +1,4 @@
-"""Training curves for TensorBoard, written if the package `tensorboard` is installed.
-
-The records are written directly, because TensorBoard's own writer loads TensorFlow if that is
-installed.
-"""
+"""Training curves for TensorBoard, written if the package `tensorboardX` is installed."""
 
 from __future__ import annotations
 
@@ -11,7 +7,7 @@ import importlib
 import importlib.util
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,19 +28,19 @@ class Writer(Protocol):
 
 
 def writer(folder: Path) -> Writer:
-    """Create a writer of event files, or one that does nothing without `tensorboard`.
+    """Create a writer of event files, or one that does nothing without `tensorboardX`.
 
     Args:
       folder: Folder for `tensorboard --logdir`, created at the first epoch. If folds train in
         rounds, each round is a run in it, the first one 'round-1'.
     """
-    if not importlib.util.find_spec("tensorboard"):
+    if not importlib.util.find_spec("tensorboardX"):
         return _NullWriter()
     try:
         return _EventWriter(Path(folder))
     except Exception as error:  # No error of this package may stop a training.
         print(
-            f"tensorboard: the package cannot be loaded ({error}). This run writes no curves for "
+            f"tensorboardX: the package cannot be loaded ({error}). This run writes no curves for "
             "TensorBoard."
         )
         return _NullWriter()
@@ -59,13 +55,17 @@ class _NullWriter:
 
 
 class _EventWriter:
-    """A writer of one event file per round. After a disk error it writes nothing more."""
+    """A writer of one event file per round. After a disk error it writes nothing more.
+
+    It uses the synchronous writer below tensorboardX's `SummaryWriter`, whose thread would end at
+    a disk error and then block the training when its queue is full.
+    """
 
     def __init__(self, folder: Path):
         self._folder, self._failed = folder, False
-        self._files: dict[str, _EventFile] = {}
-        self._proto = importlib.import_module("tensorboard.compat.proto.event_pb2")
-        self._records = importlib.import_module("tensorboard.summary.writer.record_writer")
+        self._files: dict[str, Any] = {}
+        self._proto: Any = importlib.import_module("tensorboardX.proto.event_pb2")
+        self._library: Any = importlib.import_module("tensorboardX.event_file_writer")
 
     def write(self, epoch: Mapping[str, Any]) -> None:
         if self._failed:
@@ -90,36 +90,21 @@ class _EventWriter:
         run = f"round-{epoch['round']}" if "round" in epoch else "."
         if run not in self._files:
             self._files[run] = self._open_file(self._folder / run, epoch["epoch"])
-        self._files[run].write(epoch["epoch"], dict(_scalars(epoch)))
+        values = [{"tag": tag, "simple_value": value} for tag, value in _scalars(epoch)]
+        self._write_event(self._files[run], epoch["epoch"], summary={"value": values})
 
-    def _open_file(self, folder: Path, first_epoch: int) -> _EventFile:
+    def _open_file(self, folder: Path, first_epoch: int) -> Any:
         folder.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads the files in the order of their names.
-        path = folder / f"events.out.tfevents.{time.time_ns()}"
-        file = _EventFile(self._records.RecordWriter(path.open("xb")), self._proto.Event)
-        file.write_event(file_version="brain.Event:2")
+        # TensorBoard reads the files in the order of their names, which hold the second.
+        file = self._library.EventsWriter(str(folder / "events"), f".{time.time_ns()}")
         # START makes TensorBoard discard what an earlier run wrote for this and later epochs.
-        file.write_event(step=first_epoch, session_log={"status": self._proto.SessionLog.START})
+        self._write_event(file, first_epoch, session_log={"status": self._proto.SessionLog.START})
         return file
 
-
-class _EventFile:
-    """An event file. An event is in the file when the call returns."""
-
-    def __init__(self, records: Any, event_type: Callable):
-        self._records, self._event_type = records, event_type
-
-    def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        values = [{"tag": tag, "simple_value": value} for tag, value in scalars.items()]
-        self.write_event(step=step, summary={"value": values})
-
-    def close(self) -> None:
-        self._records.close()
-
-    def write_event(self, **fields: Any) -> None:
-        event = self._event_type(wall_time=time.time(), **fields)
-        self._records.write(event.SerializeToString())
-        self._records.flush()
+    def _write_event(self, file: Any, step: int, **fields: Any) -> None:
+        """Write an event, which is in the file when the call returns."""
+        file.write_event(self._proto.Event(wall_time=time.time(), step=step, **fields))
+        file.flush()
 
 
 def _scalars(epoch: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -1,11 +1,10 @@
 """A background writer of checkpoints by Orbax, one at a time, on disks that may fail."""
 
 import contextlib
-import functools
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -58,6 +57,7 @@ class Writer:
         self.orbax: ocp.training.Checkpointer | None = None
         self._folder, self._max_to_keep = folder, max_to_keep
         self._writing: Future[None] | None = None
+        self._silence = contextlib.ExitStack()
 
     def begin(
         self, position: int, tree: Tree, metadata: dict[str, Any], on_failure: Callable[[], None]
@@ -100,10 +100,12 @@ class Writer:
             self.finish()
         finally:
             self._close_orbax()
+            self._silence.close()
 
     def _open_orbax(self) -> ocp.training.Checkpointer:
         if self.orbax is None:
-            _silence_closed_loop()
+            self._silence.close()
+            self._silence.enter_context(_silenced_closed_loop())
             self.orbax = open_checkpointer(self._folder, self._max_to_keep, cleanup=True)
             newest = self.orbax.latest
             self.safe_position = newest.step if newest else 0
@@ -137,8 +139,8 @@ class Writer:
                     end()
 
 
-@functools.cache
-def _silence_closed_loop() -> None:
+@contextlib.contextmanager
+def _silenced_closed_loop() -> Iterator[None]:
     """Silence the errors that follow a failed write.
 
     TensorStore's other writes find Orbax's event loop closed, and each error would be printed.
@@ -150,3 +152,8 @@ def _silence_closed_loop() -> None:
             original_hook(unraisable)
 
     sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        if sys.unraisablehook is hook:
+            sys.unraisablehook = original_hook

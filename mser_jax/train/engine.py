@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+from humanize import naturalsize
 from jaxtyping import Float
 
 from data_prep.common.errors import UserError
@@ -211,7 +212,7 @@ class Engine:
         note = ", as when training began" if resumed else ""
         print(
             f"Compiled in {time.perf_counter() - start:.0f} s: {plan.at_once} folds at once "
-            f"({plan.lift}){note}; {program.memory / 1e9:.2f} GB per device.",
+            f"({plan.lift}){note}; {naturalsize(program.memory)} per device.",
             flush=True,
         )
         return plan, program

@@ -71,8 +71,7 @@ def save(
     with files.atomic_file(folder / WEIGHTS_FILE) as part:
         weights.save(part, state.params, state.batch_stats)
     # The facts are written last: where they exist, the weights are complete.
-    with files.atomic_file(folder / FACTS_FILE) as part:
-        part.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    files.write_json(folder / FACTS_FILE, facts)
 
 
 def read_facts(run_folder: Path) -> dict[str, Any]:

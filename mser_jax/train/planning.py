@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from humanize import naturalsize
 
+from data_prep.common import files
 from data_prep.common.errors import UserError
 from mser_jax import hosts, parallel
 from mser_jax.data.feed import Feed
@@ -39,15 +41,7 @@ class Plan:
         Raises:
           UserError: The file cannot be written.
         """
-        part = path.with_suffix(".part")  # a killed process leaves a complete file or none
-        try:
-            part.write_text(json.dumps(dataclasses.asdict(self)) + "\n", encoding="utf-8")
-            part.replace(path)
-        except OSError as error:
-            raise UserError(
-                f"{path}: cannot be written ({error.strerror}). Fix: free disk space, or choose "
-                "another --workdir."
-            ) from error
+        files.write_json(path, dataclasses.asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> "Plan | None":
@@ -167,8 +161,8 @@ def choose_plan(
     _, smallest = _compile_plan(trainer, feed, 1)
     if smallest.total_memory > limit:
         raise UserError(
-            f"One fold needs {smallest.total_memory / 1e9:.1f} GB, but a device offers "
-            f"{limit / 1e9:.1f} GB. Fix: use a smaller --config.train.batch_size, "
+            f"One fold needs {naturalsize(smallest.total_memory)}, but a device offers "
+            f"{naturalsize(limit)}. Fix: use a smaller --config.train.batch_size, "
             "--config.model.remat=True (not on CPUs), --config.model.dtype=bfloat16, or "
             "--config.parallel.data=streamed."
         )

@@ -94,7 +94,7 @@ def make_train_steps(
         grads, (batch_stats, logits, head_losses) = jax.grad(loss_fn, has_aux=True)(state.params)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
-        metrics = _measure(logits, labels, batch.mask, head_losses, _norm(grads))
+        metrics = _measure(logits, labels, batch.mask, head_losses, optax.tree.norm(grads))
         updated = state._replace(params=params, batch_stats=batch_stats, opt_state=opt_state)
         return updated, metrics
 
@@ -132,10 +132,6 @@ def make_train_steps(
 
 def _tree_where(condition: Array, if_true, if_false):
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
-
-
-def _norm(tree) -> Array:
-    return jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(tree)))
 
 
 def _measure(logits, labels, mask, head_losses, norm) -> StepMetrics:

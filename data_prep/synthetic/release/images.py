@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from data_prep.common.cv import cv2
+from data_prep.common.strain import strain
 from data_prep.synthetic.clips import Entry, Spec, SyntheticSource
 from data_prep.synthetic.release.layouts import Layout
 
@@ -77,12 +78,6 @@ def image(source: SyntheticSource, entry: Entry) -> np.ndarray:
     face = source.apex_motion(entry)[top:bottom, left:right]
     flow = cv2.resize(face, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
     return stretch_channels(np.dstack([flow, strain(flow)]))
-
-
-def strain(flow: np.ndarray) -> np.ndarray:
-    """Return the norm of the strain tensor of a flow `[h, w, 2]` per pixel, `[h, w]`."""
-    (u_y, u_x), (v_y, v_x) = np.gradient(flow[..., 0]), np.gradient(flow[..., 1])
-    return np.sqrt(u_x**2 + v_y**2 + (u_y + v_x) ** 2 / 2)
 
 
 def stretch_channels(image: np.ndarray) -> np.ndarray:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from data_prep.common.errors import UserError
 from mser_jax.evaluate import metrics, selection
@@ -125,9 +125,7 @@ def mcnemar(gained: int, lost: int) -> float:
       gained: Number of clips that only the candidate gets right.
       lost: Number of clips that only the baseline gets right.
     """
-    changed = gained + lost
-    tail = sum(math.comb(changed, count) for count in range(min(gained, lost) + 1))
-    return min(1.0, 2 * tail / 2**changed)
+    return float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
 
 
 def _changes(changed_clips: Discordant | None, seeds: int) -> dict[str, int | float | None]:

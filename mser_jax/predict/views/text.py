@@ -85,8 +85,9 @@ def _movement_notes(answers: Sequence[Answer]) -> Iterator[str]:
     for notes in by_text.values():
         first, *others = notes.values()
         differ = any(other != first for other in others)
-        remark = f" (the figures are of movement {next(iter(notes))})" * differ
-        yield f"Movement{'s' * (len(notes) > 1)} {_join_items([*notes])}{remark}: {first}"
+        remark = f" (the figures are of movement {next(iter(notes))})" if differ else ""
+        title = "Movements" if len(notes) > 1 else "Movement"
+        yield f"{title} {_join_items([*notes])}{remark}: {first}"
 
 
 def _describe_stretches(answer: VideoAnswer) -> Iterator[str]:
@@ -120,8 +121,9 @@ def _describe_cuts(answer: VideoAnswer) -> Iterator[str]:
 
 
 def _join_items(items: Sequence[str]) -> str:
-    more = f", and {len(items) - _MAX_ITEMS} more" * (len(items) > _MAX_ITEMS)
-    return ", ".join(items[:_MAX_ITEMS]) + more
+    if len(items) > _MAX_ITEMS:
+        items = [*items[:_MAX_ITEMS], f"and {len(items) - _MAX_ITEMS} more"]
+    return ", ".join(items)
 
 
 def _frame_time(answer: VideoAnswer, frame: int) -> str:

@@ -1,6 +1,8 @@
 """From a configuration to a set: reuse, partial reuse, what is said, and how the command ends."""
 
+import contextlib
 import csv
+import errno
 import json
 import os
 import re
@@ -23,6 +25,7 @@ from data_prep.datasets import registry
 from data_prep.datasets.base import repairs
 from data_prep.datasets.base.source import Listing
 from data_prep.pipeline import cache, record
+from data_prep.pipeline import clips as pipeline
 from data_prep.pipeline.prepare import prepare
 from data_prep.shards import dataset as shards
 from data_prep.shards import files as shard_files
@@ -189,14 +192,45 @@ def test_leftovers_go_when_nobody_works_there(config, source):
     for file in leftovers:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    with folders.claim(sets, lambda: None):  # as another preparation would
+    with folders.lock(sets / "0123-4567"):  # as another preparation would
         config.prep.magnify.alpha = 9.0
         prepare(config)
     assert [file.exists() for file in leftovers] == [True, True]
+    hours_ago = time.time() - 7200
+    os.utime(leftovers[1], (hours_ago, hours_ago))
     config.prep.magnify.alpha = 10.0
     prepare(config)
     assert [file.exists() for file in leftovers] == [False, False]
     assert not leftovers[0].parent.exists()
+
+
+def test_a_set_that_another_process_makes_is_waited_for_and_used(config, source, monkeypatch):
+    first = prepare(config)
+    aside = first.path.with_name("aside")
+    first.path.rename(aside)  # as if it were still being written
+    lines = []
+    with contextlib.ExitStack() as other_process:
+        other_process.enter_context(folders.lock(first.path.parent))
+
+        def print_line(line):
+            lines.append(line)
+            if line.startswith("Waiting"):
+                aside.rename(first.path)
+                other_process.close()
+
+        monkeypatch.setattr(pipeline, "good_records", None)  # nothing is made again
+        second = prepare(config, print_line)
+    assert lines[0] == f"Waiting: another process is using {first.path.parent}."
+    assert (second.path, second.reused, second.reused_clips) == (first.path, True, 3)
+
+
+def test_a_folder_without_locks_is_named(config, source, monkeypatch):
+    def refuse(*args):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(UserError, match=r"cannot be locked \(No locks available.*data_dir"):
+        prepare(config)
 
 
 def test_full_disk_is_told_with_the_remedy(config, source, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 from data_prep.config import margin
 from helpers.made_tables import made
-from mser_jax.data import dataset
+from mser_jax.data import augment
 from mser_jax.data.augment import Clips, View
 from mser_jax.evaluate import calibration, selection
 from mser_jax.predict import serving
@@ -80,7 +80,9 @@ def test_a_clip_is_seen_as_the_training_sees_it(kind, scale, channels, depth):
     high = 5 if kind == "flow" else 255
     pixels = RANDOM.uniform(0, high, size=(2, 3, side, side, depth)).astype(np.float32)
     view = View(size, ("original",), channels, images=kind == "images")
-    factors = np.array([dataset._scale(clip, kind, scale, size) for clip in pixels], np.float32)
+    stored_scale = "unit" if kind == "frames" else scale
+    factors = [augment.scale_factor(clip, stored_scale, size, np) for clip in pixels]
+    factors = np.array(factors, np.float32)
     every = jnp.arange(2)
     wanted = view(Clips(jnp.asarray(pixels), jnp.asarray(factors), every), every, 0 * every)
     seen = serving.make_preprocess_fn(view, scale)(jnp.asarray(pixels))

@@ -3,6 +3,7 @@ import dataclasses
 import os
 import resource
 import shutil
+import sys
 import threading
 from typing import NamedTuple
 
@@ -279,6 +280,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_training(checkpoi
 def test_a_disk_that_fails_is_told_once_and_the_next_checkpoint_is_the_next_try(
     checkpoints, capfd, limit
 ):
+    hook = sys.unraisablehook
     with checkpoints:
         checkpoints.save(4, states(4, width=1000), wait=True)
         with largest_file(limit):
@@ -287,6 +289,7 @@ def test_a_disk_that_fails_is_told_once_and_the_next_checkpoint_is_the_next_try(
             assert checkpoints.position() == 4
         assert checkpoints.restore(states(0, width=1000))[0] == 4
         checkpoints.save(12, states(12, width=1000))
+    assert sys.unraisablehook is hook
     assert names(checkpoints.folder) == ["12", "4"]
     assert_same(real(checkpoints.restore(states(0, width=1000))[1]), real(states(12, width=1000)))
     told = capfd.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 
 from mser_jax.storage import tensorboard
 
-INSTALLED = importlib.util.find_spec("tensorboard") is not None
+INSTALLED = importlib.util.find_spec("tensorboardX") is not None
 needs_it = pytest.mark.skipif(not INSTALLED, reason="needs pip install '.[tensorboard]'")
 
 
@@ -101,8 +101,8 @@ def test_a_package_that_cannot_be_loaded_is_told_and_stops_no_training(
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
-    monkeypatch.setitem(sys.modules, "tensorboard", types.ModuleType("tensorboard"))
-    for name in [name for name in sys.modules if name.startswith("tensorboard.")]:
+    monkeypatch.setitem(sys.modules, "tensorboardX", types.ModuleType("tensorboardX"))
+    for name in [name for name in sys.modules if name.startswith("tensorboardX.")]:
         monkeypatch.delitem(sys.modules, name)
     write(tmp_path / "out", epoch(1, 3.0))
     assert "no curves for TensorBoard" in capsys.readouterr().out

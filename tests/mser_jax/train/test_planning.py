@@ -94,7 +94,7 @@ def test_a_plan_that_is_not_whole_is_told_with_a_remedy(tmp_path, text):
 
 
 def test_a_plan_that_cannot_be_written_is_told_with_a_remedy(tmp_path):
-    with pytest.raises(UserError, match=r"plan\.json: cannot be written \(.*--workdir"):
+    with pytest.raises(UserError, match=r"(?s)plan\.json: cannot be written \(.*--workdir"):
         Plan("map", 1).write(tmp_path / "absent" / "plan.json")
 
 
