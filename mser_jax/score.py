@@ -91,7 +91,7 @@ def text_table(scores: Mapping[str, Any]) -> str:
     Args:
       scores: Scores as returned by `external_csv.score`.
     """
-    from mser_jax.report.terminal import table
+    from data_prep.common.terminal import table
 
     datasets = scores["per_dataset"]
     blocks = [
@@ -133,7 +133,7 @@ def _score_rows(scores: Mapping[str, Any]) -> Iterator[list[str]]:
 
 def _confusion(scores: Mapping[str, Any]) -> str:
     """Format the confusion matrix, with numbers as titles if the names are too long."""
-    from mser_jax.report.terminal import table
+    from data_prep.common.terminal import table
 
     names, counts = scores["class_names"], scores["confusion"]
     titles = [*names]

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from data_prep.common import terminal
 from mser_jax.evaluate import metrics
 from mser_jax.evaluate.compare.ablation import PARTS
-from mser_jax.report import page, paired, terminal, wording
+from mser_jax.report import page, paired, wording
 from mser_jax.storage import history
 
 _SERIES = {

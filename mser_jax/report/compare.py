@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_prep.common import terminal
 from data_prep.common.errors import UserError
 from mser_jax.evaluate import metrics
 from mser_jax.evaluate.compare.runs import NAMES
-from mser_jax.report import page, paired, terminal, wording
+from mser_jax.report import page, paired, wording
 
 _NOTES = (
     paired.DIFFERENCES.format(second="B", first="A", gain="B"),

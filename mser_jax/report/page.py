@@ -48,6 +48,8 @@ def _environment() -> jinja2.Environment:
     }
     environment.globals |= {
         "NOT_RECORDED": wording.NOT_RECORDED,
+        "SYNTHETIC": wording.SYNTHETIC,
+        "WARNING": wording.WARNING,
         "UPPER_BOUND": wording.UPPER_BOUND,
     }
     return environment

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from data_prep.common import terminal
 from mser_jax.config import zoo
 from mser_jax.evaluate import metrics
 from mser_jax.evaluate.compare import published
 from mser_jax.evaluate.compare.models import ALL_DATASETS
-from mser_jax.report import page, paired, terminal, wording
+from mser_jax.report import page, paired, wording
 from mser_jax.storage import history
 
 _BOUND = (

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-
-from mser_jax.report import html
-from mser_jax.report.html import Markup
+from collections.abc import Mapping
 
 UPPER_BOUND = "upper bound: uses the label"
 NOT_RECORDED = "not recorded"
@@ -56,7 +53,7 @@ def failure_warning(scores: Mapping) -> str:
         f"fold {row['fold']}, seed {row['seed']} ({pluralize(row['clips'], 'clip')})"
         for row in rows[:_MAX_FOLDS_NAMED]
     )
-    more = f"; and {len(rows) - _MAX_FOLDS_NAMED} more" * (len(rows) > _MAX_FOLDS_NAMED)
+    more = f"; and {len(rows) - _MAX_FOLDS_NAMED} more" if len(rows) > _MAX_FOLDS_NAMED else ""
     return (
         f"FAILED: {len(rows)} of {pluralize(scores['trainings'], 'training')} diverged: "
         f"{named}{more}. These clips have no answer ({sum(row['clips'] for row in rows)} in all): "
@@ -64,19 +61,9 @@ def failure_warning(scores: Mapping) -> str:
     )
 
 
-def footer() -> Markup:
-    """Return the footer of every page."""
-    return html.tag("footer", html.tag("p", html.tag("strong", WARNING)), html.tag("p", SYNTHETIC))
-
-
 def pluralize(count: int, noun: str) -> str:
     """Return a count with its noun: '1 fold', '5 folds'."""
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def text_row(name: str, cells: Iterable[str]) -> str:
-    """Format a row of a terminal table: 24 columns for the name, 9 for each cell."""
-    return f"{name[:24]:<24}" + "".join(f"{cell:>9}" for cell in cells).rstrip()
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def signed(value: float | None) -> str:

@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from data_prep.common import terminal
 from data_prep.common.fields import flatten
 from mser_jax.config import zoo
 from mser_jax.evaluate import calibration, hardest, inflated, scoring
 from mser_jax.evaluate.compare import published
 from mser_jax.evaluate.predictions import Predictions
-from mser_jax.report import curves, page, plots, terminal, wording
+from mser_jax.report import curves, page, plots, wording
 from mser_jax.report.wording import number
 from mser_jax.storage import history
 

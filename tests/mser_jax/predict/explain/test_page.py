@@ -247,7 +247,9 @@ def test_what_the_network_sees_is_said(write):
 def test_the_limits_name_the_sizes_of_the_maps(write):
     text = words(write())
     assert "The input has 4 time steps x 24 x 24 pixels. The stages have fewer entries" in text
-    assert "entries: X2 has 2 x 6 x 6; X3 has 1 x 3 x 3; X4 has 1 x 2 x 2; X5 has 1 x 1 x 1." in text
+    assert (
+        "entries: X2 has 2 x 6 x 6; X3 has 1 x 3 x 3; X4 has 1 x 2 x 2; X5 has 1 x 1 x 1." in text
+    )
     assert "Adebayo" in text
 
 
