@@ -112,7 +112,7 @@ def by_differences(name):
         for number, move in enumerate(added):
             y = model.stage(number, y) + move
             maps.append(y)
-        return model.answers(maps), [each[0] for each in maps]
+        return model.head_logits(maps), [each[0] for each in maps]
 
     added, blocks = moves([settings.width * 2**stage for stage in range(4)])
     with jax.enable_x64(True):
