@@ -128,7 +128,7 @@ def render(
 
 
 def _flat_rows(results: Mapping) -> Iterator[dict[str, object]]:
-    """Return each comparison as a dict of CSV cells."""
+    """Yield each comparison as a dict of CSV cells."""
     members = {row["member"]: row for row in results["members"]}
     for series in _SERIES:
         for row in results[series]:

@@ -6,7 +6,7 @@ computes the pictures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,7 +125,10 @@ def write(
         part.write_text(content, encoding="utf-8")
 
 
-def _pictures(view: ReasonView, frames: Sequence[int], images) -> list[StepPicture]:
+def _pictures(
+    view: ReasonView, frames: Sequence[int], images: Iterable[np.ndarray]
+) -> list[StepPicture]:
+    """Encode an image of each of these key frames, or of the steps that end there."""
     return [
         StepPicture(index, view.time_label(index), pictures.png(image))
         for index, image in zip(frames, images, strict=True)
@@ -141,7 +144,7 @@ def _draw_cam(view: ReasonView, head: int, stage: int) -> bytes:
 
 
 def _draw_attention(view: ReasonView) -> tuple[bytes, bytes] | None:
-    """Draw the attention over time and over the face, as PNG, or None without attention."""
+    """Draw the attention over time and over the face as PNG; None without attention."""
     time, space = view.reason.time_weights, view.reason.space_weights
     if time is None or space is None:
         return None

@@ -132,7 +132,7 @@ def test_the_answered_class_is_in_the_first_column_and_marked(write):
     assert re.findall(r"<th[^>]*>([^<]*)</th>", header) == ["", *shown]
     assert re.findall(r'class="answered">([^<]+)<', header) == ["surprise"]
     assert len(rows) == HEADS + 1
-    for row, probabilities in zip(rows, (*heads, given.probabilities)):
+    for row, probabilities in zip(rows, (*given.heads, given.probabilities)):
         wanted = [f"{probabilities[name]:.1%}" for name in shown]
         assert re.findall(r"<td[^>]*>([^<]+)<", row) == wanted
         assert re.findall(r'<td class="answered">([^<]+)<', row) == wanted[:1]
