@@ -231,6 +231,15 @@ def test_a_network_with_none_of_the_parts(write):
         assert told in text
 
 
+def test_cascaded_heads_are_named_by_what_they_see(write):
+    plain = words(write())
+    cascaded = words(write(why=reason(uses_stage=np.ones((HEADS, 4), bool))))
+    for name in ("head 3, on head 2&#39;s map with X3", "head 4, on head 3&#39;s map with X2"):
+        assert name in cascaded
+        assert name not in plain
+    assert "head 4, on X3 with X2" in plain
+
+
 @pytest.mark.parametrize("apex", [-1, 0])
 def test_without_an_apex_among_the_steps(write, apex):
     text = words(write(made=record(apex_index=apex)))
