@@ -16,6 +16,9 @@ def pytest_configure(config):
     compiled = str(config.rootpath / ".pytest_cache" / "xla")
     for option, value in {"jax_compilation_cache_dir": compiled, "jax_platforms": "cpu"}.items():
         jax.config.update(option, os.environ.setdefault(option.upper(), value))
+    # Programs of less than a second are kept as well: a test compiles dozens of them.
+    quickest = "jax_persistent_cache_min_compile_time_secs"
+    jax.config.update(quickest, float(os.environ.setdefault(quickest.upper(), "0.1")))
     jax.config.update("jax_num_cpu_devices", DEVICES)
     jax.config.update("jax_numpy_rank_promotion", "raise")
     flags.FLAGS.mark_as_parsed()  # grain reads flags of absl

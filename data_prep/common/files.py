@@ -47,7 +47,7 @@ def write_json(path: Path, values: Any, alternative: str = "another --workdir") 
 
 @contextlib.contextmanager
 def replaced_by(path: Path, part: Path) -> Iterator[None]:
-    """Rename `part` to `path` when the block ends without error, else remove `part`."""
+    """Move `part` to `path` when the block ends; after an error, remove it."""
     try:
         yield
         part.replace(path)

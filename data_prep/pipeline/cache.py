@@ -53,7 +53,10 @@ def write(path: Path, values: Mapping[str, Any]) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove the unfinished files of killed processes; those of living ones are younger."""
+    """Remove the unfinished files of killed processes.
+
+    A file that has not changed for an hour is not being written any more.
+    """
     for unfinished in folder.rglob(f"*{UNFINISHED}"):
         with contextlib.suppress(FileNotFoundError):
             if time.time() - unfinished.stat().st_mtime > _ABANDONED_SECONDS:

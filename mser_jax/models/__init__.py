@@ -7,9 +7,10 @@ folds) apply:
 >>> from mser_jax.models import MSRes3D, MSRes3DSettings, functional
 >>> settings = MSRes3DSettings(classes=3, width=4, depths=(1, 1, 1, 1), block="basic", hidden=8)
 >>> network = functional(lambda rngs: MSRes3D(settings, rngs=rngs))
->>> params, batch_stats = network.init(jax.random.key(0))
+>>> params, batch_stats = jax.jit(network.init)(jax.random.key(0))
 >>> clips = jnp.zeros((2, 8, 56, 56, 3))  # [b, t, h, w, channels]
->>> logits, _ = network.apply(params, batch_stats, clips, None, False)
+>>> apply = jax.jit(network.apply, static_argnames="train")
+>>> logits, _ = apply(params, batch_stats, clips, None, train=False)
 >>> logits.shape  # [b, heads, classes]
 (2, 4, 3)
 """

@@ -108,7 +108,7 @@ def text_table(results: Mapping[str, Any]) -> str:
 
 
 def _text_rows(row: Mapping) -> Iterator[list[str]]:
-    """Yield a model's scores, their deviation over the seeds, and those of the averaged seeds."""
+    """Yield the rows of a model: scores, deviation over seeds, averaged seeds."""
     scores, bounds = row["scores"][ALL_DATASETS], row["scores"][ALL_DATASETS]["interval"]["uf1"]
     ends = [wording.number(end) for end in bounds] if bounds else ["", ""]
     yield [row["model"], *_score_cells(scores), *ends, _published_score(row, "uf1")]

@@ -40,7 +40,8 @@ def write(folder: Path, config: ConfigDict, *, held_out: bool = True, seed: int 
     home = folder / final.FOLDER
     home.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
-    params, stats = networks.network(config, len(CLASSES)).init(jax.random.key(seed))
+    network = networks.network(config, len(CLASSES))
+    params, stats = jax.jit(network.init)(jax.random.key(seed))  # eager, it takes a minute
     weights.save(home / final.WEIGHTS_FILE, params, stats)
     facts = {
         "class_names": CLASSES,

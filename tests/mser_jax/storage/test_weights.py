@@ -10,7 +10,7 @@ from mser_jax.models.network import count_parameters
 from mser_jax.storage import weights
 
 NETWORK = networks.network(small(), 3)
-PARAMS, STATS = NETWORK.init(jax.random.key(5))
+PARAMS, STATS = jax.jit(NETWORK.init)(jax.random.key(5))
 
 
 @pytest.fixture
