@@ -54,7 +54,7 @@ def counts(make):
     return {
         name: count_parameters(nnx.state(part, nnx.Param))
         for name, part in vars(module).items()
-        if isinstance(part, nnx.Module)
+        if isinstance(part, nnx.Module) and not isinstance(part, nnx.Dropout)
     }
 
 
