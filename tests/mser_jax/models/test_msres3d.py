@@ -85,7 +85,10 @@ def test_fusion_goes_from_the_deepest_map_to_the_shallowest(cascade):
         return f"AFFA({x}, {y})"
 
     model = types.SimpleNamespace(
-        up=[up] * 3, affa=[affa] * 3, cascade=cascade, call=lambda module, *given: module(*given)
+        up=[up] * 3,
+        affa=[affa] * 3,
+        cascade=cascade,
+        call_module=lambda module, *given: module(*given),
     )
     outputs = MSRes3D.fuse(cast(MSRes3D, model), cast(list, ["X2", "X3", "X4", "X5"]))
     second = "AFFA(up(X5), X4)"
