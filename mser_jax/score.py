@@ -8,14 +8,13 @@ are optional.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data_prep.common import command
+from data_prep.common import command, files
 from data_prep.common.errors import UserError
 
 WIDTH = 80
@@ -80,8 +79,13 @@ def _write(folder: Path, scores: Mapping[str, Any]) -> Path:
             f"{folder}: the folder of a run, whose metrics.json would be replaced. Fix: give "
             "another --out."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be created ({error.strerror}). Fix: give another --out."
+        ) from error
+    files.write_json(path, scores, alternative="another --out")
     return path
 
 
