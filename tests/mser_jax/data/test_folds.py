@@ -185,6 +185,25 @@ def test_batches_differ_by_at_most_one_and_empty_steps_come_last(batch_size):
             assert (row[count:] == EMPTY).all()
 
 
+@pytest.mark.parametrize(("clips", "steps"), [(1, 1), (3, 1), (4, 1), (5, 2), (8, 2), (9, 3)])
+def test_an_epoch_has_the_steps_that_the_longest_fold_fills_and_no_more(clips, steps):
+    folds = [Fold("a", np.arange(clips), np.arange(0)), Fold("b", np.arange(1), np.arange(0))]
+    assert steps_per_epoch(folds, 4, 1, "none") == steps
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_empty_slot_repeats_the_first_clip_of_its_batch(mode):
+    folds = [fold for fold in loso(GROUPS) if 0 in fold.test]  # an array begins with zeros
+    order = {"epoch": 0, "batch_size": 4, "variants": VARIANTS, "mode": mode}
+    steps = steps_per_epoch(folds, 4, VARIANTS, mode)
+    made = epoch_schedule(folds, **order, steps=steps, slots=6)
+    assert not made.mask.all(axis=-1).any()
+    for clip, variant, mask in zip(made.clip[0], made.variant[0], made.mask[0], strict=True):
+        assert mask[0]
+        assert set(clip[~mask]) == {clip[0]}
+        assert set(variant[~mask]) == {variant[0]}
+
+
 @pytest.mark.parametrize(
     ("clips", "batch_size", "slots"), [(435, 256, 224), (440, 256, 224), (256, 256, 256), (9, 8, 8)]
 )

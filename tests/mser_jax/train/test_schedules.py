@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from helpers.toy import trainer
 from mser_jax.train.optimizer import SCHEDULES, learning_rate
 
 C1, C2, C3 = (0.5 + 0.5 * np.cos(np.pi * part / 4) for part in (1, 2, 3))
@@ -52,3 +53,9 @@ def test_no_epoch_is_lost_to_a_rate_of_nothing_and_none_exceeds_the_base(schedul
 def test_half_of_the_rate_is_left_after_every_ten_epochs():
     wanted = 2e-3 * np.repeat([1, 0.5, 0.25], 10)
     np.testing.assert_allclose(rates("halves", 30, 0), wanted, rtol=1e-5)
+
+
+def test_the_steps_of_an_epoch_are_given_the_rate_of_that_epoch():
+    toy = trainer(epochs=6, schedule="cosine", warmup=2, learning_rate=2e-3)
+    given = [float(toy.step_range(epoch, 0, 1).learning_rate) for epoch in range(6)]
+    np.testing.assert_allclose(given, 2e-3 * np.array(WRITTEN_OUT["cosine", 2]), rtol=1e-5)
