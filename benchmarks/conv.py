@@ -70,7 +70,7 @@ def _layers(flags: argparse.Namespace) -> list[Sequence[object]]:
         x = rng.standard_normal((flags.batch, *shape)).astype(np.float32)
         weights = rng.standard_normal(kernel).astype(np.float32)
         operands = jnp.asarray(x, flags.dtype), jnp.asarray(weights, flags.dtype)
-        runs = {name: _ours(name, *operands, strides) for name in conv.LOWERINGS}
+        runs = {name: _convolve_ours(name, *operands, strides) for name in conv.LOWERINGS}
         if conv_torch is not None:
             runs["PyTorch"] = conv_torch.layer(x, weights, strides, flags.dtype)
         forward, with_backward = (
@@ -84,7 +84,9 @@ def _layers(flags: argparse.Namespace) -> list[Sequence[object]]:
     return rows
 
 
-def _ours(name: str, x: jax.Array, weights: jax.Array, strides: conv.Size) -> tuple[Run, Run]:
+def _convolve_ours(
+    name: str, x: jax.Array, weights: jax.Array, strides: conv.Size
+) -> tuple[Run, Run]:
     """Create the runs of a lowering: forward, and forward with gradients.
 
     The gradient with respect to the input is left out for the first layer (3 channels), which does

@@ -64,7 +64,7 @@ def main() -> None:
 def _rows(
     clips: Clips, folds: Sequence[Fold], batch: int, flags: argparse.Namespace
 ) -> list[Sequence[object]]:
-    runs = {OURS: _ours(clips, folds, batch, flags.epochs)}
+    runs = {OURS: _train_ours(clips, folds, batch, flags.epochs)}
     if megc2019_torch is not None:
         runs |= megc2019_torch.ways(clips, folds, batch, flags.epochs, RATE)
     seconds = timing.side_by_side(runs, flags.rounds, timing.clock(jax.default_backend()))
@@ -95,7 +95,7 @@ def _clips(count: int) -> Clips:
     return Clips(pixels, np.ones(count, np.float32), labels)
 
 
-def _ours(clips: Clips, folds: Sequence[Fold], batch: int, epochs: int) -> Run:
+def _train_ours(clips: Clips, folds: Sequence[Fold], batch: int, epochs: int) -> Run:
     """Create a run of some epochs of all folds; it continues where the last one ended.
 
     Drawing the order of the clips is part of the run.

@@ -75,7 +75,7 @@ def _network(switches: dict[str, Any], peak: float, flags: argparse.Namespace):
     shape = (steps, side, side, len(training.FLOW))
     runs, memory = {}, {}
     for lowering in flags.lowerings:
-        runs[lowering], memory[lowering] = _ours(lowering, switches, (steps, side), flags)
+        runs[lowering], memory[lowering] = _time_ours(lowering, switches, (steps, side), flags)
     if train_step_torch is not None:
         batch_shape = (flags.batch, *shape)
         runs["PyTorch"] = train_step_torch.epoch(switches, batch_shape, STEPS, flags.dtype)
@@ -89,7 +89,7 @@ def _network(switches: dict[str, Any], peak: float, flags: argparse.Namespace):
         yield (name, *figures, f"{work / 1e9:.3g}", f"{work * rate / peak:.0%}")
 
 
-def _ours(
+def _time_ours(
     lowering: str, switches: dict[str, Any], clip: tuple[int, int], flags: argparse.Namespace
 ) -> tuple[training.Run, float]:
     steps, side = clip

@@ -241,7 +241,7 @@ def _description(job: _Job, tally: pipeline.Tally) -> dict[str, Any]:
 
 
 def _print_listing(name: str, release_listing: Listing, print_line: Callable[[str], None]) -> None:
-    """Print the repairs, the rows left out, and deviations from the stated counts."""
+    """Print the repairs, the rows left out, and deviations from the published counts."""
     if release_listing.repairs:
         print_line(f"Repaired or left out of {name}:")
         print_line("\n".join(repairs.table(release_listing.repairs)))

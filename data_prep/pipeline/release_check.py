@@ -211,7 +211,7 @@ def _fact_lines(data: Any, release_listing: Listing) -> list[str]:
 
 
 def _class_lines(source: Source, entries: Sequence[Any], release_listing: Listing) -> list[str]:
-    """Format clips and subjects per class, beside the stated number of clips."""
+    """Format clips and subjects per class, beside the published number of clips."""
     clips = Counter(entry.label for entry in entries)
     class_subjects = {(entry.label, _subject(entry)) for entry in entries}
     subjects = Counter(label for label, _ in class_subjects)
@@ -230,7 +230,7 @@ def _class_lines(source: Source, entries: Sequence[Any], release_listing: Listin
 
 
 def _stated_count(release_listing: Listing, name: str) -> int | str:
-    """Return the stated clips of a class, summed over databases, or '' if unstated."""
+    """Return the published clips of a class, summed over databases, or ''."""
     counts = [
         count for key, count in release_listing.stated.items() if key.rpartition("/")[2] == name
     ]

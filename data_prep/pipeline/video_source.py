@@ -88,7 +88,7 @@ class VideoSource:
         if count > MAX_FRAMES:
             raise UserError(
                 f"{entry.path}: more than {MAX_FRAMES} frames from onset to offset. Fix: give the "
-                "frames where the movement begins and ends, --onset=120 --offset=180."
+                "frames where the movement begins and ends, as in --onset=120 --offset=180."
             )
         fps = resolve_fps(entry.path, entry.fps, frames.fps)
         context = min(math.ceil(self._context_seconds * fps), (MAX_FRAMES - count) // 2)

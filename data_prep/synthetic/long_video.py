@@ -220,9 +220,10 @@ def _limit_field(field: np.ndarray, length: float, max_steepness: float) -> np.n
 
 
 def _wander(rng: np.random.Generator, seconds: float, reach: float) -> np.ndarray:
-    """Draw a smooth random walk at `RATE` that moves as far in `STEP` as in a clip.
+    """Draw a smooth random walk, sampled at `RATE`.
 
-    A slower walk, three times as large, is added: a person who changes position.
+    In `STEP` seconds it moves as far as the head of a short clip does in all. A slower walk, three
+    times as large, is added: the person changes position.
     """
     count = round(seconds * RATE) + 1
     step, padding = round(STEP * RATE), round(6 * RATE)

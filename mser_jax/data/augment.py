@@ -148,7 +148,7 @@ def strain(flow: Float[Array, "t h w 2"]) -> Float[Array, "t h w 1"]:
 
 
 def scale_factor(pixels: Any, scale: str, size: int, xp: Any) -> Any:
-    """Return the factor of a clip's pixels `[t, s, s, d]`, for any scale.
+    """Return the number by which a clip's pixels `[t, s, s, d]` are multiplied.
 
     Args:
       pixels: Pixels of the clip; flow if `scale` is 'clip'.

@@ -16,7 +16,7 @@ def rows_per_training(predictions: Predictions) -> Counter[tuple[str, int]]:
 
 
 def failed_trainings(predictions: Predictions) -> list[dict]:
-    """List fold, seed and number of unanswered clips of each failed training."""
+    """List the failed trainings, each with its fold, seed and unanswered clips."""
     counts = rows_per_training(predictions.take(predictions.failed))
     return [{"fold": fold, "seed": seed, "clips": clips} for (fold, seed), clips in counts.items()]
 

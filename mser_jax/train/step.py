@@ -18,7 +18,9 @@ Value = Any  # an array, on the devices or on the host
 
 
 class StepMetrics(NamedTuple):
-    """Sums over the updates of an epoch so far, each measured before its update.
+    """Metrics summed over the updates that an epoch has made so far.
+
+    Each update adds values that were measured before it changed the weights.
 
     Attributes:
       losses: `[k]`, loss of each head, summed over the clips.

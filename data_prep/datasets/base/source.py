@@ -80,7 +80,7 @@ class Listing:
 
     @property
     def deviation(self) -> str:
-        """Sentences on the classes whose counts differ from the stated ones, or ''."""
+        """Sentences on the classes whose counts differ from the published ones, or ''."""
         differing = [
             f"{name} {self.clips.get(name, 0)} ({count})"
             for name, count in self.stated.items()

@@ -90,7 +90,7 @@ class CompositeListing(Listing):
 
     @property
     def deviation(self) -> str:
-        """Sentences on counts of clips and subjects that differ from the stated, or ''."""
+        """Sentences on the counts that differ from the published ones, or ''."""
         differing = [
             f"{name} {self.subjects.get(name, 0)} ({count})"
             for name, count in SUBJECTS.items()

@@ -39,7 +39,9 @@ Capsules = Float[Array, "b _i _d"]
 
 
 class CapsuleNet(nnx.Module):
-    """A ResNet18's front and capsules, over horizontal and vertical flow and strain.
+    """Capsules on top of the first layers of a ResNet18.
+
+    The input is horizontal flow, vertical flow and strain.
 
     Args:
       classes: Number of classes.
