@@ -276,7 +276,7 @@ def test_check_shows_the_classes_and_the_map(releases, file):
         release_check.check(config, lines.append)
     text = "\n".join(lines)
     low = sum(word == "negative" for word in clips.values())
-    assert f"  low         {low:6d}" in text
+    assert ["low", str(low)] in [line.split()[:2] for line in text.splitlines()]
     assert "  classes    {low = ['anger', " in text
     assert max(len(line) for line in text.splitlines() if str(root) not in line) <= 79
 

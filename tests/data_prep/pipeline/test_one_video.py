@@ -82,7 +82,7 @@ def test_the_folder_holds_flow_key_frames_preview_and_how_they_were_made(clip):
 def test_the_user_is_told_what_was_made(clip):
     out, told = clip
     assert f"Frames 20 to 40, 0.40 s at 50 frames per second. In {out}:" in told
-    assert "4 fields of 40 x 40" in told
+    assert "4 flow fields of 40 x 40" in told
     assert max(len(line) for line in told.replace(str(out), "clip").splitlines()) < 80
 
 

@@ -360,7 +360,7 @@ def test_after_a_mistake_nothing_is_left(tmp_path, model, video):
     out = tmp_path / "out"
     assert __main__.main([str(model), str(tmp_path / "none.mp4"), f"--out={out}"]) == 2
     assert __main__.main([str(model), str(video), "--onset=9", "--offset=3", f"--out={out}"]) == 2
-    assert not list(out.iterdir())
+    assert [file.name for file in out.iterdir()] == [folders.LOCK]
 
 
 def test_of_several_videos_the_others_are_answered(tmp_path, model, video, capsys):
