@@ -115,9 +115,9 @@ def run(
                     yield Outcome(entry.name, pending, reused=True)
     except BrokenProcessPool as error:
         raise UserError(
-            "A worker process ended, perhaps because memory ran out.\n"
+            "A worker process was killed, perhaps because memory ran out.\n"
             "Fix: run the same command again with --config.data.workers=1. Finished clips are "
-            "kept. A script of your own must call this below `if __name__ == '__main__':`."
+            "kept."
         ) from error
 
 

@@ -1,7 +1,6 @@
 """Worker processes that load and preprocess clips while the parent computes optical flow.
 
-They are spawned, not forked: a fork of a process that runs JAX can hang. A spawned process imports
-the parent's main module, so the commands' main modules import no JAX.
+They are spawned, not forked: a fork of a process that runs JAX can hang.
 """
 
 from __future__ import annotations
@@ -12,7 +11,9 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import sys
 import threading
+import types
 from collections.abc import Callable, Iterator
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
@@ -55,15 +56,29 @@ class _InProcess(concurrent.futures.Executor):
 
 
 class _Process(SpawnProcess):
-    """A spawned process that ignores Ctrl-C."""
+    """A spawned process that does not import the parent's main module and ignores Ctrl-C."""
 
     def start(self) -> None:
-        with _blocked_interrupt():
+        with _hidden_main(), _blocked_interrupt():
             super().start()
 
 
 class _Context(SpawnContext):
     Process = _Process  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def _hidden_main() -> Iterator[None]:
+    """Hide the parent's main module from the child.
+
+    Otherwise the child would import it, and with it JAX.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextlib.contextmanager
