@@ -38,7 +38,8 @@ def main(config: ConfigDict) -> None:
     validation.validate(config)
     if "model" not in config or not networks.is_network(config):
         raise UserError(
-            f"{config.preset} is no network. Fix: name a network, as in megc2019.py:ststnet."
+            f"{config.preset} has no network to describe. Fix: choose a network, as in "
+            "--config=configs/megc2019.py:ststnet."
         )
     if FOLDS.value < 0:
         raise UserError(f"--folds is {FOLDS.value}; it must be at least 1.")

@@ -123,7 +123,7 @@ def _print_summary(
         f"In {out}:\n"
         f"  flow.npy            {steps} flow fields of {width} x {height} px: u right, v down\n"
         f"  key-00.png ...      {steps + 1} key frames\n"
-        "  preview.png, .mp4   check these first; slices.png shows lines of pixels over time\n"
+        "  preview.png, .mp4   check these first; slices.png: lines of pixels over time\n"
         f"  {SETTINGS}           onset, apex, offset; key frames; settings"
     )
     if clip_record["apex_estimated"]:

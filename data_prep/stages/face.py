@@ -118,7 +118,7 @@ def check_eyes(points: np.ndarray, shape: tuple[int, ...], name: str) -> None:
     if ((eyes < 0) | (eyes > (width, height))).any():
         raise UserError(
             f"{name}: the landmarks put the eyes outside the frame of {width}x{height} "
-            "pixels. Fix: give the landmarks of this video, at this size."
+            "pixels. Fix: give landmarks of this video, in pixels of its frames."
         )
 
 

@@ -185,7 +185,7 @@ def _validate_held_out(protocol: str, held_out: str) -> None:
     if protocol != "hold_out" and held_out:
         raise UserError(
             f"config.evaluation.held_out is {held_out!r} and would not be used. Fix: add "
-            "--config.evaluation.protocol=hold_out, or leave it ''."
+            "--config.evaluation.protocol=hold_out, or set config.evaluation.held_out to ''."
         )
 
 

@@ -67,8 +67,9 @@ class Model:
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"{file.parent}: this version does not know the network ({error}). Fix: load it "
-                f"with mser_jax {description['version']}, or export it again."
+                f"{file.parent}: this version of mser_jax cannot build the model's network "
+                f"({error}). Fix: load it with mser_jax {description['version']}, or export it "
+                "again with this version."
             ) from error
         return cls(description, network, *weights.load(file, network))
 

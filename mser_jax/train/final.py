@@ -86,8 +86,8 @@ def read_facts(run_folder: Path) -> dict[str, Any]:
     path = run_folder / FOLDER / FACTS_FILE
     if not (path.is_file() and path.with_name(WEIGHTS_FILE).is_file()):
         raise UserError(
-            f"{run_folder}: the network on all clips is not trained yet. Fix: run the command that "
-            "made this run again, with --mode=final."
+            f"{run_folder}: no network has been trained on all clips yet. Fix: repeat the command "
+            "that created this folder, with --mode=final."
         )
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))

@@ -104,7 +104,7 @@ def test_the_command_counts_a_network_of_the_field():
     assert "All 68 folds" in " ".join(out.split())
     status, _, error = command("--config=configs/megc2019.py:svm_rbf")
     assert status == 2
-    assert "svm_rbf is no network" in error
+    assert "svm_rbf has no network" in error
 
 
 @pytest.mark.parametrize(

@@ -24,9 +24,9 @@ from mser_jax.storage import history
 SIDE, GAP = 256, 8  # px of a part, and of the white between two
 MIN_REACH = 0.1  # px of the full colour: else the noise of a clip at rest would glow
 _LEGEND = 160  # px
-_NOT_NOTED = "This run did not note where its prepared clips are."
+_NOT_RECORDED = "This run did not record where its prepared clips are."
 _REMEDY = (
-    "Fix: the same command with --mode=evaluate, which prepares them again where they are gone, "
+    "Fix: run the same command with --mode=evaluate, which prepares missing clips again "
     "and ends with this page."
 )
 
@@ -104,7 +104,7 @@ def _records(
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the records of the named clips with their names, in the order of the set."""
     if not path:
-        raise UserError(f"{_NOT_NOTED} {_REMEDY}")
+        raise UserError(f"{_NOT_RECORDED} {_REMEDY}")
     if not shards.is_finished(Path(path)):
         raise UserError(f"The prepared clips are not at {path} any more. {_REMEDY}")
     stored, left = shards.load_shards(path, config["prep"]), set(clip_names)

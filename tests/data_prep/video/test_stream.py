@@ -100,7 +100,7 @@ def test_a_folder_needs_a_rate_and_the_frame_asked_for(tmp_path):
     folder(tmp_path, range(3))
     with pytest.raises(UserError, match="--fps=200"):
         open_stream(tmp_path)
-    with pytest.raises(UserError, match="no frame 9; there are 0 to 2"):
+    with pytest.raises(UserError, match="frame 9 does not exist; the frames are numbered 0 to 2"):
         open_stream(tmp_path, fps=50.0, start=9)
 
 

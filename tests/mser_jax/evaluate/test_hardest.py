@@ -199,7 +199,7 @@ def test_faces_go_even_where_the_prepared_clips_have_gone(tmp_path, prepared):
 
 
 @pytest.mark.parametrize(
-    ("log", "told"), [([], "did not note where"), (events(""), "did not note where")]
+    ("log", "told"), [([], "did not record where"), (events(""), "did not record where")]
 )
 def test_a_log_without_the_place_is_no_error(tmp_path, log, told):
     assert told in clip_pictures.draw(tmp_path, table(), config(), log).missing_reason
