@@ -117,7 +117,8 @@ class _Folder:
         if not self._paths:
             raise UserError(
                 f"{path}: frame {start} does not exist; the frames are numbered "
-                f"{frames.numbers[0]} to {frames.numbers[-1]}. Fix: give a first frame in this range."
+                f"{frames.numbers[0]} to {frames.numbers[-1]}. Fix: give a first frame in this "
+                "range."
             )
         self._first, self._last = min(self._paths), max(self._paths)
         self.expected_count: int | None = self._last - self._first + 1
