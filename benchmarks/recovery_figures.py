@@ -66,11 +66,11 @@ Figure = Callable[[Sequence[Outcome], Variant], np.ndarray]
 def errors(outcomes: Sequence[Outcome], row: Variant) -> np.ndarray:
     """Compute the mean error of each clip in px, `[clips]`.
 
-    The flow is first multiplied by the least-squares factor of the variant for each range.
+    Within each range, the flow is first multiplied by the variant's least-squares factor for it.
 
     Args:
       outcomes: Outcomes of all clips.
-      row: Variant.
+      row: Variant, a row of the table.
     """
     errors_px = np.zeros(len(outcomes))
     for index in range(len(RANGES)):
@@ -88,7 +88,7 @@ def cosines(outcomes: Sequence[Outcome], row: Variant) -> np.ndarray:
 
     Args:
       outcomes: Outcomes of all clips.
-      row: Variant.
+      row: Variant, a row of the table.
     """
     pairs = [(outcome.area[row], outcome.area[TRUTH]) for outcome in outcomes]
     return np.array([np.vdot(f, t) / (np.linalg.norm(f) * np.linalg.norm(t)) for f, t in pairs])
@@ -101,7 +101,7 @@ def hits(outcomes: Sequence[Outcome], row: Variant) -> np.ndarray:
 
     Args:
       outcomes: Outcomes of all clips.
-      row: Variant.
+      row: Variant, a row of the table.
     """
     cells = np.stack([outcome.cells[row] for outcome in outcomes])
     labels = np.array([outcome.label for outcome in outcomes])

@@ -127,7 +127,7 @@ def image_recipe() -> ConfigDict:
 
 
 def is_images(recipe: Mapping[str, Any]) -> bool:
-    """Return whether a recipe is that of ready-made images, `image_recipe()`."""
+    """Return whether a recipe describes ready-made images (`image_recipe`)."""
     return recipe.get("form") == "images"
 
 

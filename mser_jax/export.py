@@ -109,7 +109,7 @@ def _check_same_clips(run: Path, facts: Mapping[str, Any]) -> None:
 
 
 def _check_recipe(run: Path, config: ConfigDict, facts: Mapping[str, Any]) -> None:
-    """Check that this version prepares clips as those of the training were prepared."""
+    """Check that this version prepares clips as the training's were prepared."""
     current = identity.portable_fingerprint(config.prep.to_dict())
     if facts["fingerprint"] != current:
         raise UserError(

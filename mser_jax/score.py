@@ -123,7 +123,7 @@ def _counts(scores: Mapping[str, Any]) -> str:
 
 
 def _score_rows(scores: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Yield the scores with their intervals, and those of answers that know nothing."""
+    """Yield the scores with intervals, then the scores of trivial answers."""
     yield ["predictions", *(_number(scores[name]) for name in _COLUMNS)]
     for end, name in enumerate(("95 % from", "95 % to")):
         pairs = [scores["interval"][column] for column in _COLUMNS]

@@ -24,7 +24,7 @@ def unknown_message(kind: str, name: str, valid: Iterable[str]) -> str:
 
 
 def one_of(config: Any, table: Mapping[str, Sequence[str]]) -> None:
-    """Raise UserError if the value of a field is not among the allowed ones.
+    """Raise UserError if a field's value is not an allowed value.
 
     Args:
       config: The configuration.

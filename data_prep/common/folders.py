@@ -93,11 +93,11 @@ def check_replaceable(path: Path, marker: str, alternative: str = "another --out
 
 
 def read_checksums(folder: Path, remedy: str = "") -> dict[str, str]:
-    """Return the SHA-256 of every file of a finished folder, as it was written.
+    """Return the SHA-256 that was recorded for each file of a finished folder.
 
     Args:
       folder: Folder written by `atomic_folder`.
-      remedy: What to do about a damaged folder; by default that for a prepared set.
+      remedy: What to do about a damaged folder. The default is the advice for a prepared set.
 
     Returns:
       File name -> SHA-256.

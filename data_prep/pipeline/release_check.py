@@ -166,7 +166,7 @@ def _collect_faults(faults: list[Fault], clip: str) -> Iterator[None]:
 
 
 def _group_by_clip(faults: Iterable[Fault]) -> list[ClipMessage]:
-    """Merge equal faults of a clip into one that names a file and counts the rest."""
+    """Merge equal faults of a clip into one, which names a file and a count."""
     files: dict[ClipMessage, list[str]] = {}
     for message, clip, file in faults:
         files.setdefault((message, clip), []).append(file)

@@ -65,7 +65,7 @@ class VideoSource:
         self._video, self._context_seconds = video, context_seconds
 
     def entries(self) -> list[MarkedVideo]:
-        """Return the one video."""
+        """Return the video, the only entry."""
         return [self._video]
 
     def load(self, entry: MarkedVideo) -> Clip:

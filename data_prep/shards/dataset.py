@@ -108,7 +108,7 @@ class Shards:
         }
 
     def serialized(self, index: SupportsIndex) -> bytes:
-        """Return a record as it was written: a serialized `tf.train.Example`."""
+        """Return the bytes of a record, a serialized `tf.train.Example`."""
         if not 0 <= index.__index__() < len(self):
             raise IndexError(f"record {index} of {len(self)}")
         try:

@@ -28,7 +28,7 @@ def file_template(folder: Path, name: str) -> tfds.core.ShardedFileTemplate:
 
 
 def is_shard(name: str) -> bool:
-    """Return whether a file name is that of a shard, not of a description."""
+    """Return whether a file name belongs to a shard rather than a description."""
     return f".{FORMAT}-" in name
 
 

@@ -43,7 +43,7 @@ class Move:
 
 
 class FaceMotion:
-    """Movements between the crops of one face that share one transform.
+    """Movements of one face between crops that were cut with the same transform.
 
     Attributes:
       scale: Scale of the compared images relative to the crops, at most 1.

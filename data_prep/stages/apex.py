@@ -86,7 +86,7 @@ def peak(course: np.ndarray, width: float) -> int:
 
 
 def farneback(first: np.ndarray, second: np.ndarray, side: int = 0) -> np.ndarray:
-    """Compute Farneback's flow from one frame to another.
+    """Compute Farneback's flow between two frames.
 
     Args:
       first: Frame `[h, w]`.

@@ -185,7 +185,7 @@ def _pair_flow(first: jax.Array, second: jax.Array, settings: _Settings) -> jax.
 
 
 def _gain(first: jax.Array, second: jax.Array) -> jax.Array:
-    """Return the ratio of the brightness of `first` to that of `second`.
+    """Return the brightness of `first` divided by the brightness of `second`.
 
     It is the ratio of the mean brightness, with most weight on flat pixels: those do not change as
     they move.

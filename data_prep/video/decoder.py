@@ -183,14 +183,14 @@ class Times:
 
     @property
     def _average_fps(self) -> float | None:
-        """Mean frames per second; None if any time is not later than the one before."""
+        """Mean frames per second; None if the times do not increase from frame to frame."""
         if self._count < 2 or self._shortest <= 0:
             return None
         return 1000 * (self._count - 1) / (self._last - self._first)
 
 
 class Sizes:
-    """Record of the frames whose size differs from that of the frame before."""
+    """Record of the frames whose size differs from the previous frame's size."""
 
     def __init__(self):
         self._size, self._changes, self._first_change = None, 0, ""

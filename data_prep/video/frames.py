@@ -119,7 +119,7 @@ def open_frames(path: Path, stop: int | None = None) -> Images | Video:
 
 
 def resolve_fps(path: Path, user_fps: float | None, file_fps: float | None) -> float:
-    """Return the frame rate that the user gives, or else that of the file.
+    """Return the user's frame rate, or the file's if the user gives none.
 
     Args:
       path: Path of the video, for the error message.

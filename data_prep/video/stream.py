@@ -126,7 +126,7 @@ class _Folder:
         self._sizes = Sizes()
 
     def _check_gaps(self, path: Path, frames: Images) -> None:
-        """Raise UserError if the numbers of all frames are not those of one video."""
+        """Raise UserError if the frame numbers cannot come from one video."""
         steps = np.diff(frames.numbers)
         gaps, absent = int((steps > 1).sum()), int((steps - 1).sum())
         self._absent = absent, frames.numbers[0], frames.numbers[-1]

@@ -29,7 +29,7 @@ _MSRES3D_FIELDS = (
 
 
 def configuration(paper_config: ConfigDict, name: str) -> ConfigDict:
-    """Convert the paper's configuration to that of a model, or of all models.
+    """Convert the paper's configuration to the configuration of one or all models.
 
     Args:
       paper_config: Configuration of the paper's network, with every section; it is changed.

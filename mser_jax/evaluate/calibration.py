@@ -50,7 +50,7 @@ class Bin:
 
 @dataclasses.dataclass(frozen=True)
 class Quality:
-    """Quality of probabilities; every row (one clip and seed) counts the same.
+    """Quality of probabilities. A row is one clip under one seed; all rows weigh equally.
 
     Attributes:
       nll: Mean negative log-likelihood of the true classes, nats.

@@ -174,7 +174,8 @@ class _Layout:
 
     Attributes:
       class_names: Names of the classes, ordered by index; () if they are not known yet.
-      heads: Number of a head, '' if there is one -> its columns of probabilities, by class.
+      heads: Head -> its columns of probabilities, by class. The head is its number as text, or ''
+        if the file has only one.
       columns: As `ExternalTable.columns`.
     """
 

@@ -146,7 +146,7 @@ def _scores(table: Predictions, rule: str) -> dict[str, Any]:
 
 
 def _with_difference(scores: dict[str, Any], last_epoch: dict[str, Any]) -> dict[str, Any]:
-    """Add how far the scores are above those of the last epoch.
+    """Add the difference between these scores and the last epoch's scores.
 
     A difference is None if one of its scores is undefined.
     """

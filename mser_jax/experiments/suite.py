@@ -204,7 +204,7 @@ def _has_result(folder: Path, fault: str | None) -> bool:
 def _missing_reasons(
     finished_models: Sequence[str], seconds: Mapping[str, float], faults: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return why each of the other models has no row in the table."""
+    """Return for each model without a row in the table the reason."""
     reasons = {}
     for name, model in zoo.MODELS.items():
         if name in finished_models:

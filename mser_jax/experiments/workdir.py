@@ -42,7 +42,7 @@ _TRAINING_OUTPUTS = (
 
 
 def open_workdir(config: ConfigDict, workdir: str) -> Path:
-    """Create the folder of a run, or reuse that of a run with the same configuration.
+    """Create a run's folder, or reuse the folder of a run with equal settings.
 
     The folder of a run that has trained nothing yet, as after a mistake in its command, is taken
     over.
@@ -115,7 +115,7 @@ def read_config(folder: Path) -> ConfigDict:
 
 
 def default_workdir(config: ConfigDict) -> Path:
-    """Return `runs/<name>-<preset>`, with a digest of the other changed fields.
+    """Return `runs/<name>-<preset>`, with a digest of further changed fields.
 
     Each configuration gets its own folder this way.
     """

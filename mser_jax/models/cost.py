@@ -144,7 +144,7 @@ def _multiply_adds(jaxpr: Jaxpr) -> int:
 def _equation_multiply_adds(
     primitive: str, params: Mapping[str, Any], inputs: Sequence[Any], outputs: Sequence[Any]
 ) -> int:
-    """Count those of one equation, without its inner programs."""
+    """Count the multiply-adds of one equation, without its inner programs."""
     if primitive == "dot_general":
         (contracted_axes, _), _ = params["dimension_numbers"]
         return outputs[0].size * math.prod(inputs[0].shape[axis] for axis in contracted_axes)

@@ -64,7 +64,7 @@ class Upsample(LoweringModule):
         self.norm = BatchNorm(c_out)
 
     def __call__(self, x: Map, like: Map, mask: Mask = None) -> Map:
-        """Upsample a map to the size of another.
+        """Upsample `x` to the size of `like`.
 
         A surplus last frame, row or column is cropped.
 

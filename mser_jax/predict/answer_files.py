@@ -195,7 +195,10 @@ def _floats(probabilities: dict[str, float]) -> dict[str, float]:
 
 
 def _floats_to_json(values: np.ndarray) -> list[float | str | None]:
-    """Convert floats to JSON: nine digits restore a float32, infinities become text."""
+    """Convert floats to JSON with nine digits, which restore a float32 exactly.
+
+    NaN becomes None, and an infinity becomes text.
+    """
     return [
         float(f"{value:.9g}") if math.isfinite(value) else None if math.isnan(value) else str(value)
         for value in values.tolist()

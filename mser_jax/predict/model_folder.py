@@ -110,7 +110,7 @@ def _check_format(path: Path, description: Mapping[str, Any]) -> None:
 
 
 def _check_recipe(path: Path, description: Mapping[str, Any]) -> None:
-    """Check that this version prepares clips as those of the training were prepared."""
+    """Check that this version prepares clips as the training's were prepared."""
     current, trained = (
         identity.portable_fingerprint(description["config"]["prep"]),
         description["fingerprint"],

@@ -38,7 +38,7 @@ class ResumeState:
 
 
 def join(earlier: ResumeState, later: VideoAnswer) -> VideoAnswer:
-    """Join the results up to a frame with those of a later pass after it.
+    """Join an earlier pass's results up to a frame with a later pass's from there.
 
     Args:
       earlier: State of the earlier pass.

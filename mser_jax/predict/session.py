@@ -105,13 +105,13 @@ class Session:
         self._classify(self._watcher.end())
 
     def save(self) -> None:
-        """Pass on the results so far, if they go beyond those of the earlier pass."""
+        """Pass on the results so far, if they go beyond the interrupted run's."""
         if self._on_save and self._last_settled > self._last_settled_at_start:
             self._on_save(ResumeState(self.answer(), self._last_settled))
         self._save_time = time.monotonic()
 
     def answer(self) -> VideoAnswer:
-        """Return the results so far, with those of the interrupted run before."""
+        """Return the results so far, including those of the interrupted run."""
         watcher = self._watcher
         answer = VideoAnswer(
             source=self._source,

@@ -50,7 +50,7 @@ def array_specs(tree: Any) -> dict[str, str]:
 
 
 def check(folder: object, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
-    """Raise UserError if a checkpoint is of another training.
+    """Raise UserError if a checkpoint belongs to a training with other settings.
 
     Args:
       folder: Folder of the checkpoint, for the message.

@@ -53,7 +53,7 @@ class Evaluator:
         )
 
     def for_trainer(self, trainer: Trainer) -> "Evaluator":
-        """Return an evaluator of another round's folds, with the same compiled program."""
+        """Return an evaluator for the folds of `trainer` that shares this one's program."""
         evaluator = copy.copy(self)
         evaluator._trainer = trainer
         return evaluator

@@ -102,7 +102,7 @@ def read_facts(run_folder: Path) -> dict[str, Any]:
 
 
 def _final_state(engine: Engine) -> State:
-    """Return the one fold's state after the last epoch."""
+    """Return the state of the only fold after the last epoch."""
     (round_,) = engine.rounds()
     restored = round_.restore()
     state = jax.tree.map(lambda leaf: parallel.fetch(leaf)[0], restored)

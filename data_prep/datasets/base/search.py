@@ -58,7 +58,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def innermost(folder: Path) -> Path:
-    """Return the inner folder of the same name, else `folder`.
+    """Return the folder within `folder` that has its name, else `folder`.
 
     An archive that is unpacked twice gives a folder `x/x`.
     """

@@ -187,7 +187,7 @@ def _has_error(cells: Cells, error: KnownError) -> bool:
 
 
 def _is_impossible_offset(cells: Cells, error: KnownError) -> bool:
-    """Return whether the stated offset is impossible and the corrected one possible."""
+    """Return whether only the corrected offset is possible, not the sheet's."""
     onset, offset = parse_frame(cells["onset"]), parse_frame(cells["offset"])
     if onset is None or error.field != "offset":
         return False

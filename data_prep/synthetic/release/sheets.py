@@ -103,7 +103,7 @@ def _xlsx(table: Sequence[Sequence[object]]) -> bytes:
 
 
 def _with_fixed_times(saved: io.BytesIO) -> bytes:
-    """Return a workbook's bytes with fixed times instead of those of saving."""
+    """Return a workbook's bytes with fixed times in place of the time of saving."""
     fixed = io.BytesIO()
     with zipfile.ZipFile(saved) as source, zipfile.ZipFile(fixed, "w") as target:
         for name in source.namelist():

@@ -98,7 +98,7 @@ def not_micro(take: Take) -> Take:
 
 
 def padding(take: Take) -> Take:
-    """Pad the frame numbers with zeros, or do not where the other clips do."""
+    """Pad the frame numbers with zeros; remove the zeros if other clips have them."""
     return dataclasses.replace(take, digits=0 if take.digits else 5)
 
 

@@ -66,7 +66,7 @@ def settings(member: str) -> dict[str, object]:
 
 
 def canonical_member(member: str) -> str:
-    """Return the first member that is the same network.
+    """Return the first member whose network equals this member's network.
 
     For example, `no_fusion` is the same network as `+rc`. Both are one training.
     """

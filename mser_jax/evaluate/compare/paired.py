@@ -28,7 +28,7 @@ class Discordant(NamedTuple):
 def compare(
     tables: Mapping[str, Predictions], without: str, with_: str, rule: str
 ) -> dict[str, Any]:
-    """Compute the scores of `with_` less those of `without`.
+    """Subtract the scores of `without` from the scores of `with_`.
 
     The two runs must hold the same clips, labels, folds and seeds.
 
@@ -58,7 +58,7 @@ def compare(
 def paired_difference(
     baseline: Predictions, candidate: Predictions, rules: tuple[str, str]
 ) -> dict[str, Any]:
-    """Compute the scores of `candidate` less those of `baseline`, on the same clips.
+    """Subtract the baseline's scores from the candidate's, on the same clips.
 
     The interval is that of the difference when subjects are resampled, with the same resamples
     for both tables (`metrics.bootstrap`). McNemar's test assumes independent clips. The clips of

@@ -40,7 +40,7 @@ AREAS = (((9, 11), (21, 10)), ((10, 22), (20, 22)))
 
 @dataclasses.dataclass(frozen=True)
 class HTNetSettings:
-    """The sizes of an HTNet, by default those of the authors' code.
+    """The sizes of an HTNet. The defaults are the sizes in the authors' code.
 
     Attributes:
       channels: Channels of the image.
@@ -89,7 +89,7 @@ class Attention(nnx.Module):
         self.out = Conv(inner, channels, POINT, bias=True, rngs=rngs)
 
     def __call__(self, x: Map) -> Map:
-        """Compute the residual to add to a map `[b, 1, h, w, c]`, of the same shape."""
+        """Compute what is added to a map `[b, 1, h, w, c]`; the shape stays."""
         x = self.norm(x)
         value = self.value(x)
         # A single token has the attention weight 1, so its value stays as it is.
@@ -115,7 +115,7 @@ class FeedForward(nnx.Module):
         self.second = Conv(hidden, channels, POINT, bias=True, rngs=rngs)
 
     def __call__(self, x: Map) -> Map:
-        """Compute the residual to add to a map `[b, 1, h, w, c]`, of the same shape."""
+        """Compute what is added to a map `[b, 1, h, w, c]`; the shape stays."""
         return self.second(jax.nn.gelu(self.first(self.norm(x)), approximate=False))
 
 

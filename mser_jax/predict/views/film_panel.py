@@ -63,7 +63,7 @@ def write_text(
 
 
 class Panel:
-    """The panel: its background is drawn once, the rest for each frame.
+    """The panel below the film. Its background is drawn once; the rest is drawn for each frame.
 
     Attributes:
       height: Height in px. It is even, as the video codec requires.

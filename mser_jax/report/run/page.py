@@ -101,7 +101,7 @@ def text_table(scores: Mapping[str, Any]) -> str:
 
 
 def _text_rows(scores: Mapping) -> Iterator[list[str]]:
-    """Yield a row for each rule; intervals and deviations follow the reported one."""
+    """Yield a row per rule; the reported rule is followed by its intervals."""
     for name, row in _result_rows(scores):
         is_reported = name == scores["rule"]
         yield [f"{name}{' *' * is_reported}", *_score_cells(row)]
